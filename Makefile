@@ -1,0 +1,40 @@
+# Everything runs inside .venv, which is made (and brought up to date) on demand from constraints.txt.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench figures clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+$(STAMP): pyproject.toml setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "$(PYTHON) is not Python 3.11 or newer: name one that is, as in make PYTHON=python3.12." >&2; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP) ## a first study: digits through white residual networks, left in demo/
+	$(BIN)/resnet-sde study --input digits --law white --depth 10 --depth 100 --depth 1000 \
+	  --beta 0.25 --beta 0.5 --beta 1 --width 40 --samples 200 --block res-3 --workers 2 --seed 0 --out demo
+
+lint: $(STAMP) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## style, types and tests (PYTEST_ARGS="-n 2 -k datasets" is passed on)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(STAMP) ## speed and memory beside peers, the naive way and the floor
+	$(BIN)/python -m benchmarks
+
+figures: $(STAMP) ## every figure at its smallest budget
+	$(BIN)/python -m paper_figs all --budget smoke
+
+clean: ## remove everything that was built, .venv included
+	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,242 @@
+"""Options that mean the same thing in every command, and the models they describe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+import torch
+from click.core import ParameterSource
+
+from resnet_sde.activations import Activation, activation
+from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
+from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
+from resnet_sde.model import Model
+
+BLOCKS = ("res-1", "res-2", "res-3", "full", "reduced", "feed-forward")
+LAWS = ("white", "fractional", "smooth", "constant")
+VARIANCES = {"sw2": "sigma_w2", "sb2": "sigma_b2", "sv2": "sigma_v2", "sa2": "sigma_a2"}
+_OUTER = ("sv2", "sa2")
+_LAW_OPTIONS = {"hurst": "fractional", "length_scale": "smooth", "entries": "white"}
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class Number(click.ParamType):
+    """A number in a range; `low` and `high` are included unless `open` is set."""
+
+    kind: type
+    low: float
+    high: float
+    example: str
+    open: bool = False
+    name: str = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or a failure that says what to give."""
+        try:
+            number = self.kind(value)
+            inside = self.low < number < self.high if self.open else self.low <= number <= self.high
+        except (TypeError, ValueError, OverflowError):
+            number, inside = value, False
+        if inside:
+            return number
+        what = "an integer" if self.kind is int else "a number"
+        ends = (
+            f"strictly between {self.low:g} and {self.high:g}"
+            if self.open
+            else f"from {self.low:g} to {self.high:g}"
+        )
+        self.fail(f"{value!r} is not {what} {ends}; give for example {self.example}.", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The word that stands for the value on the help page."""
+        return "N" if self.kind is int else "X"
+
+
+VARIANCE = Number(float, 0, 1e6, "1")
+
+
+def _option(*names: str, type: Any, help: str, default: Any = None, many: bool = False) -> Callable[[_F], _F]:
+    if many:
+        help = f"{help} Repeatable."
+        default = [default] if default is not None else None
+    return click.option(
+        *names, type=type, help=help, default=default, multiple=many, show_default=default is not None
+    )
+
+
+MODEL_OPTIONS = (
+    _option("--block", type=click.Choice(BLOCKS), default="res-3", many=True, help="Residual branch."),
+    _option(
+        "--activation",
+        type=str,
+        default="relu",
+        many=True,
+        help="linear, relu, leaky-relu:S, tanh, erf, gelu, sigmoid or alpha-relu:A.",
+    ),
+    _option(
+        "--law", type=click.Choice(LAWS), default="white", many=True, help="Law of the weights along depth."
+    ),
+    _option("--hurst", type=Number(float, 0, 1, "0.7", open=True), many=True, help="Of fractional laws."),
+    _option(
+        "--length-scale",
+        type=Number(float, 0.005, 1e6, "0.1"),
+        many=True,
+        help="Of smooth laws; 0.1 if left out.",
+    ),
+    _option(
+        "--entries",
+        type=click.Choice(("gaussian", "uniform", "rademacher")),
+        many=True,
+        help="Of white laws; gaussian if left out.",
+    ),
+    _option("--width", type=Number(int, 1, 10**7, "40"), default=40, many=True, help="Of the hidden states."),
+    _option(
+        "--beta",
+        type=Number(float, -20, 20, "0.5"),
+        many=True,
+        help="Scaling exponent; critical if left out.",
+    ),
+    _option(
+        "--gain", type=Number(float, 0, 1e6, "1"), default=1.0, many=True, help="Residual scale at depth 1."
+    ),
+    _option(
+        "--skip", type=Number(float, -1e3, 1e3, "1"), default=1.0, many=True, help="Weight of the identity."
+    ),
+    _option("--sw2", type=VARIANCE, many=True, help="Variance of the inner matrix, or of the only one."),
+    _option("--sb2", type=VARIANCE, many=True, help="Variance of its bias."),
+    _option("--sv2", type=VARIANCE, many=True, help="Variance of the outer matrix."),
+    _option("--sa2", type=VARIANCE, many=True, help="Variance of its bias."),
+)
+
+RUN_OPTIONS = (
+    _option("--samples", type=Number(int, 1, 10**8, "200"), default=200, help="Networks in each cell."),
+    _option("--seed", type=Number(int, 0, 2**63, "0"), default=0, help="Of all random numbers."),
+    _option(
+        "--dtype", type=click.Choice(("float32", "float64")), default="float32", help="Of states and weights."
+    ),
+    _option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", help="Where to compute."),
+    _option(
+        "--method",
+        type=click.Choice(("auto", "dense", "deferred")),
+        default="auto",
+        help="Draw weight matrices, or reveal them where they are looked at.",
+    ),
+    _option("--workers", type=Number(int, 1, 1024, "2"), default=1, help="Local processes."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
+)
+
+
+def with_options(options: Sequence[Callable[[_F], _F]]) -> Callable[[_F], _F]:
+    """Add options to a command, in this order."""
+
+    def add(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def laws(given: Mapping[str, Sequence[Any]]) -> list[PathLaw]:
+    """The laws that the options name: each option of a law multiplies the cells of that law only."""
+    for option, law in _LAW_OPTIONS.items():
+        if given[option] and law not in given["law"]:
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} is of the {law} law; give --law {law} with it."
+            )
+    if "fractional" in given["law"] and not given["hurst"]:
+        raise click.UsageError("--law fractional needs its Hurst index; give for example --hurst 0.7.")
+    found: list[PathLaw] = []
+    for law in given["law"]:
+        if law == "white":
+            found += [WhiteNoise(entries) for entries in given["entries"] or ("gaussian",)]
+        elif law == "fractional":
+            found += [FractionalNoise(hurst) for hurst in given["hurst"]]
+        elif law == "smooth":
+            found += [SmoothNoise(length) for length in given["length_scale"] or (0.1,)]
+        else:
+            found.append(ConstantNoise())
+    return found
+
+
+def make_block(name: str, phi: Activation, variances: Mapping[str, float]) -> tuple[Block, float | None]:
+    """The block of this name, and the skip weight that it implies (None: any)."""
+    single = name in ("res-1", "reduced", "feed-forward")
+    for option in _OUTER if single else ():
+        if option in variances:
+            raise click.UsageError(
+                f"--{option}: block {name} has one matrix; give its variances as --sw2 and --sb2."
+            )
+    if name == "res-3" and phi != activation("relu"):
+        raise click.UsageError(
+            "--activation: block res-3 is the ReLU one; give --block res-2 for any other activation."
+        )
+    fields = {VARIANCES[option]: value for option, value in variances.items()}
+    kinds: dict[str, type[Block]] = {"res-1": SingleLayer, "feed-forward": SingleLayer, "reduced": Reduced}
+    return kinds.get(name, TwoLayer)(phi, **fields), 0.0 if name == "feed-forward" else None  # type: ignore[call-arg]
+
+
+def make_model(point: Mapping[str, Any]) -> Model:
+    """The model at one point of the grid of options."""
+    variances = {option: point[option] for option in VARIANCES if point.get(option) is not None}
+    name, beta, skip = point["block"], point.get("beta"), point["skip"]
+    block, implied = make_block(name, activation(point["activation"]), variances)
+    if implied is not None:
+        if beta is not None or point["gain"] != 1.0 or skip != 1.0:
+            raise click.UsageError(
+                f"block {name} has no residual scale; leave out --beta, --gain and --skip."
+            )
+        beta, skip = 0.0, implied
+    if beta is None and name == "reduced":
+        beta = 0.0
+    return Model(block, point["law"], point["width"], beta=beta, gain=point["gain"], skip=skip)
+
+
+def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Values of every model option, as axes of a grid; an option that was left out is no axis."""
+    axes: dict[str, list[Any]] = {"law": laws(given)}
+    for option in ("block", "activation", "width", "beta", "gain", "skip", *VARIANCES):
+        if given[option]:
+            axes[option] = list(dict.fromkeys(given[option]))
+    return axes
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this name. Raises UsageError where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError(
+            "--device cuda: this machine has no CUDA device that torch can use; give --device cpu."
+        )
+    return torch.device(name)
+
+
+def was_given(ctx: click.Context, option: str) -> bool:
+    """Whether an option stood on the command line."""
+    return ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def json_number(value: float) -> float | str | None:
+    """A number as the JSON contract writes it: infinities as strings, undefined as null."""
+    value = float(value)
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def coordinates(model: Model) -> Iterator[tuple[str, Any]]:
+    """What the options call the parts of a model."""
+    law = model.law
+    yield "law", str(law).partition(":")[0].partition("-")[0]
+    for option in _LAW_OPTIONS:
+        if hasattr(law, option):
+            yield option, getattr(law, option)
+    yield from (("width", model.width), ("beta", model.beta), ("gain", model.gain), ("skip", model.skip))
+    for option, field in VARIANCES.items():
+        if hasattr(model.block, field):
+            yield option, getattr(model.block, field)

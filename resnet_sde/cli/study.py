@@ -1,0 +1,236 @@
+"""`resnet-sde study`: ensembles of networks over a grid."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnet_sde._random import generator
+from resnet_sde.cli.options import (
+    MODEL_OPTIONS,
+    RUN_OPTIONS,
+    Number,
+    coordinates,
+    device_of,
+    json_number,
+    make_model,
+    model_axes,
+    with_options,
+)
+from resnet_sde.datasets import parse_input
+from resnet_sde.finite_width import homogeneous_moments
+from resnet_sde.model import Model
+from resnet_sde.observables import LOG_RATIOS
+
+GAUSSIAN_INPUT = 64  # dimension of the Gaussian input
+RATIOS = ("displacement", "growth", "gradient_displacement", "gradient_growth")
+
+
+@click.command("study")
+@with_options(MODEL_OPTIONS)
+@click.option(
+    "--depth",
+    type=Number(int, 1, 10**7, "100"),
+    multiple=True,
+    default=[10, 100, 1000],
+    show_default=True,
+    help="Number of layers. Repeatable.",
+)
+@click.option(
+    "--input",
+    "source",
+    default="digits",
+    show_default=True,
+    help="digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i], cifar10:DIR[:i] or gaussian; with i that image, "
+    "without it each network takes the next one.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the dataset and the figure; resumes."
+)
+@with_options(RUN_OPTIONS)
+def study_command(**given: Any) -> None:
+    """Ratios of norms of states and of gradients, over a grid of models and depths."""
+    from resnet_sde.studies import study
+
+    device = device_of(given["device"])
+    axes = {**model_axes(given), "depth": list(dict.fromkeys(given["depth"]))}
+    fixed = {name: values[0] for name, values in axes.items() if len(values) == 1 and name not in _ALWAYS}
+    over = {name: values for name, values in axes.items() if name not in fixed}
+    x = _inputs(given["source"], given["samples"], given["seed"])
+    models: list[Model] = []
+
+    def build(**point: Any) -> Model:
+        models.append(make_model({**fixed, **point}))
+        return models[-1]
+
+    if given["out"] is not None:
+        _report_progress()
+    dataset = study(
+        build,
+        x.to(dtype=getattr(torch, given["dtype"]), device=device),
+        over=over,
+        samples=given["samples"],
+        observe=LOG_RATIOS,
+        method=given["method"],
+        seed=given["seed"],
+        workers=given["workers"],
+        store=given["out"],
+        progress=True,
+    )
+    dataset.attrs["input"] = given["source"]
+    labels = {"block": fixed.get("block"), "activation": fixed.get("activation")}
+    cells = _cells(dataset, models, {name: label for name, label in labels.items() if label is not None})
+    files = _write(dataset, given["out"], cells) if given["out"] is not None else {}
+    if given["as_json"]:
+        print(json.dumps({**_header(dataset, cells), **files, "cells": cells}, allow_nan=False))
+    else:
+        _print_tables(cells, [name for name in over if name != "depth"], list(over["depth"]))
+        for name, path in files.items():
+            print(f"{name}: {path}")
+
+
+_ALWAYS = ("law", "beta", "depth")
+
+
+def _inputs(source: str, samples: int, seed: int) -> Tensor:
+    """(1, n_in) for one chosen image, else (samples, 1, n_in)."""
+    if source == "gaussian":
+        return torch.randn(
+            samples, 1, GAUSSIAN_INPUT, generator=generator(seed, "input"), dtype=torch.float64
+        )
+    images = parse_input(source, at_most=samples)
+    tail = source.rpartition(":")[2]
+    if len(images) == 1 and tail.isdecimal():
+        return images
+    return images[torch.arange(samples) % len(images)][:, None]
+
+
+def _report_progress() -> None:
+    """Say on standard error how many cells were found on disk."""
+    log = logging.getLogger("resnet_sde")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+
+
+def _cells(dataset: Any, models: list[Model], labels: dict[str, str]) -> list[dict[str, Any]]:
+    """One record a cell, in the order of the grid."""
+    axes = dataset["model"].dims
+    cells = []
+    for model, index in zip(models, np.ndindex(dataset["model"].shape), strict=True):
+        point = dataset.isel(dict(zip(axes, index, strict=True)))
+        own = {name: point[name].item() for name in axes if name != "law"}
+        cell: dict[str, Any] = {**labels, **dict(coordinates(model)), **own, "method": point["method"].item()}
+        for ratio in RATIOS:
+            cell[ratio] = _statistics(point[f"log10_{ratio}"].values.ravel())
+        exact = _exact(model, cell["depth"])
+        for ratio, value in exact.items():
+            cell[ratio]["exact_mean_square"] = value
+        cells.append(cell)
+    return cells
+
+
+def _statistics(log10: np.ndarray) -> dict[str, float | str | None]:
+    """Statistics over networks of a ratio, given in logarithms."""
+    with np.errstate(all="ignore"):
+        ratio = 10.0**log10
+        square = ratio**2
+        root = math.sqrt(len(log10))
+        spread = [np.std(v, ddof=1) / root if len(v) > 1 else math.nan for v in (ratio, square)]
+        low, median, high = 10.0 ** np.quantile(log10, [0.05, 0.5, 0.95])
+        values = {
+            "mean": ratio.mean(),
+            "se": spread[0],
+            "mean_square": square.mean(),
+            "mean_square_se": spread[1],
+            "median": median,
+            "q05": low,
+            "q95": high,
+            "log10_mean": log10.mean(),
+        }
+    return {name: json_number(value) for name, value in values.items()}
+
+
+def _exact(model: Model, depth: int) -> dict[str, float | str | None]:
+    """Exact mean squares, where the theory of Marion et al. gives them."""
+    try:
+        moments = homogeneous_moments(model, depth)
+    except ValueError:
+        return {}
+    displacement, growth = moments.mean_square_displacement, moments.mean_square_growth
+    values = dict(zip(RATIOS, (displacement, growth, displacement, growth), strict=True))
+    return {name: json_number(value) for name, value in values.items()}
+
+
+def _header(dataset: Any, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the cells have in common."""
+    shared = {name: value for name, value in cells[0].items() if all(c.get(name) == value for c in cells)}
+    model = {name: value for name, value in shared.items() if name not in (*RATIOS, "method", "depth")}
+    versions = json.loads(dataset.attrs["versions"])
+    return {
+        "model": model,
+        "seed": int(dataset.attrs["seed"]),
+        "versions": versions,
+        "method": dataset.attrs["method"],
+    }
+
+
+def _write(dataset: Any, out: Path, cells: list[dict[str, Any]]) -> dict[str, str]:
+    """Leave the dataset and the figure in the folder; the paths by name."""
+    from resnet_sde.plots import draw_ratios, figure_bytes
+    from resnet_sde.studies.cells import write_whole
+
+    dataset_path, figure_path = out / "study.nc", out / "study.png"
+    write_whole(
+        dataset_path, bytes(dataset.assign_attrs(seed=str(dataset.attrs["seed"])).to_netcdf(engine="scipy"))
+    )
+    write_whole(figure_path, figure_bytes(draw_ratios(cells)))
+    return {"dataset": str(dataset_path), "figure": str(figure_path)}
+
+
+def _print_tables(cells: list[dict[str, Any]], rows: list[str], depths: list[int]) -> None:
+    """Two tables, forward and backward: a row for each model, a column for each depth."""
+    titles = {"displacement": "‖h_L − h_0‖ / ‖h_0‖", "gradient_displacement": "‖p_0 − p_L‖ / ‖p_L‖"}
+    names = [name for name in (*_row_names(cells), *rows) if name in cells[0]]
+    names = list(dict.fromkeys(names))
+    for ratio, title in titles.items():
+        print(f"{title}, mean over networks ± standard error")
+        table = [[*names, *(f"L = {depth}" for depth in depths)]]
+        for start in range(0, len(cells), len(depths)):
+            row = cells[start : start + len(depths)]
+            table.append([_plain(row[0].get(name)) for name in names] + [_plus_minus(c[ratio]) for c in row])
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for line in table:
+            print("  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True)))
+        print()
+    sys.stdout.flush()
+
+
+def _row_names(cells: list[dict[str, Any]]) -> list[str]:
+    """Coordinates that tell the rows of the table apart, and law and beta always."""
+    names = [
+        n for n, value in cells[0].items() if not isinstance(value, dict) and n not in ("depth", "method")
+    ]
+    return [n for n in names if n in ("law", "beta") or any(c.get(n) != cells[0].get(n) for c in cells)]
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plus_minus(statistics: dict[str, Any]) -> str:
+    mean, se = statistics["mean"], statistics["se"]
+    if not isinstance(mean, float):
+        return (
+            f"10^{statistics['log10_mean']:.1f}" if isinstance(statistics["log10_mean"], float) else str(mean)
+        )
+    return f"{mean:.3g}" if not isinstance(se, float) else f"{mean:.3g} ± {se:.1g}"

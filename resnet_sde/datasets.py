@@ -1,0 +1,260 @@
+"""Images as network inputs: scikit-learn's digits, IDX folders and the binary version of CIFAR-10.
+
+Files are read byte by byte, without pickles. An IDX file is two zero bytes, the type of an element (0x08:
+unsigned byte), the number of dimensions, each dimension as a big-endian 32-bit integer, then the
+elements. A CIFAR-10 file is a row of records of 3073 bytes: one label, then the red, the green and the
+blue plane of a 32 × 32 image.
+"""
+
+import gzip
+import math
+import os
+import re
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_FORMS = "digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i] or cifar10:DIR[:i]"
+_IDX_STEM = {"train": "train", "test": "t10k"}
+_CIFAR_FILES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+
+
+class DatasetError(ValueError):
+    """A file, folder or name that does not give images; the message names it and says what would."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images as their source stores them.
+
+    Shape:
+        pixels: (image, n_in), unsigned bytes; `standardize` makes network inputs of them.
+        labels: (image,), int64.
+    """
+
+    name: str
+    pixels: Tensor
+    labels: Tensor
+
+
+def load_images(source: str, *, split: str = "train") -> Images:
+    """The images that `digits`, `fashion-mnist:DIR`, `mnist:DIR` or `cifar10:DIR` names.
+
+    Raises:
+        DatasetError: the name is unknown, the files do not hold the images, or there is no such split.
+
+    Example:
+        >>> load_images("digits").pixels.shape
+        torch.Size([1797, 64])
+    """
+    name, _, folder = source.partition(":")
+    if source == "digits":
+        if split != "train":
+            raise DatasetError(f"digits have no split {split!r}: give 'train' (all 1797) and hold some out.")
+        return digits()
+    if name not in ("fashion-mnist", "mnist", "cifar10"):
+        raise DatasetError(f"Unknown images {source!r}: give {_FORMS}.")
+    if not folder:
+        raise DatasetError(f"{name} needs the folder of its files: give {name}:DIR.")
+    if name == "cifar10":
+        return cifar10(folder, split=split)
+    return replace(idx_folder(folder, split=split), name=name)
+
+
+def parse_input(text: str, *, at_most: int | None = None) -> Tensor:
+    """The standardized training images that a command-line input names, or the one at index `i`.
+
+    `text` is digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i] or cifar10:DIR[:i]; a colon and digits at
+    the end are always the index. Without an index, `at_most` keeps the first so many images.
+
+    Shape:
+        (image, n_in), float64; one row where there is an index.
+
+    Raises:
+        DatasetError: as `load_images`, or the index is out of range, or the images cannot be standardized.
+
+    Example:
+        >>> parse_input("digits:3").shape
+        torch.Size([1, 64])
+    """
+    source, index = _split_index(text)
+    images = load_images(source)
+    if index is None:
+        return standardize(images.pixels[:at_most])
+    count = len(images.pixels)
+    if not 0 <= index < count:
+        raise DatasetError(f"{source} has no image {index}: give an index from 0 to {count - 1}.")
+    return standardize(images.pixels[index : index + 1], first=index)
+
+
+def standardize(pixels: Tensor, *, first: int = 0) -> Tensor:
+    """Each image minus its mean, divided by its (population) standard deviation.
+
+    Args:
+        first: the index of the first of these images in their source, for the messages.
+
+    Shape:
+        (image, n_in) → (image, n_in), float64.
+
+    Raises:
+        DatasetError: an image is constant or has a value that is not finite.
+    """
+    if pixels.dim() != 2 or pixels.numel() == 0:
+        raise DatasetError(
+            f"Images of shape {tuple(pixels.shape)} cannot be standardized: give (image, n_in)."
+        )
+    x = pixels.to(torch.float64)
+    if (bad := _first(~x.isfinite().all(dim=1))) is not None:
+        raise DatasetError(f"Image {first + bad} has a value that is not finite: give finite pixels only.")
+    # Not "standard deviation 0": rounding of the mean can leave a constant image a tiny one.
+    if (bad := _first(x.amin(dim=1) == x.amax(dim=1))) is not None:
+        raise DatasetError(
+            f"Image {first + bad} is constant and has no standard deviation to divide by: leave it out."
+        )
+    x = x - x.mean(dim=1, keepdim=True)
+    x /= x.abs().amax(dim=1, keepdim=True)  # squares of any contrast then neither overflow nor vanish
+    return x / x.square().mean(dim=1, keepdim=True).sqrt()
+
+
+def digits() -> Images:
+    """The 1797 handwritten digits of scikit-learn: 8 × 8 pixels with values 0 to 16."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return Images(
+        "digits", torch.from_numpy(data.data.astype(np.uint8)), torch.from_numpy(data.target).long()
+    )
+
+
+def idx_folder(folder: str | os.PathLike[str], *, split: str = "train") -> Images:
+    """The images and labels of a folder in the format of MNIST, plain or gzipped.
+
+    Raises:
+        DatasetError: a file is missing or malformed, or images and labels differ in number.
+    """
+    root, stem = _folder(folder, split), _IDX_STEM[split]
+    image_file, label_file = _idx_file(root, f"{stem}-images", 3), _idx_file(root, f"{stem}-labels", 1)
+    pixels, labels = read_idx(image_file), read_idx(label_file)
+    for file, data, dims in ((image_file, pixels, 3), (label_file, labels, 1)):
+        if data.dim() != dims:
+            raise DatasetError(f"{file} has {data.dim()} dimensions: give a file with {dims}.")
+    if len(pixels) != len(labels):
+        raise DatasetError(
+            f"{image_file} has {len(pixels)} images but {label_file} has {len(labels)} labels: "
+            "give files that belong together."
+        )
+    return Images(root.name, pixels.flatten(1), labels.long())
+
+
+def read_idx(path: str | os.PathLike[str]) -> Tensor:
+    """The bytes of one IDX file, plain or gzipped, in the shape that its header states.
+
+    Shape:
+        One to four dimensions, none of them empty, uint8.
+
+    Raises:
+        DatasetError: the file cannot be read, is not an IDX file of unsigned bytes, or has the wrong size.
+    """
+    data = _read(path)
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            raise DatasetError(f"{path} is a damaged gzip file: fetch it again.") from None
+    shape = _idx_shape(path, data)
+    start, size = 4 + 4 * len(shape), math.prod(shape)
+    if len(data) - start != size:
+        raise DatasetError(
+            f"{path} has {len(data) - start} bytes of data where its header states {size}: fetch it again."
+        )
+    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy())
+
+
+def _idx_shape(path: str | os.PathLike[str], data: bytes) -> tuple[int, ...]:
+    """The shape that the header of an IDX file states."""
+    if len(data) < 4 or data[:2] != b"\0\0":
+        raise DatasetError(f"{path} does not start like an IDX file: give an IDX file, plain or gzipped.")
+    if data[2] != 0x08:
+        raise DatasetError(
+            f"{path} has elements of type 0x{data[2]:02x}: give a file of unsigned bytes (0x08)."
+        )
+    dims = data[3]
+    if not 1 <= dims <= 4:
+        raise DatasetError(f"{path} states {dims} dimensions: give a file with 1 to 4.")
+    if len(data) < 4 + 4 * dims:
+        raise DatasetError(f"{path} ends within its header: fetch it again.")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", count=dims, offset=4))
+    if 0 in shape:
+        raise DatasetError(f"{path} states the empty shape {shape}: give a file that holds data.")
+    return shape
+
+
+def cifar10(folder: str | os.PathLike[str], *, split: str = "train") -> Images:
+    """CIFAR-10 from its binary version, in a folder or in its sub-folder cifar-10-batches-bin.
+
+    Raises:
+        DatasetError: a file is missing or malformed.
+    """
+    root = _folder(folder, split)
+    inner = root / "cifar-10-batches-bin"
+    root = inner if inner.is_dir() else root
+    records = torch.cat([_cifar_records(root / name) for name in _CIFAR_FILES[split]])
+    return Images("cifar10", records[:, 1:].contiguous(), records[:, 0].long())
+
+
+def _cifar_records(file: Path) -> Tensor:
+    """The records of one file, (image, 3073), with their labels checked."""
+    if not file.is_file():
+        raise DatasetError(f"{file} does not exist: give the folder of CIFAR-10's binary version.")
+    data = _read(file)
+    if not data or len(data) % _CIFAR_RECORD:
+        raise DatasetError(
+            f"{file} holds {len(data)} bytes: give a file of records of {_CIFAR_RECORD} bytes."
+        )
+    records = np.frombuffer(data, np.uint8).reshape(-1, _CIFAR_RECORD)
+    if records[:, 0].max() > 9:
+        raise DatasetError(f"{file} has a label above 9: give the binary version of CIFAR-10.")
+    return torch.from_numpy(records.copy())
+
+
+def _idx_file(root: Path, stem: str, dims: int) -> Path:
+    """The file of one part of an IDX folder, under any of the four names in use."""
+    names = [f"{stem}{dot}idx{dims}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise DatasetError(f"{root} has no {names[0]}, plain or gzipped: give the folder that holds it.")
+
+
+def _folder(folder: str | os.PathLike[str], split: str) -> Path:
+    """The folder as a path, with ~ for the home folder, once there is such a folder and such a split."""
+    if split not in ("train", "test"):
+        raise DatasetError(f"There is no split {split!r}: give 'train' or 'test'.")
+    root = Path(os.path.expanduser(folder))
+    if not root.is_dir():
+        raise DatasetError(f"There is no folder {str(folder)!r}: give the folder that holds the image files.")
+    return root
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}): give a readable file.") from None
+
+
+def _split_index(text: str) -> tuple[str, int | None]:
+    """The source and the index of `SOURCE[:i]`; a negative one is read, to be refused as out of range."""
+    match = re.fullmatch(r"(.+):(-?[0-9]{1,18})", text, flags=re.DOTALL)
+    return (match[1], int(match[2])) if match else (text, None)
+
+
+def _first(mask: Tensor) -> int | None:
+    """The first position where a mask is true."""
+    return int(mask.int().argmax()) if bool(mask.any()) else None

@@ -1,0 +1,201 @@
+"""Laws of the weight sequence V₁, V₂, …: how regular the weights of a network are along its depth."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from resnet_sde._random import Stream, as_stream
+from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
+from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
+
+SHORTEST_LENGTH = 0.005  # of a smooth law; below it the factor of its kernel takes minutes
+
+
+class PathLaw(ABC):
+    """A stationary law of weights: centred, of unit variance, independent across the entries of a matrix.
+
+    exponent: half the growth exponent of Var(V₁ + … + V_L) in L.
+    strong_order: rate in depth of the Euler scheme driven by this law at width 1, or None where it does not
+        converge.
+    """
+
+    exponent: float
+    strong_order: float | None
+
+    @abstractmethod
+    def covariance(self, depth: int) -> Tensor:
+        """γ(i, j) = E V_i V_j in a network of `depth` layers; shape (depth, depth), float64."""
+
+    @abstractmethod
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path: ...
+
+    def path(
+        self,
+        depth: int,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | Stream | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Path:
+        """A realised path whose finest network has `depth` layers of weights of this shape.
+
+        The same generator state, dtype, device type and arguments give the same bits.
+
+        Args:
+            depth: number of layers of the deepest network that will look at it.
+            shape: of one layer's weights, any number of axes.
+            generator: where the numbers come from; torch's default generator if None.
+            dtype: float32 or float64; torch's default if None.
+            device: the generator's if None.
+
+        Raises:
+            ValueError: the depth is not a positive integer.
+        """
+        if depth < 1:
+            raise ValueError(f"depth must be a positive integer, got {depth}; give the number of layers")
+        if device is None:
+            device = generator.device if generator is not None else "cpu"
+        source = as_stream(generator, device)
+        return self._draw(depth, tuple(shape), source, dtype or torch.get_default_dtype())
+
+
+@dataclass(frozen=True)
+class WhiteNoise(PathLaw):
+    """Weights independent along depth.
+
+    entries: law of an entry, "gaussian", "uniform" on (−√3, √3) or "rademacher" (±1); all of unit variance.
+        Kernels do not see the difference; only Gaussian weights keep their law when the path is seen at other
+        depths.
+    """
+
+    entries: str = "gaussian"
+    exponent: ClassVar[float] = 0.5  # type: ignore[misc]
+    strong_order: ClassVar[float] = 0.5  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        if self.entries not in ("gaussian", "uniform", "rademacher"):
+            raise ValueError(f"unknown entries {self.entries!r}; give one of gaussian, uniform, rademacher")
+
+    def __str__(self) -> str:
+        return "white" if self.entries == "gaussian" else f"white-{self.entries}"
+
+    @override
+    def covariance(self, depth: int) -> Tensor:
+        return torch.eye(depth, dtype=torch.float64)
+
+    def filler(self, source: Stream) -> Callable[[Tensor], Tensor]:
+        """The function that fills a tensor with entries of this law."""
+        fill = {"gaussian": source.normal_, "uniform": source.uniform_, "rademacher": source.rademacher_}
+        return fill[self.entries]
+
+    @override
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        weights = torch.empty(depth, *shape, dtype=dtype, device=source.device)
+        return GridPath(self.filler(source)(weights), self.exponent, stable=self.entries == "gaussian")
+
+
+@dataclass(frozen=True)
+class FractionalNoise(PathLaw):
+    """Increments of fractional Brownian motion.
+
+    hurst: H in (0, 1); 1/2 is white Gaussian noise, and the closer to 1 the closer to constant weights.
+    sampler: "circulant" (exact and fast), or "hosking" or "cholesky" of the `fbm` package (exact and slow).
+    """
+
+    hurst: float
+    sampler: str = "circulant"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hurst", float(self.hurst))
+        if not 0 < self.hurst < 1:
+            raise ValueError(
+                f"hurst must lie strictly between 0 and 1, got {self.hurst}; give for example 0.7"
+            )
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {self.sampler!r}; give one of {', '.join(SAMPLERS)}")
+
+    def __str__(self) -> str:
+        return f"fractional:{self.hurst}"
+
+    @override
+    @property
+    def exponent(self) -> float:  # type: ignore[override]
+        return self.hurst
+
+    @override
+    @property
+    def strong_order(self) -> float | None:  # type: ignore[override]
+        if self.hurst == 0.5:
+            return 0.5
+        return 2 * self.hurst - 1 if self.hurst > 0.5 else None
+
+    @override
+    def covariance(self, depth: int) -> Tensor:
+        lag = torch.arange(depth)
+        return autocovariance(self.hurst, depth)[(lag[:, None] - lag).abs()]
+
+    @override
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        noise = torch.empty(depth, *shape, dtype=dtype, device=source.device)
+        return GridPath(fractional_noise_(noise, self.hurst, source, self.sampler), self.hurst)
+
+
+@dataclass(frozen=True)
+class SmoothNoise(PathLaw):
+    """Smooth weights: a Gaussian process of kernel exp(−(s − t)² / 2ℓ²), seen at the times k / depth.
+
+    length_scale: ℓ, in units of the whole depth; Marion et al. (2025) use 0.1.
+    """
+
+    length_scale: float = 0.1
+    exponent: ClassVar[float] = 1.0  # type: ignore[misc]
+    strong_order: ClassVar[float] = 1.0  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length_scale", float(self.length_scale))
+        if not SHORTEST_LENGTH <= self.length_scale < float("inf"):
+            raise ValueError(
+                f"length_scale must be finite and at least {SHORTEST_LENGTH}, got {self.length_scale}; "
+                "give for example 0.1"
+            )
+
+    def __str__(self) -> str:
+        return f"smooth:{self.length_scale}"
+
+    @override
+    def covariance(self, depth: int) -> Tensor:
+        times = torch.arange(depth, dtype=torch.float64) / depth
+        return torch.exp(-0.5 * ((times[:, None] - times) / self.length_scale).square())
+
+    @override
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        rank = smooth_features(torch.zeros(1, dtype=torch.float64), self.length_scale).shape[-1]
+        modes = torch.empty(rank, *shape, dtype=dtype, device=source.device)
+        return SmoothPath(source.normal_(modes), self.length_scale)
+
+
+@dataclass(frozen=True)
+class ConstantNoise(PathLaw):
+    """The same Gaussian weights in every layer: the limit of fractional noise as H → 1."""
+
+    exponent: ClassVar[float] = 1.0  # type: ignore[misc]
+    strong_order: ClassVar[float] = 1.0  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        return "constant"
+
+    @override
+    def covariance(self, depth: int) -> Tensor:
+        return torch.ones(depth, depth, dtype=torch.float64)
+
+    @override
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        return ConstantPath(source.normal_(torch.empty(shape, dtype=dtype, device=source.device)))

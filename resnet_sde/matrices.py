@@ -1,0 +1,150 @@
+r"""The weight matrices of one layer, for many networks at once, in three forms.
+
+All answer the same two questions: `look(x, scale)` is scale · V x and `look_back(p, scale)` is scale · Vᵀ
+p, for the vectors x and p of every input along the rows. `Dense` holds the entries. `Deferred` holds
+none: a Gaussian matrix is revealed only along what it meets. Write the probes as X = C Q with orthonormal
+rows Q; then V Q is standard normal, so looking draws Z and answers C Z. Looking back at p = D P with
+orthonormal P, given V Q = Z, the part along Q is known and the rest fresh: Vᵀp = (p·Z) Q + D (G − (G·Q)
+Q) with G standard normal. The joint law of all answers is exactly that of a dense Gaussian matrix, for
+O(width) numbers a look.
+
+Shapes: dense entries (sample, in, out), so that vectors stand on the left; probes (sample, input, in or out).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from resnet_sde._random import Stream
+
+_SHORTEST = 1e-30
+
+
+class Matrix(ABC):
+    """One layer's matrix in every network of an ensemble."""
+
+    @abstractmethod
+    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """Scale · V x: (sample, input, in) to (sample, input, out)."""
+
+    @abstractmethod
+    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        """Scale · Vᵀ p: (sample, input, out) to (sample, input, in)."""
+
+
+@dataclass(frozen=True)
+class Dense(Matrix):
+    """A matrix with its entries; `entries` is (sample, in, out)."""
+
+    entries: Tensor
+
+    @override
+    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        return _scaled(torch.bmm(x, self.entries), scale)
+
+    @override
+    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        return _scaled(torch.bmm(p, self.entries.mT), scale)
+
+
+@dataclass(frozen=True)
+class Identity(Matrix):
+    """The identity matrix, outside of a block that has no outer weights."""
+
+    @override
+    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        return x * scale
+
+    @override
+    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        return p * scale
+
+
+class Deferred(Matrix):
+    """A standard Gaussian matrix revealed where it is looked at: once forward, then once back.
+
+    Args:
+        source: the random stream.
+        answer: storage for the numbers of the forward look, (sample, input, out); allocated if None.
+    """
+
+    def __init__(self, source: Stream, width: int, answer: Tensor | None = None) -> None:
+        self._source, self._width, self._answer = source, width, answer
+        self._seen: _Seen | None = None
+
+    @override
+    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        samples, inputs, size = x.shape
+        rank = min(inputs, size)
+        z = self._answer
+        if z is None:
+            z = torch.empty(samples, rank, self._width, dtype=x.dtype, device=x.device)
+        self._source.normal_(z)
+        if inputs == 1:
+            length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            answer = z.mul_(length * scale)
+            self._seen = _Seen(x, answer, scale, length)
+        else:
+            coefficients, basis = _orthonormal(x)
+            self._seen = _Seen(basis, z)
+            answer = torch.bmm(coefficients, z).mul_(scale)
+        return answer
+
+    @override
+    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        if self._seen is None:
+            raise RuntimeError("a deferred matrix is looked at forward before it is looked at back")
+        if p.shape[1] == 1:
+            return self._single_back(p, scale, self._seen)
+        basis, answer = self._seen.probe, self._seen.answer
+        coefficients, directions = _orthonormal(p)
+        shape = (*directions.shape[:2], basis.shape[-1])
+        fresh = self._source.normal_(torch.empty(shape, dtype=p.dtype, device=p.device))
+        fresh = torch.baddbmm(fresh, torch.bmm(fresh, basis.mT), basis, alpha=-1.0)
+        known = torch.bmm(torch.bmm(p, answer.mT), basis)
+        return torch.baddbmm(known, coefficients, fresh).mul_(scale)
+
+    def _single_back(self, p: Tensor, scale: float, seen: _Seen) -> Tensor:
+        """The same for one input, without an orthonormal basis: the answer was scale · V probe."""
+        assert seen.length is not None
+        fresh = self._source.normal_(torch.empty_like(seen.probe))
+        length = torch.linalg.vector_norm(p, dim=-1, keepdim=True)
+        along = torch.addcmul(_dot(seen.answer, p), _dot(fresh, seen.probe), length, value=-seen.scale)
+        shortest = seen.length.clamp(min=_SHORTEST)  # a probe that is zero has revealed nothing
+        along.div_(shortest).div_(shortest).mul_(scale / seen.scale if seen.scale else 0.0)
+        return fresh.mul_(length.mul_(scale)).addcmul_(seen.probe, along)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a forward look has revealed: scale · V probe = answer.
+
+    length: norm of a single probe that is not normalized.
+    """
+
+    probe: Tensor
+    answer: Tensor
+    scale: float = 1.0
+    length: Tensor | None = None
+
+
+def _scaled(fresh: Tensor, scale: float) -> Tensor:
+    return fresh if scale == 1.0 else fresh.mul_(scale)
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    return (x * y).sum(-1, keepdim=True)
+
+
+def _orthonormal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """X = C Q with orthonormal rows Q; C is (sample, input, rank), Q is (sample, rank, size).
+
+    Householder's QR, because probes may be nearly parallel or zero, where Gram matrices lose what matters.
+    """
+    q, r = torch.linalg.qr(x.mT)
+    return r.mT, q.mT

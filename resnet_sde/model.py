@@ -1,0 +1,122 @@
+"""A law over networks: block, law of the weights along depth, and scaling."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import torch
+
+from resnet_sde._random import stream
+from resnet_sde.blocks import Block, Layer
+from resnet_sde.laws import PathLaw
+from resnet_sde.matrices import Dense, Identity
+from resnet_sde.paths import Path
+
+
+class Regime(enum.Enum):
+    """What becomes of a residual network of infinite width as its depth grows."""
+
+    IDENTITY = "identity"
+    CRITICAL = "critical"
+    EXPLOSION = "explosion"
+
+
+@dataclass(frozen=True)
+class WeightPaths:
+    """One realised path for each matrix of a block, in every network of an ensemble."""
+
+    matrices: dict[str, Path]
+
+    def layers(self, depth: int) -> list[Layer]:
+        """The layers of networks of this depth on these paths. Raises OffGrid where a path cannot show it."""
+        weights = {name: path.weights(depth) for name, path in self.matrices.items()}
+        outer, inner = weights.get("outer"), weights.get("inner")
+        return [
+            Layer(
+                outer=Identity() if outer is None else Dense(outer[k]),
+                inner=None if inner is None else Dense(inner[k]),
+            )
+            for k in range(depth)
+        ]
+
+
+@dataclass(frozen=True)
+class Model:
+    """h ← skip · h + α_L V g(h) with α_L = gain · L^{−β}. Has no depth; verbs supply it.
+
+    beta: None means critical, `block.critical_beta(law)`; it is replaced by that number.
+    gain: depth-independent part of the residual scale.
+    skip: weight of the identity branch; 0 makes the network feed-forward.
+
+    Raises:
+        ValueError: a number is not finite, the width is not a positive integer, or beta is left out where
+            block, law and skip have no critical value.
+    """
+
+    block: Block
+    law: PathLaw
+    width: int
+    beta: float | None = None
+    gain: float = 1.0
+    skip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.width, bool) or int(self.width) != self.width or self.width < 1:
+            raise ValueError(f"width must be a positive integer, got {self.width}; give for example 40")
+        object.__setattr__(self, "width", int(self.width))
+        beta = self.critical_beta if self.beta is None else self.beta
+        if beta is None:
+            raise ValueError(
+                f"{type(self.block).__name__} with {self.law} and skip {self.skip} has no critical scaling; "
+                "give beta"
+            )
+        object.__setattr__(self, "beta", beta)
+        for name in ("beta", "gain", "skip"):
+            value = float(getattr(self, name))
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
+            object.__setattr__(self, name, value)
+        if self.gain < 0:
+            raise ValueError(
+                f"gain must not be negative, got {self.gain}; give {-self.gain}, which has the same law"
+            )
+
+    def alpha(self, depth: int) -> float:
+        """α_L = gain · L^{−β}, the factor on the residual branch of a network of this depth."""
+        assert self.beta is not None
+        return self.gain * float(depth) ** -self.beta
+
+    @property
+    def critical_beta(self) -> float | None:
+        """β* of block and law; None where there is no limit in depth to be critical for."""
+        return self.block.critical_beta(self.law) if self.skip == 1.0 else None
+
+    @property
+    def regime(self) -> Regime | None:
+        """From β − β* alone, so the answer at infinite width; None where β* is."""
+        critical = self.critical_beta
+        if critical is None or self.beta is None:
+            return None
+        if math.isclose(self.beta, critical, abs_tol=1e-12):
+            return Regime.CRITICAL
+        return Regime.IDENTITY if self.beta > critical else Regime.EXPLOSION
+
+    def draw(
+        self,
+        depth: int,
+        *,
+        samples: int,
+        seed: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> WeightPaths:
+        """Weight paths of `samples` independent networks whose finest grid has `depth` layers."""
+        source = stream(seed, "draw", self, depth, samples, device=device)
+        return WeightPaths(
+            {
+                name: self.law.path(depth, (samples, *shape), generator=source, dtype=dtype)
+                for name, shape in self.block.shapes(self.width).items()
+            }
+        )

@@ -1,0 +1,160 @@
+"""Statistics of one network each: plain functions of a trajectory, with the network along the first axis.
+
+Ratios are taken in float64 and in logarithms, so that neither explosion nor float32 states spoil them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from resnet_sde.propagate import States, Trajectory
+
+_LOG10_2 = 0.3010299956639812
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A function of a trajectory; `observable` adds what a study wants to know about it.
+
+    A plain function without these attributes is taken to see every layer, and its axes are numbered.
+    """
+
+    __name__: str
+
+    def __call__(self, t: Trajectory) -> Tensor:
+        """The statistic, with the axis of the networks first."""
+
+
+_F = TypeVar("_F", bound=Callable[[Trajectory], Tensor])
+
+
+def observable(*dims: str, every_layer: bool = False, gradients: bool = False) -> Callable[[_F], _F]:
+    """Mark a function as an observable.
+
+    Args:
+        dims: names of the axes of its result behind "sample"; "layer" and "input" are the usual ones.
+        every_layer: whether it looks at all layers or at the two ends only.
+        gradients: whether it needs the backward pass.
+
+    Example:
+        >>> @observable("input")
+        ... def largest_entry(t):
+        ...     return t.hidden.natural(-1).abs().amax(-1)
+    """
+
+    def mark(function: _F) -> _F:
+        function.dims = dims  # type: ignore[attr-defined]
+        function.every_layer = every_layer  # type: ignore[attr-defined]
+        function.gradients = gradients  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def _log2_norm(states: States, layer: int) -> Tensor:
+    x = states.scaled[layer].double()
+    return torch.linalg.vector_norm(x, dim=-1).log2() + states.exponent[layer][..., 0]
+
+
+def _log2_distance(states: States, first: int, second: int) -> Tensor:
+    """log₂ of the norm of the difference of two layers, formed at the larger scale of the two."""
+    top = torch.maximum(states.exponent[first], states.exponent[second])
+    a, b = (torch.ldexp(states.scaled[k].double(), states.exponent[k] - top) for k in (first, second))
+    return torch.linalg.vector_norm(a - b, dim=-1).log2() + top[..., 0]
+
+
+def _adjoint(t: Trajectory) -> States:
+    if t.adjoint is None:
+        raise ValueError("this observable needs the backward pass; give gradients=True")
+    return t.adjoint
+
+
+@observable("input")
+def log10_displacement(t: Trajectory) -> Tensor:
+    """log₁₀ of ‖h_L − h_0‖ / ‖h_0‖. Shape: (sample, input)."""
+    return (_log2_distance(t.hidden, -1, 0) - _log2_norm(t.hidden, 0)) * _LOG10_2
+
+
+@observable("input")
+def log10_growth(t: Trajectory) -> Tensor:
+    """log₁₀ of ‖h_L‖ / ‖h_0‖. Shape: (sample, input)."""
+    return (_log2_norm(t.hidden, -1) - _log2_norm(t.hidden, 0)) * _LOG10_2
+
+
+@observable("input", gradients=True)
+def log10_gradient_displacement(t: Trajectory) -> Tensor:
+    """log₁₀ of ‖p_0 − p_L‖ / ‖p_L‖. Shape: (sample, input)."""
+    return (_log2_distance(_adjoint(t), 0, -1) - _log2_norm(_adjoint(t), -1)) * _LOG10_2
+
+
+@observable("input", gradients=True)
+def log10_gradient_growth(t: Trajectory) -> Tensor:
+    """log₁₀ of ‖p_0‖ / ‖p_L‖. Shape: (sample, input)."""
+    return (_log2_norm(_adjoint(t), 0) - _log2_norm(_adjoint(t), -1)) * _LOG10_2
+
+
+@observable("input")
+def displacement(t: Trajectory) -> Tensor:
+    """‖h_L − h_0‖ / ‖h_0‖, not squared. Shape: (sample, input)."""
+    return 10.0 ** log10_displacement(t)
+
+
+@observable("input")
+def growth(t: Trajectory) -> Tensor:
+    """‖h_L‖ / ‖h_0‖, not squared. Shape: (sample, input)."""
+    return 10.0 ** log10_growth(t)
+
+
+@observable("input", gradients=True)
+def gradient_displacement(t: Trajectory) -> Tensor:
+    """‖p_0 − p_L‖ / ‖p_L‖, not squared. Shape: (sample, input)."""
+    return 10.0 ** log10_gradient_displacement(t)
+
+
+@observable("input", gradients=True)
+def gradient_growth(t: Trajectory) -> Tensor:
+    """‖p_0‖ / ‖p_L‖, not squared. Shape: (sample, input)."""
+    return 10.0 ** log10_gradient_growth(t)
+
+
+@observable("layer", "input", every_layer=True)
+def log10_length(t: Trajectory) -> Tensor:
+    """log₁₀ of ‖h_l‖ / √width for every layer l. Shape: (sample, depth + 1, input)."""
+    return _profile(t.hidden)
+
+
+@observable("layer", "input", every_layer=True, gradients=True)
+def log10_gradient_length(t: Trajectory) -> Tensor:
+    """log₁₀ of ‖p_l‖ / √width for every layer l. Shape: (sample, depth + 1, input)."""
+    return _profile(_adjoint(t))
+
+
+@observable("input", "other_input")
+def kernel(t: Trajectory) -> Tensor:
+    """⟨h_L(x), h_L(x')⟩ / width for every pair of inputs. Shape: (sample, input, input)."""
+    h = t.hidden.natural(-1)
+    return h @ h.mT / h.shape[-1]
+
+
+@observable("layer", "input", "other_input", every_layer=True)
+def cosine(t: Trajectory) -> Tensor:
+    """⟨h_l(x), h_l(x')⟩ / (‖h_l(x)‖ ‖h_l(x')‖), the correlation of Poole et al. (2016).
+
+    Shape: (sample, depth + 1, input, input)
+    """
+    units = (torch.nn.functional.normalize(h.double(), dim=-1, eps=0.0) for h in t.hidden.scaled)
+    return torch.stack([h @ h.mT for h in units], dim=1)
+
+
+def _profile(states: States) -> Tensor:
+    width = states.scaled[0].shape[-1]
+    lengths = torch.stack([_log2_norm(states, k) for k in range(len(states.scaled))], dim=1)
+    return lengths * _LOG10_2 - 0.5 * torch.tensor(float(width), dtype=torch.float64).log10().item()
+
+
+LOG_RATIOS = (log10_displacement, log10_growth, log10_gradient_displacement, log10_gradient_growth)
+"""The four ratios of Marion et al. (2025), in logarithms: what the command `study` stores."""

@@ -1,0 +1,119 @@
+"""One realised weight path, seen by networks of different depths.
+
+A shallower network is not a new draw, it is another look at the same path: a rough path is summed over the
+    layers that one coarse layer replaces, a smooth path is evaluated at other times.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+
+class OffGrid(ValueError):
+    """A path was asked for a depth that it cannot show exactly."""
+
+
+class Path(ABC):
+    """One realised weight path."""
+
+    @abstractmethod
+    def weights(self, depth: int) -> Tensor:
+        """Unit-variance weights as a network of `depth` layers meets them; shape (depth, *shape).
+
+        Raises:
+            OffGrid: this depth cannot be seen exactly from the stored path.
+        """
+
+
+@dataclass(frozen=True)
+class GridPath(Path):
+    """A rough path, stored by its unit-variance increments on the finest grid.
+
+    fine: (depth, *shape).
+    exponent: H; m increments summed and divided by m^H have unit variance again.
+    stable: whether that sum has the law of one increment (true for Gaussian weights).
+    """
+
+    fine: Tensor
+    exponent: float
+    stable: bool = True
+
+    @override
+    def weights(self, depth: int) -> Tensor:
+        finest = self.fine.shape[0]
+        if depth == finest:
+            return self.fine
+        if depth < 1 or finest % depth:
+            raise OffGrid(
+                f"depth {depth} does not divide the {finest} layers of this path; ask for a divisor"
+            )
+        if not self.stable:
+            raise OffGrid(
+                f"sums of non-Gaussian weights have another law, so this path has depth {finest} only; "
+                "use Gaussian entries for several depths on one path"
+            )
+        steps = finest // depth
+        return self.fine.unflatten(0, (depth, steps)).sum(1).mul_(float(steps) ** -self.exponent)
+
+
+@dataclass(frozen=True)
+class SmoothPath(Path):
+    """A Gaussian process with kernel exp(−(s − t)² / 2ℓ²), exact at any time from few random modes.
+
+    modes: (rank, *shape), standard normal.
+    """
+
+    modes: Tensor
+    length_scale: float
+
+    def at(self, times: Tensor) -> Tensor:
+        """Values at `times` in [0, 1]; shape (*times, *shape), differentiable in the times."""
+        features = smooth_features(times, self.length_scale).to(self.modes)
+        values = features.reshape(-1, features.shape[-1]) @ self.modes.reshape(self.modes.shape[0], -1)
+        return values.view(*times.shape, *self.modes.shape[1:])
+
+    @override
+    def weights(self, depth: int) -> Tensor:
+        return self.at(torch.arange(depth, dtype=torch.float64, device=self.modes.device) / depth)
+
+
+@dataclass(frozen=True)
+class ConstantPath(Path):
+    """The same weights in every layer."""
+
+    value: Tensor
+
+    def at(self, times: Tensor) -> Tensor:
+        """Values at `times`; shape (*times, *shape)."""
+        return self.value.expand(*times.shape, *self.value.shape)
+
+    @override
+    def weights(self, depth: int) -> Tensor:
+        return self.value.expand(depth, *self.value.shape)
+
+
+def smooth_features(times: Tensor, length_scale: float) -> Tensor:
+    """k(t, nodes) U λ^{−1/2}: features whose inner products are the kernel; shape (*times, rank), float64.
+
+    The Gram matrix of the kernel is numerically singular (rank 29 at length 0.1 whatever the depth), so the
+    process is the Gaussian one that is exact at the nodes, of which there are eight per length.
+    """
+    nodes, factor = _smooth_factor(length_scale)
+    lag = times.to(torch.float64)[..., None] - nodes.to(times.device)
+    return torch.exp(-0.5 * (lag / length_scale).square()) @ factor.to(times.device)
+
+
+@lru_cache(maxsize=16)
+def _smooth_factor(length_scale: float) -> tuple[Tensor, Tensor]:
+    nodes = np.linspace(0.0, 1.0, 1 + max(16, int(np.ceil(8.0 / length_scale))))
+    gram = np.exp(-0.5 * ((nodes[:, None] - nodes) / length_scale) ** 2)
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    keep = eigenvalues > 1e-12 * eigenvalues[-1]
+    return torch.from_numpy(nodes), torch.from_numpy(vectors[:, keep] / np.sqrt(eigenvalues[keep]))

@@ -1,0 +1,193 @@
+r"""The layer loop: states forward, gradients backward, of many networks at once.
+
+States are carried as 2^e h with h of moderate size wherever that is exact: forward where the branch is
+homogeneous, backward always, because the adjoint recursion is linear. The factors are powers of two, so
+carrying them changes no bit of a state that would have fitted anyway, and explosion is a number instead of an
+infinity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from resnet_sde.blocks import Block, Layer
+
+
+@dataclass(frozen=True)
+class States:
+    """A sequence of states of natural size 2^exponent · scaled.
+
+    Shape: scaled (layer, sample, input, width), exponent (layer, sample, input, 1).
+    """
+
+    scaled: Sequence[Tensor] | Tensor
+    exponent: Sequence[Tensor] | Tensor
+
+    def natural(self, layer: int) -> Tensor:
+        """The states of one layer in natural size, float64; infinite where they do not fit."""
+        return torch.ldexp(self.scaled[layer].double(), self.exponent[layer].double())
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States of an ensemble: hidden h_0 … h_L, and adjoint p_0 … p_L when the backward pass has run.
+
+    When only the ends were kept, both hold two states, of layer 0 and of layer L.
+    """
+
+    hidden: States
+    adjoint: States | None = None
+
+
+@dataclass
+class Store:
+    """Memory for states, reused from grain to grain: fresh memory is ten times slower to fill."""
+
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of this name, shape, dtype and device; its content is arbitrary."""
+        held = self.buffers.get(name)
+        if held is None or held.shape != shape or held.dtype != like.dtype or held.device != like.device:
+            held = self.buffers[name] = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return held
+
+
+def forward(block: Block, h: Tensor, layers: Iterable[Layer], alpha: float, skip: float = 1.0) -> Tensor:
+    """States h_0 … h_L of h ← skip · h + α V g(h), differentiable in h and in the weights.
+
+    Shape: h (sample, input, width); result (depth + 1, sample, input, width).
+
+    Example:
+        >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
+        >>> model = Model(SingleLayer(RELU), WhiteNoise(), width=4)
+        >>> layers = model.draw(8, samples=2, seed=0).layers(8)
+        >>> forward(model.block, torch.ones(2, 1, 4), layers, model.alpha(8)).shape
+        torch.Size([9, 2, 1, 4])
+    """
+    return torch.stack(_Loop(block, alpha, skip, period=None).up(h, layers, keep=True)[0])
+
+
+def trajectory(
+    block: Block,
+    h: Tensor,
+    layers: Iterable[Layer],
+    alpha: float,
+    skip: float = 1.0,
+    *,
+    top: Tensor | None = None,
+    every_layer: bool = True,
+    store: Store | None = None,
+) -> Trajectory:
+    """States, and adjoint states p ← skip · p + α (∂g/∂h)ᵀ Vᵀ p when `top` gives p_L.
+
+    Not for use under autograd.
+
+    Args:
+        block: the residual branch.
+        h: input states.
+        layers: the layers, in order; dense or deferred.
+        alpha: factor on the branch.
+        skip: weight of the identity branch.
+        top: gradient with respect to h_L; None leaves the backward pass out.
+        every_layer: keep all states, not only those of the two ends.
+        store: memory to reuse; the states of an earlier call with the same store are overwritten.
+
+    Shape: h and top (sample, input, width).
+    """
+    loop = _Loop(block, alpha, skip, _rescaling_period(block, alpha, skip))
+    keep = every_layer or top is not None
+    seen: list[Layer] = []
+    watched = _remember(layers, seen) if top is not None else layers
+    states, exponents, pre = loop.up(h, watched, keep=keep, store=store)
+    hidden = (
+        States(states, exponents)
+        if every_layer
+        else States(states[:: len(states) - 1], exponents[:: len(exponents) - 1])
+    )
+    if top is None:
+        return Trajectory(hidden)
+    states, exponents = loop.down(top, seen, pre, keep=every_layer)
+    return Trajectory(hidden, States(states, exponents))
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The only two loops over layers: up with the states, down with the gradients.
+
+    period: the carried scale is brought back to 1 every so many layers; None leaves the states in natural
+        size.
+    """
+
+    block: Block
+    alpha: float
+    skip: float
+    period: int | None
+
+    def up(
+        self, h: Tensor, layers: Iterable[Layer], *, keep: bool, store: Store | None = None
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """States, their exponents and pre-activations of every layer; of the ends only without `keep`."""
+        scaling = self.period is not None and self.block.homogeneous
+        exponent = torch.zeros(*h.shape[:-1], 1, dtype=torch.float64, device=h.device)
+        h, exponent = _rescaled(h, exponent) if scaling else (h, exponent)
+        one = torch.exp2(-exponent).to(h.dtype) if scaling else None
+        states, exponents, pre = [h], [exponent], []
+        for k, layer in enumerate(layers, start=1):
+            branch, before = self.block.branch(h, layer, one)
+            out = store.take(f"hidden {k}", h.shape, h) if keep and store is not None else None
+            h = self._step(h, branch, out)
+            if scaling and self.period is not None and k % self.period == 0:
+                h, exponent = _rescaled(h, exponent)
+                one = torch.exp2(-exponent).to(h.dtype)
+            if keep:
+                states.append(h)
+                exponents.append(exponent)
+                pre.append(before)
+        return (states, exponents, pre) if keep else ([states[0], h], [exponents[0], exponent], pre)
+
+    def down(
+        self, p: Tensor, layers: Sequence[Layer], pre: Sequence[Tensor], *, keep: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Adjoint states and their exponents, from layer 0 up; of the two ends only without `keep`."""
+        exponent = torch.zeros(*p.shape[:-1], 1, dtype=torch.float64, device=p.device)
+        states, exponents = [p], [exponent]
+        for k in range(len(layers) - 1, -1, -1):
+            p = self._step(p, self.block.adjoint(pre[k], p, layers[k]))
+            if self.period is not None and k % self.period == 0:
+                p, exponent = _rescaled(p, exponent)
+            if keep:
+                states.append(p)
+                exponents.append(exponent)
+        return (states[::-1], exponents[::-1]) if keep else ([p, states[0]], [exponent, exponents[0]])
+
+    def _step(self, x: Tensor, branch: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.add(x if self.skip == 1.0 else self.skip * x, branch, alpha=self.alpha, out=out)
+
+
+def _remember(layers: Iterable[Layer], seen: list[Layer]) -> Iterable[Layer]:
+    for layer in layers:
+        seen.append(layer)
+        yield layer
+
+
+def _rescaled(x: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
+    """The same states with their largest entry in [1/2, 1)."""
+    power = torch.frexp(x.abs().amax(-1, keepdim=True)).exponent
+    return torch.ldexp(x, -power), exponent + power
+
+
+def _rescaling_period(block: Block, alpha: float, skip: float) -> int:
+    """How many layers can pass before a state of size 1 may leave 10^±12.
+
+    One layer multiplies a state by less than |skip| + 25 α strength, for Gaussian matrices of any size.
+    """
+    step = 25.0 * alpha * block.strength
+    grow = math.log(max(abs(skip) + step, 2.0))
+    shrink = -math.log(min(max(abs(skip) / 2, step / 625.0, 1e-12), 0.5))
+    return max(1, min(64, int(12 * math.log(10) / max(grow, shrink))))

@@ -1,0 +1,278 @@
+"""Monte Carlo over independent random networks.
+
+Networks are computed in grains. A grain has a random stream of its own, named by the model, the depth, the
+method and its number, and a size that depends on these (and on the number of inputs) alone; its arithmetic
+runs on one thread. So no result can depend on how grains are spread over batches and workers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnet_sde._random import Stream, check_seed, stream
+from resnet_sde.blocks import Layer
+from resnet_sde.laws import WhiteNoise
+from resnet_sde.matrices import Deferred, Dense, Identity, Matrix
+from resnet_sde.model import Model, WeightPaths
+from resnet_sde.propagate import Store, Trajectory, trajectory
+
+METHODS = ("auto", "dense", "deferred")
+_GRAIN_ELEMENTS = 2**27  # numbers held by one grain: half a gigabyte in float32
+_GRAIN_STATE = 2**15  # numbers in the states of one layer: they stay in cache
+_GRAIN_NETWORKS = 512
+_SMALLEST_FLOAT32_ALPHA = 2e-6  # below it the updates of a float32 state are lost in its rounding
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What is simulated: `samples` independent networks of one model and depth.
+
+    inputs, n_in: number of inputs each network sees and their dimension.
+    method: "dense" or "deferred"; see `choose_method`.
+    """
+
+    model: Model
+    depth: int
+    samples: int
+    inputs: int
+    n_in: int
+    gradients: bool
+    every_layer: bool
+    method: str
+    seed: int
+
+    @property
+    def stores_layers(self) -> bool:
+        """Whether a pass needs the memory of all layers at once."""
+        return self.gradients or self.every_layer
+
+    @property
+    def grain(self) -> int:
+        """Networks in a grain."""
+        shapes = self.model.block.shapes(self.model.width).values()
+        layers = self.depth if self.stores_layers else 1
+        if self.method == "deferred":
+            held = layers * self.inputs * 2 * sum(fan_out for _, fan_out in shapes)
+        else:
+            layers = layers if isinstance(self.model.law, WhiteNoise) else self.depth
+            held = layers * sum(fan_in * fan_out for fan_in, fan_out in shapes)
+        states = self.inputs * self.model.width
+        return max(1, min(_GRAIN_NETWORKS, _GRAIN_STATE // states, _GRAIN_ELEMENTS // held))
+
+    @property
+    def grains(self) -> int:
+        """Number of grains, the last of which may be smaller."""
+        return -(-self.samples // self.grain)
+
+    def networks(self, grain: int) -> slice:
+        """Which networks a grain holds."""
+        return slice(grain * self.grain, min((grain + 1) * self.grain, self.samples))
+
+
+def simulate(
+    model: Model,
+    x: Tensor,
+    *,
+    depth: int,
+    samples: int,
+    observe: Sequence[object],
+    gradients: bool = False,
+    method: str = "auto",
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Per-network statistics of independent networks, by name of the observable.
+
+    A network starts from h_0 = A x with A_ij ~ N(0, 1/n_in), drawn afresh with the network; its top gradient
+    is p_L ~ N(0, I), independent of everything else and shared by the inputs.
+
+    Args:
+        model: the law of the networks.
+        x: inputs, (input, n_in) shared by all networks or (samples, input, n_in); its dtype (float32 or
+            float64) and device are those of the computation.
+        depth: number of layers.
+        samples: number of networks.
+        observe: observables, functions Trajectory → (sample, ...).
+        gradients: run the backward pass too; it is run anyway if an observable asks for it.
+        method: "dense" draws weight matrices; "deferred" reveals Gaussian white ones where they are looked
+            at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds and
+            inputs are few.
+        seed: a non-negative integer.
+
+    Returns:
+        Tensors on the CPU, shape (samples, ...).
+
+    Raises:
+        ValueError: an argument is out of range, or the method cannot serve the law.
+
+    Example:
+        >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables
+        >>> model = Model(TwoLayer(RELU), WhiteNoise(), width=20)
+        >>> out = simulate(model, torch.ones(1, 8), depth=50, samples=30, observe=[observables.displacement])
+        >>> out["displacement"].shape
+        torch.Size([30, 1])
+    """
+    ensemble = plan(
+        model, x, depth=depth, samples=samples, observe=observe, gradients=gradients, method=method, seed=seed
+    )
+    return gather([part for part in simulate_grains(ensemble, x, observe, range(ensemble.grains))])
+
+
+def plan(
+    model: Model,
+    x: Tensor,
+    *,
+    depth: int,
+    samples: int,
+    observe: Sequence[object],
+    gradients: bool,
+    method: str,
+    seed: int,
+) -> Ensemble:
+    """Check a request and settle its method. Raises ValueError as `simulate` does."""
+    for name, value in (("depth", depth), ("samples", samples)):
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value}; give for example 100")
+    if not observe:
+        raise ValueError("nothing to observe: give at least one observable, such as observables.displacement")
+    _check_input(x, int(samples))
+    if x.dtype == torch.float32 and 0 < model.alpha(depth) < _SMALLEST_FLOAT32_ALPHA:
+        warnings.warn(
+            f"the residual scale {model.alpha(depth):.1e} is lost in rounding; give float64 inputs",
+            stacklevel=3,
+        )
+    return Ensemble(
+        model=model,
+        depth=int(depth),
+        samples=int(samples),
+        inputs=x.shape[-2],
+        n_in=x.shape[-1],
+        gradients=gradients or any(getattr(o, "gradients", False) for o in observe),
+        every_layer=any(getattr(o, "every_layer", True) for o in observe),
+        method=choose_method(model, x.shape[-2], method),
+        seed=check_seed(seed),
+    )
+
+
+def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
+    """The method that runs for this model and number of inputs, "dense" or "deferred".
+
+    Raises:
+        ValueError: the method is unknown, or deferred was asked for weights that are not white and Gaussian.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; give one of {', '.join(METHODS)}")
+    gaussian = isinstance(model.law, WhiteNoise) and model.law.entries == "gaussian"
+    if method == "deferred" and not gaussian:
+        raise ValueError(f"deferred matrices need white Gaussian weights, not {model.law}; give method dense")
+    if method != "auto":
+        return method
+    return "deferred" if gaussian and (inputs == 1 or 4 * inputs <= model.width) else "dense"
+
+
+def simulate_grains(
+    ensemble: Ensemble,
+    x: Tensor,
+    observe: Sequence[object],
+    grains: Sequence[int],
+    store: Store | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """The observables of one grain after the other, each (networks of the grain, ...), on the CPU."""
+    store = Store() if store is None else store
+    for grain in grains:
+        networks = ensemble.networks(grain)
+        own = x[networks] if x.ndim == 3 else x.expand(networks.stop - networks.start, *x.shape)
+        with _one_thread():
+            seen = _run_grain(ensemble, own, grain, store)
+            yield {_name(o): o(seen).cpu() for o in observe}  # type: ignore[operator]
+
+
+def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Results of consecutive grains, joined along the networks."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, store: Store) -> Trajectory:
+    model, depth = ensemble.model, ensemble.depth
+    key = (model, depth, ensemble.method, ensemble.inputs, ensemble.n_in, ensemble.stores_layers)
+    source = stream(ensemble.seed, "simulate", *key, grain, device=x.device)
+    h = Deferred(source, model.width).look(x.contiguous(), ensemble.n_in**-0.5)
+    top = None
+    if ensemble.gradients:
+        top = source.normal_(torch.empty_like(h[:, :1])).expand_as(h).contiguous()
+    draw = _deferred_layers if ensemble.method == "deferred" else _dense_layers
+    layers = draw(ensemble, source, store, h)
+    alpha = model.alpha(depth)
+    return trajectory(
+        model.block, h, layers, alpha, model.skip, top=top, every_layer=ensemble.every_layer, store=store
+    )
+
+
+def _deferred_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -> Iterator[Layer]:
+    shapes = ensemble.model.block.shapes(ensemble.model.width)
+    for k in range(ensemble.depth):
+        matrices: dict[str, Matrix] = {}
+        for name, (fan_in, fan_out) in shapes.items():
+            shape = (h.shape[0], min(h.shape[1], fan_in), fan_out)
+            answer = store.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
+            matrices[name] = Deferred(source, fan_out, answer)
+        yield _layer(matrices)
+
+
+def _dense_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -> Iterator[Layer]:
+    model = ensemble.model
+    shapes = {name: (h.shape[0], *shape) for name, shape in model.block.shapes(model.width).items()}
+    if not isinstance(model.law, WhiteNoise):
+        paths = {
+            n: model.law.path(ensemble.depth, s, generator=source, dtype=h.dtype) for n, s in shapes.items()
+        }
+        yield from WeightPaths(paths).layers(ensemble.depth)
+        return
+    fill = model.law.filler(source)
+    for k in range(ensemble.depth):
+        # Drawn when they are met: they are still in cache when the states meet them.
+        slot = k if ensemble.stores_layers else 0
+        yield _layer({n: Dense(fill(store.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
+
+
+def _layer(matrices: dict[str, Matrix]) -> Layer:
+    return Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
+
+
+def _check_input(x: Tensor, samples: int) -> None:
+    if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(
+            f"x must be a float32 or float64 tensor, got {kind}; convert it with x.to(torch.float32)"
+        )
+    if x.ndim not in (2, 3) or 0 in x.shape:
+        raise ValueError(f"x must have shape (input, n_in) or (samples, input, n_in), got {tuple(x.shape)}")
+    if x.ndim == 3 and x.shape[0] != samples:
+        raise ValueError(
+            f"x holds inputs for {x.shape[0]} networks, but samples is {samples}; give one x per network"
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x holds values that are not finite; remove or replace them")
+    if not bool((x != 0).any(-1).all()):
+        raise ValueError(
+            "an input is zero everywhere, so ratios to its norm are undefined; give inputs that are not zero"
+        )
+
+
+def _name(observe: object) -> str:
+    return getattr(observe, "__name__", type(observe).__name__)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,149 @@
+"""The cells of a study: what each one computes, under which name it is kept, and the files that keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnet_sde.model import Model
+from resnet_sde.simulate import Ensemble, plan
+
+Results = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid.
+
+    index: position along every axis of the grid.
+    key: name under which its results are kept, a digest of everything that its numbers depend on.
+    """
+
+    index: tuple[int, ...]
+    ensemble: Ensemble
+    key: str
+
+
+def make_cells(
+    build: Callable[..., Model],
+    x: Tensor,
+    over: Mapping[str, Sequence[object]],
+    *,
+    depth: int | None,
+    observe: Sequence[object],
+    versions: Mapping[str, str],
+    **request: object,
+) -> list[Cell]:
+    """All cells of the grid, checked; `build` runs here, so workers see frozen models only."""
+    digest = _digest_input(x)
+    cells = []
+    for index in itertools.product(*(range(len(values)) for values in over.values())):
+        point = {name: values[i] for (name, values), i in zip(over.items(), index, strict=True)}
+        layers = point.pop("depth", depth)
+        ensemble = plan(build(**point), x, depth=layers, observe=observe, **request)  # type: ignore[arg-type]
+        facts = [repr(ensemble), digest, x.device.type, *map(_identity, observe), sorted(versions.items())]
+        cells.append(Cell(index, ensemble, hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]))
+    return cells
+
+
+class CellStore:
+    """A folder with one file for each finished cell. A file appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "cells"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._folder):
+            pass
+
+    def load(self, cell: Cell) -> Results | None:
+        """The results of a finished cell; None if there is none, or its file is damaged."""
+        try:
+            with np.load(self._path(cell), allow_pickle=False) as file:
+                results = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
+        complete = results and all(len(values) == cell.ensemble.samples for values in results.values())
+        return results if complete else None
+
+    def save(self, cell: Cell, results: Results) -> None:
+        """Keep the results of a finished cell."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **results)  # type: ignore[arg-type]
+        write_whole(self._path(cell), buffer.getvalue())
+
+    def _path(self, cell: Cell) -> Path:
+        return self._folder / f"{cell.key}.npz"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name only when it is complete and on disk.
+
+    Raises:
+        OSError: it could not be written; an older file of this name is untouched.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _digest_input(x: Tensor) -> str:
+    content = x.detach().cpu().contiguous().numpy()
+    return hashlib.sha256(repr((x.dtype, tuple(x.shape))).encode() + content.tobytes()).hexdigest()
+
+
+def _identity(observe: object) -> str:
+    """Name of an observable, and its code: an edited function is another observable."""
+    code = getattr(observe, "__code__", None)
+    body = repr((code.co_code, code.co_names)) if code is not None else repr(observe)
+    name = f"{getattr(observe, '__module__', '')}.{getattr(observe, '__qualname__', '')}"
+    return f"{name} {hashlib.sha256(body.encode()).hexdigest()}"
+
+
+def as_arrays(results: Mapping[str, Tensor]) -> Results:
+    """Tensors as arrays."""
+    return {name: values.numpy() for name, values in results.items()}
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of what decides the bits of a result."""
+    from resnet_sde import __version__
+
+    return {"resnet_sde": __version__, "torch": torch.__version__, "numpy": np.__version__}
+
+
+def parts(ensemble: Ensemble, batch: int) -> Iterator[range]:
+    """The grains of a cell in pieces of about `batch` networks, whole grains each."""
+    step = max(1, -(-batch // ensemble.grain))
+    for start in range(0, ensemble.grains, step):
+        yield range(start, min(start + step, ensemble.grains))

@@ -1,0 +1,181 @@
+"""The verb `study`: simulate every cell of a grid and label the results."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from resnet_sde.model import Model
+from resnet_sde.studies.cells import Cell, CellStore, Results, current_versions, make_cells, parts
+from resnet_sde.studies.pool import Task, run_tasks
+
+log = logging.getLogger("resnet_sde")
+
+
+def study(
+    build: Callable[..., Model],
+    x: Tensor,
+    *,
+    over: Mapping[str, Sequence[object]],
+    samples: int,
+    observe: Sequence[object],
+    depth: int | None = None,
+    gradients: bool = False,
+    method: str = "auto",
+    seed: int = 0,
+    workers: int = 1,
+    batch: int = 256,
+    store: str | Path | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Simulate an ensemble at every point of a grid.
+
+    A cell's numbers depend on its model, its depth, the inputs, the observables, the method and the seed
+    alone: not on the rest of the grid, on `workers`, on `batch`, or on whether it was read back from `store`.
+
+    Args:
+        build: from the coordinates of a point, except depth, to its Model; called in this process.
+        x: inputs as in `simulate`, the same for every cell.
+        over: values along every axis of the grid; "depth" may be one of them.
+        samples: networks in each cell.
+        observe: observables; module-level functions if there is more than one worker.
+        depth: number of layers, if it is no axis of the grid.
+        gradients: run the backward pass even if no observable asks for it.
+        method: "auto", "dense" or "deferred", as in `simulate`.
+        seed: a non-negative integer.
+        workers: local processes; 1 computes in this one. A script that asks for more needs the usual
+            ``if __name__ == "__main__":`` guard.
+        batch: networks handed to a worker at a time, rounded up to whole grains.
+        store: folder that keeps every finished cell; the same study started again goes on from what is there.
+        progress: draw a progress bar on standard error if that is a terminal.
+
+    Returns:
+        One variable for each observable, with the axes of the grid first, then "sample", then its own (results
+        of different depths are padded with NaN along "layer"); `model` and `method` say what ran in each cell;
+        seed, versions and configuration are attributes.
+
+    Raises:
+        ValueError: an argument is out of range, or two values of an axis have the same label.
+        OSError: the store cannot be written to; cells finished before are kept.
+
+    Example:
+        >>> import torch
+        >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables
+        >>> ds = study(
+        ...     lambda beta: Model(TwoLayer(RELU), WhiteNoise(), width=20, beta=beta),
+        ...     torch.ones(1, 8),
+        ...     over={"beta": [0.5, 1.0], "depth": [10, 40]},
+        ...     samples=30,
+        ...     observe=[observables.displacement],
+        ... )
+        >>> ds.displacement.dims
+        ('beta', 'depth', 'sample', 'input')
+    """
+    axes = _labels(over, depth)
+    for name, value in (("workers", workers), ("batch", batch)):
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value}; give for example 1")
+    versions = current_versions()
+    request = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
+    cells = make_cells(build, x, over, depth=depth, observe=observe, versions=versions, **request)
+    kept = CellStore(Path(store)) if store is not None else None
+    results = _compute_missing(cells, x, observe, kept, workers=workers, batch=batch, progress=progress)
+    dataset = _labelled(cells, results, axes, observe)
+    inputs = {"shape": list(x.shape), "dtype": str(x.dtype), "device": x.device.type}
+    dataset.attrs.update(
+        seed=seed,
+        method=", ".join(sorted({cell.ensemble.method for cell in cells})),
+        versions=json.dumps(versions),
+        configuration=json.dumps({**request, "depth": depth, "over": axes, "input": inputs}),
+    )
+    return dataset
+
+
+def _labels(over: Mapping[str, Sequence[object]], depth: int | None) -> dict[str, list[str | float | int]]:
+    """Coordinates of every axis: numbers and strings as they are, other values by their string."""
+    if ("depth" in over) == (depth is not None):
+        raise ValueError("give the depth either as an axis in `over` or as `depth`, and only once")
+    axes = {}
+    for name, values in over.items():
+        if name in ("sample", "input", "layer", "model", "method"):
+            raise ValueError(f"{name!r} is an axis or a variable of the results; give this axis another name")
+        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+        labels = [v if isinstance(v, (str, int, float)) else str(v) for v in plain]
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError(f"axis {name!r} needs at least one value, and no value twice; got {labels}")
+        axes[name] = labels
+    return axes
+
+
+def _compute_missing(
+    cells: Sequence[Cell],
+    x: Tensor,
+    observe: Sequence[object],
+    store: CellStore | None,
+    *,
+    workers: int,
+    batch: int,
+    progress: bool,
+) -> list[Results]:
+    """Results of all cells, from the store where they are there."""
+    results = [store.load(cell) if store is not None else None for cell in cells]
+    missing = [number for number, found in enumerate(results) if found is None]
+    if len(missing) < len(cells):
+        log.info("%d of %d cells were there already", len(cells) - len(missing), len(cells))
+    tasks: list[Task] = [
+        (number, part, cells[number].ensemble, grains)
+        for number in missing
+        for part, grains in enumerate(parts(cells[number].ensemble, batch))
+    ]
+    open_parts = {number: sum(task[0] == number for task in tasks) for number in missing}
+    finished: dict[int, dict[int, list[Results]]] = {number: {} for number in missing}
+    bar = tqdm(
+        total=sum(cell.ensemble.samples for cell in cells),
+        initial=sum(cell.ensemble.samples for n, cell in enumerate(cells) if results[n] is not None),
+        unit="net",
+        disable=None if progress else True,
+        delay=2,
+    )
+    with bar:
+        for number, part, grains in run_tasks(tasks, x, observe, workers):
+            finished[number][part] = grains
+            bar.update(sum(len(next(iter(grain.values()))) for grain in grains))
+            if len(finished[number]) == open_parts[number]:
+                ordered = [grain for _, piece in sorted(finished.pop(number).items()) for grain in piece]
+                whole = {name: np.concatenate([grain[name] for grain in ordered]) for name in ordered[0]}
+                results[number] = whole
+                if store is not None:
+                    store.save(cells[number], whole)
+    return [found for found in results if found is not None]
+
+
+def _labelled(
+    cells: Sequence[Cell],
+    results: Sequence[Results],
+    axes: Mapping[str, Sequence[object]],
+    observe: Sequence[object],
+) -> xr.Dataset:
+    grid = tuple(len(labels) for labels in axes.values())
+    variables: dict[str, object] = {}
+    for observable in observe:
+        name = getattr(observable, "__name__", type(observable).__name__)
+        values = [result[name] for result in results]
+        shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
+        padded = np.full((*grid, *shape), np.nan, dtype=np.result_type(*values))
+        for cell, value in zip(cells, values, strict=True):
+            padded[cell.index][tuple(slice(size) for size in value.shape)] = value
+        own = getattr(observable, "dims", None) or tuple(f"{name}_{axis}" for axis in range(1, len(shape)))
+        variables[name] = ((*axes, "sample", *own), padded)
+    for name, text in (
+        ("model", [repr(c.ensemble.model) for c in cells]),
+        ("method", [c.ensemble.method for c in cells]),
+    ):
+        variables[name] = (tuple(axes), np.array(text).reshape(grid))
+    return xr.Dataset(variables, coords={name: list(labels) for name, labels in axes.items()})

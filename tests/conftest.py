@@ -1,0 +1,90 @@
+"""Options, marks and guards shared by all tests."""
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+# The same examples on every machine and in every run; no deadline, because machines differ in speed.
+hypothesis.settings.register_profile("house", deadline=None, database=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("resnet_sde")
+    group.addoption("--device", default="cpu", help="device of the tests that take one (default: cpu)")
+    group.addoption(
+        "--dtype", default="float64", choices=["float32", "float64"], help="their dtype (default: float64)"
+    )
+    group.addoption("--full", action="store_true", help="also run the tests marked full, which take minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist: the others have the remaining cores
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"  # and so for the processes that tests start
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {}
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "needs a CUDA device"
+    if not config.getoption("--full"):
+        reasons["full"] = "takes minutes: give --full to run it"
+    for item in items:
+        for mark, reason in reasons.items():
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> torch.device:
+    return torch.device(pytestconfig.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def dtype(pytestconfig: pytest.Config) -> torch.dtype:
+    return getattr(torch, pytestconfig.getoption("--dtype"))
+
+
+@pytest.fixture(autouse=True)
+def float64_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True)
+def global_random_state_is_untouched() -> Iterator[None]:
+    """No verb reads or writes the global random state: every draw has a generator of its own."""
+    before = _random_states()
+    yield
+    after = _random_states()
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert not changed, (
+        f"the test changed the global random state of {' and '.join(changed)}: pass a generator"
+    )
+
+
+@pytest.fixture
+def global_random(global_random_state_is_untouched: None) -> Iterator[None]:
+    """For the few tests that must draw from the global state (of a peer, say): seeds it and puts it back."""
+    state = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        yield
+    np.random.set_state(state)  # noqa: NPY002
+
+
+def _random_states() -> dict[str, np.ndarray]:
+    """The global random states that exist: asking for CUDA's would start CUDA."""
+    _, key, position, *gauss = np.random.get_state()  # noqa: NPY002
+    states = {"numpy": np.array([*key, position, *gauss]), "torch": torch.get_rng_state().numpy()}
+    if torch.cuda.is_initialized():
+        states["torch.cuda"] = torch.cuda.get_rng_state().numpy()
+    return states

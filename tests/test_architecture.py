@@ -1,0 +1,218 @@
+"""The order of the layers, the fences around foreign packages and the lengths, read off the syntax trees."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
+
+# A module imports from strictly lower layers only, a package also from itself.
+LAYERS = [
+    {"_random"},
+    {"activations", "estimate", "fractional", "paths"},
+    {"laws", "matrices", "datasets"},
+    {"blocks"},
+    {"model"},
+    {"propagate"},
+    {"networks", "simulate", "limits", "meanfield"},
+    {"coupling", "observables", "finite_width"},
+    {"studies", "advise", "plots"},
+    {"theorems", "training", "probe"},
+    {"__init__"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+
+# Who may import what, besides the standard library and EVERYWHERE. FREE folders may import anything.
+EVERYWHERE = {"torch", "numpy", "scipy", "typing_extensions"}
+FENCES = {
+    "torchsde": {"limits"},
+    "torchdiffeq": {"limits"},
+    "xarray": {"studies", "plots", "experiments", "paper_figs"},
+    "matplotlib": {"plots", "paper_figs"},
+    "distributed": {"studies"},
+    "sklearn": {"datasets"},
+    "fbm": {"fractional"},
+    "click": {"cli"},
+    "tqdm": {"studies", "cli"},
+    "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
+    "experiments": {"experiments", "paper_figs"},
+    "paper_figs": {"paper_figs"},
+}
+FREE = {"tests", "benchmarks"}
+
+LINES_PER_FILE = 400
+LINES_PER_FUNCTION = 40
+LINES_PER_FUNCTION_AT_MOST = 80
+SHARE_OF_LONG_FUNCTIONS = 0.05
+
+
+def unit(dotted: str) -> str:
+    """What the rules speak of: a module or package of the library, else the top-level name."""
+    top, _, rest = dotted.partition(".")
+    if top != "resnet_sde":
+        return top
+    name = rest.partition(".")[0]
+    return name if name in LEVEL else "__init__"
+
+
+def imported(path: str, tree: ast.AST) -> Iterator[str]:
+    """Every absolute dotted name that a file imports, wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = Path(path).parts[: -node.level] if node.level else ()
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What is wrong with the imports of the file at `path`, relative to the root."""
+    here = unit(path.removesuffix(".py").replace("/", "."))
+    if path.startswith("resnet_sde/") and Path(path).parts[1].removesuffix(".py") not in LEVEL:
+        return [f"{path} is in no layer"]
+    if here in FREE:
+        return []
+    found = []
+    for name in imported(path, ast.parse(source)):
+        there, top = unit(name), name.partition(".")[0]
+        if top == "resnet_sde" and here in LEVEL:
+            allowed = here == there or LEVEL[there] < LEVEL[here]
+        else:
+            allowed = here in FENCES.get(top, ()) or top in EVERYWHERE | sys.stdlib_module_names
+        if not allowed:
+            found.append(f"{path} imports {name}")
+    return found
+
+
+def function_lengths(source: str) -> dict[str, int]:
+    """The number of lines of every function, its docstring included."""
+    functions = (
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return {f"{f.name}:{f.lineno}": f.end_lineno - f.lineno + 1 for f in functions}
+
+
+def too_long(lengths: dict[str, int]) -> list[str]:
+    """The functions that break a limit: any beyond the hard one, or all long ones once they are not rare."""
+    long = [name for name, lines in lengths.items() if lines > LINES_PER_FUNCTION]
+    if len(long) > SHARE_OF_LONG_FUNCTIONS * len(lengths):
+        return long
+    return [name for name in long if lengths[name] > LINES_PER_FUNCTION_AT_MOST]
+
+
+def sources() -> dict[str, str]:
+    """Every Python file of the project, by its path relative to the root."""
+    files = (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py")))
+    return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
+
+
+def eagerly_imported(statement: str) -> set[str]:
+    """The heavy packages that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{'xarray', 'matplotlib', 'sklearn'}} & sys.modules.keys())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(run.stdout.split())
+
+
+def test_imports() -> None:
+    found = [violation for path, source in sources().items() for violation in violations(path, source)]
+    assert not found, "\n".join(found)
+
+
+def test_files_are_short() -> None:
+    long = {path: n for path, source in sources().items() if (n := len(source.splitlines())) > LINES_PER_FILE}
+    assert not long
+
+
+def test_functions_are_short() -> None:
+    lengths = {
+        f"{path}: {f}": n for path, source in sources().items() for f, n in function_lengths(source).items()
+    }
+    assert not too_long(lengths)
+
+
+def test_import_is_light() -> None:
+    assert eagerly_imported("import resnet_sde") == set()
+
+
+def test_a_heavy_import_is_noticed() -> None:
+    assert eagerly_imported("import matplotlib") == {"matplotlib"}
+
+
+def test_the_sources_are_found() -> None:
+    assert {"resnet_sde/datasets.py", "tests/test_architecture.py"} <= sources().keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("resnet_sde/paths.py", "from resnet_sde import simulate"),
+        ("resnet_sde/paths.py", "from resnet_sde.simulate import simulate"),
+        ("resnet_sde/paths.py", "from . import simulate"),
+        ("resnet_sde/paths.py", "from .simulate import simulate"),
+        ("resnet_sde/paths.py", "import resnet_sde.simulate"),
+        ("resnet_sde/paths.py", "import resnet_sde"),
+        ("resnet_sde/paths.py", "from resnet_sde import *"),
+        ("resnet_sde/paths.py", "from resnet_sde import WhiteNoise"),
+        ("resnet_sde/paths.py", "def late():\n    import os, resnet_sde.laws"),
+        ("resnet_sde/laws.py", "from .matrices import Dense"),
+        ("resnet_sde/meanfield/one_time.py", "from ..simulate import simulate"),
+        ("resnet_sde/meanfield/__init__.py", "from ..observables import growth"),
+        ("resnet_sde/__init__.py", "from .cli import main"),
+        ("resnet_sde/model.py", "import torchsde"),
+        ("resnet_sde/simulate.py", "from tqdm.auto import tqdm"),
+        ("resnet_sde/cli/study.py", "import matplotlib.pyplot as plt"),
+        ("resnet_sde/model.py", "import pandas"),
+        ("resnet_sde/studies/grid.py", "from experiments import regimes"),
+        ("resnet_sde/utils.py", "import os"),
+        ("resnet_sde/tools/__init__.py", ""),
+        ("experiments/regimes.py", "import paper_figs"),
+        ("experiments/regimes.py", "import matplotlib"),
+        ("paper_figs/fig1.py", "from tests import conftest"),
+    ],
+)
+def test_a_bad_import_is_noticed(path: str, source: str) -> None:
+    assert len(violations(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("resnet_sde/laws.py", "import os\nimport torch.nn.functional as F\nfrom .paths import Path"),
+        (
+            "resnet_sde/meanfield/one_time.py",
+            "from ..blocks import Block\nfrom . import phases\nfrom .phases import q",
+        ),
+        (
+            "resnet_sde/cli/__init__.py",
+            "import click\nimport resnet_sde\nfrom .study import study\nfrom .. import plots",
+        ),
+        ("resnet_sde/__main__.py", "from .cli import main"),
+        ("resnet_sde/__init__.py", "from .theorems import verify"),
+        ("resnet_sde/limits.py", "import torchsde, torchdiffeq"),
+        (
+            "experiments/regimes.py",
+            "import resnet_sde as rs\nfrom resnet_sde import observables\nfrom . import common",
+        ),
+        ("paper_figs/fig1.py", "import matplotlib, resnet_sde, xarray\nfrom experiments import regimes"),
+        ("tests/test_laws.py", "import pandas, resnet_sde"),
+    ],
+)
+def test_a_good_import_passes(path: str, source: str) -> None:
+    assert violations(path, source) == []
+
+
+def test_long_functions_are_measured_and_noticed() -> None:
+    source = "def f(x):\n" + "    x += 1\n" * 40 + "\nclass A:\n    async def g(self):\n        return 1\n"
+    assert function_lengths(source) == {"f:1": 41, "g:44": 2}
+    few, many = dict.fromkeys("abc", 10), {str(i): 10 for i in range(40)}
+    assert too_long(few | {"long": 41}) == ["long"]
+    assert too_long(many | {"long": 41}) == []
+    assert too_long(many | {"long": 80, "longer": 81}) == ["longer"]
