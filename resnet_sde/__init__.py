@@ -17,6 +17,7 @@ layers of one model on weights you drew yourself.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from resnet_sde import observables
@@ -43,7 +44,7 @@ from resnet_sde.simulate import simulate
 if TYPE_CHECKING:
     from resnet_sde.studies import study
 
-__version__ = "0.1.0"
+__version__ = version("resnet_sde")
 
 __all__ = [
     "ERF",

@@ -110,14 +110,16 @@ class Deferred(Matrix):
         return torch.baddbmm(known, coefficients, fresh).mul_(scale)
 
     def _single_back(self, p: Tensor, scale: float, seen: _Seen) -> Tensor:
-        """The same for one input, without an orthonormal basis: the answer was scale · V probe."""
+        """The same for one input, without an orthonormal basis: V was looked at along x, and answered scale · V x."""
         assert seen.length is not None
         fresh = self._source.normal_(torch.empty_like(seen.probe))
-        length = torch.linalg.vector_norm(p, dim=-1, keepdim=True)
-        along = torch.addcmul(_dot(seen.answer, p), _dot(fresh, seen.probe), length, value=-seen.scale)
+        fresh.mul_(torch.linalg.vector_norm(p, dim=-1, keepdim=True).mul_(scale))
+        known = seen.answer * p
+        if scale != seen.scale:
+            known.mul_(scale / seen.scale if seen.scale else 0.0)
+        along = known.addcmul_(fresh, seen.probe, value=-1.0).sum(-1, keepdim=True)
         shortest = seen.length.clamp(min=_SHORTEST)  # a probe that is zero has revealed nothing
-        along.div_(shortest).div_(shortest).mul_(scale / seen.scale if seen.scale else 0.0)
-        return fresh.mul_(length.mul_(scale)).addcmul_(seen.probe, along)
+        return fresh.addcmul_(seen.probe, along.div_(shortest).div_(shortest))
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,6 @@ class _Seen:
 
 def _scaled(fresh: Tensor, scale: float) -> Tensor:
     return fresh if scale == 1.0 else fresh.mul_(scale)
-
-
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    return (x * y).sum(-1, keepdim=True)
 
 
 def _orthonormal(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*"
-_EXACT = {"color": "black", "lw": 0.8, "ls": "--"}
+_EXACT: dict[str, Any] = {"color": "black", "lw": 0.8, "ls": "--"}
 _NOT_LABELS = ("depth", "method")
 
 

@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; give a folder that can be written and has room (finished cells are kept)"
+        remedy = "give a folder that can be written to and has room (finished cells are kept)"
+        return f"{where}{error.strerror}; {remedy}"
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "out of memory; give a smaller --width or --depth, fewer --workers, or --method deferred"
     return str(error)

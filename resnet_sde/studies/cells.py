@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,7 @@ def as_arrays(results: Mapping[str, Tensor]) -> Results:
 
 def current_versions() -> dict[str, str]:
     """Versions of what decides the bits of a result."""
-    from resnet_sde import __version__
-
-    return {"resnet_sde": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {"resnet_sde": version("resnet_sde"), "torch": torch.__version__, "numpy": np.__version__}
 
 
 def parts(ensemble: Ensemble, batch: int) -> Iterator[range]:

@@ -57,9 +57,9 @@ def study(
         progress: draw a progress bar on standard error if that is a terminal.
 
     Returns:
-        One variable for each observable, with the axes of the grid first, then "sample", then its own (results
-        of different depths are padded with NaN along "layer"); `model` and `method` say what ran in each cell;
-        seed, versions and configuration are attributes.
+        One variable for each observable, with the axes of the grid first, then "sample", then its own
+        (results of different depths are padded with NaN along "layer"); `model` and `method` say what ran in
+        each cell; seed, versions and configuration are attributes.
 
     Raises:
         ValueError: an argument is out of range, or two values of an axis have the same label.
