@@ -78,8 +78,9 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
 
     Example:
         >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise
-        >>> round(homogeneous_moments(Model(TwoLayer(RELU), WhiteNoise(), 40), 1000).mean_square_displacement,
-        5) 0.64852
+        >>> moments = homogeneous_moments(Model(TwoLayer(RELU), WhiteNoise(), 40), 1000)
+        >>> round(moments.mean_square_displacement, 5)
+        0.64852
     """
     block = model.block
     known = isinstance(model.law, WhiteNoise) and model.skip == 1.0
