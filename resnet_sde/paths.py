@@ -1,7 +1,7 @@
 """One realised weight path, seen by networks of different depths.
 
 A shallower network is not a new draw, it is another look at the same path: a rough path is summed over the
-    layers that one coarse layer replaces, a smooth path is evaluated at other times.
+layers that one coarse layer replaces, a smooth path is evaluated at other times.
 """
 
 from __future__ import annotations

@@ -1,0 +1,23 @@
+"""Figure 1 of Marion et al. (2025): how far the state travels, independent weights."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from paper_figs import white
+from paper_figs.criteria import Criterion
+from paper_figs.ratios import FORWARD
+
+BUDGETS = white.BUDGETS
+compute = white.compute
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """One panel for each beta."""
+    return white.draw(ds, FORWARD)
+
+
+def check(ds: xr.Dataset) -> list[Criterion]:
+    """The criteria of this figure."""
+    return white.check(ds, FORWARD)

@@ -1,0 +1,23 @@
+"""Figure 5 of Marion et al. (2025): how far the gradient travels, smooth weights."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from paper_figs import smooth
+from paper_figs.criteria import Criterion
+from paper_figs.ratios import GRADIENT
+
+BUDGETS = smooth.BUDGETS
+compute = smooth.compute
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """One panel for each beta."""
+    return smooth.draw(ds, GRADIENT)
+
+
+def check(ds: xr.Dataset) -> list[Criterion]:
+    """The criteria of this figure."""
+    return smooth.check(ds, GRADIENT)

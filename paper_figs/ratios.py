@@ -1,0 +1,54 @@
+"""Panels of a ratio against depth, one for each beta: what figures 1, 3, 4 and 5 have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.initialization import mean_and_interval
+from paper_figs.style import SIMULATION, new_figure, panel_title
+
+FRACTIONS = {0.25: "1/4", 0.5: "1/2"}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One of the two ratios: its variable in the dataset and how figures and criteria call it."""
+
+    variable: str
+    symbol: str
+    word: str
+
+
+FORWARD = Quantity("log10_displacement", r"$\Vert h_L - h_0\Vert \,/\, \Vert h_0\Vert$", "forward")
+GRADIENT = Quantity("log10_gradient_displacement", r"$\Vert p_0 - p_L\Vert \,/\, \Vert p_L\Vert$", "gradient")
+
+
+def panels(ds: xr.Dataset, quantity: Quantity) -> tuple[Figure, dict[float, Axes]]:
+    """A panel for every beta of the dataset, in its order, with the simulated ratios."""
+    fig = new_figure(2.45)
+    row = np.atleast_1d(fig.subplots(1, ds.sizes["beta"]))
+    axes = dict(zip(ds.beta.values.tolist(), row, strict=True))
+    for letter, (beta, ax) in zip("abcdefgh", axes.items(), strict=False):
+        panel_title(ax, letter, rf"$\beta = {FRACTIONS.get(beta, f'{beta:g}')}$")
+        _points(ax, mean_and_interval(10 ** ds[quantity.variable].sel(beta=beta)), ds.sizes["sample"])
+        ax.set_xlabel("depth $L$")
+    row[0].set_ylabel(quantity.symbol)
+    return fig, axes
+
+
+def smooth_depths(ds: xr.Dataset) -> np.ndarray:
+    """Depths at which to evaluate a formula for a line through the panel."""
+    return np.unique(np.geomspace(float(ds.depth.min()), float(ds.depth.max()), 200).round().astype(int))
+
+
+def _points(ax: Axes, summary: xr.Dataset, samples: int) -> None:
+    mean = summary["mean"]
+    label = f"mean of {samples} networks, 95 % bootstrap interval"
+    ax.errorbar(
+        summary.depth, mean, yerr=[mean - summary.low, summary.high - mean], label=label, **SIMULATION
+    )

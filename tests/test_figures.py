@@ -1,0 +1,231 @@
+"""Figures 1 to 6 at the smoke budget: they hold, they notice what is wrong, and they draw what they say.
+
+Seeds are fixed, so the checks cannot fail by chance; were the random numbers to change, all of them together
+would raise a false alarm with probability 0.005, nearly all of it from the medians of 12 networks in figures
+4 and 5.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+import resnet_sde as rs
+from experiments.fractional_paths import FractionalPaths
+from experiments.initialization import Initialization, first_order, mean_and_interval
+from paper_figs import fig1, fig2, fig4, fig6
+from paper_figs.__main__ import FIGURES, main
+from paper_figs.criteria import Criterion, widened
+from paper_figs.style import save
+
+PANELS = {"fig1": 3, "fig2": 2, "fig3": 3, "fig4": 3, "fig5": 3, "fig6": 5}
+_computed: dict[object, xr.Dataset] = {}
+
+
+def module(name: str):
+    return import_module(f"paper_figs.{name}")
+
+
+def smoke(name: str) -> xr.Dataset:
+    """The dataset of a figure at the smoke budget, computed once for all tests."""
+    compute = module(name).compute
+    if compute not in _computed:
+        _computed[compute] = compute("smoke", 0)
+    return _computed[compute]
+
+
+def failures(name: str, ds: xr.Dataset) -> list[str]:
+    return [str(c) for c in module(name).check(ds) if not c.passed]
+
+
+def drawn_numbers(figure: Figure) -> list[np.ndarray]:
+    lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
+    patches = [patch.get_path().vertices for ax in figure.axes for patch in ax.patches]
+    return [*lines, *patches]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_numbers_hold(name: str) -> None:
+    assert failures(name, smoke(name)) == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_dataset_says_where_it_came_from(name: str) -> None:
+    attributes = smoke(name).attrs
+    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
+    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
+    assert all(package in attributes["versions"] for package in ("torch", "numpy", "resnet_sde"))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_panel_is_labelled(name: str) -> None:
+    figure = module(name).draw(smoke(name))
+    assert len(figure.axes) == PANELS[name]
+    assert all(ax.get_xlabel() and ax.get_title("left") for ax in figure.axes)
+    assert figure.axes[0].get_ylabel()
+    assert figure.legends or any(ax.get_legend() for ax in figure.axes)
+    for ax in figure.axes:
+        assert len(ax.get_lines()) + len(ax.patches) > 0
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
+    ds, path = smoke(name), tmp_path / "stored.nc"
+    ds.to_netcdf(path, engine="scipy")
+    stored = xr.load_dataset(path, engine="scipy")
+    assert stored.attrs == ds.attrs
+    again = drawn_numbers(module(name).draw(stored))
+    for one, other in zip(drawn_numbers(module(name).draw(ds)), again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+
+
+def other_model(experiment: Initialization, labels: xr.Dataset) -> xr.Dataset:
+    """The data of another experiment under the labels of the right one."""
+    return experiment.run(seed=0).assign_coords(beta=labels.beta).assign_attrs(labels.attrs)
+
+
+def fig1_wrong_exponent() -> xr.Dataset:
+    right = fig1.BUDGETS["smoke"]
+    return other_model(replace(right, betas=tuple(0.85 * beta for beta in right.betas)), smoke("fig1"))
+
+
+def fig1_wrong_variance() -> xr.Dataset:
+    ds = smoke("fig1")
+    return ds.assign(log10_displacement=ds.log10_displacement + np.log10(2) / 2)
+
+
+def fig2_wrong_exponent() -> xr.Dataset:
+    return other_model(replace(fig2.BUDGETS["smoke"], betas=(0.45,)), smoke("fig2"))
+
+
+def fig2_inverted() -> xr.Dataset:
+    ds = smoke("fig2")
+    return ds.assign(log10_gradient_growth=-ds.log10_gradient_growth)
+
+
+def fig3_divided_by_the_wrong_end() -> xr.Dataset:
+    ds = smoke("fig3")
+    return ds.assign(log10_gradient_displacement=ds.log10_gradient_displacement - ds.log10_gradient_growth)
+
+
+def fig4_white_weights() -> xr.Dataset:
+    return other_model(replace(fig4.BUDGETS["smoke"], law=rs.WhiteNoise()), smoke("fig4"))
+
+
+def fig5_longer_correlations() -> xr.Dataset:
+    return other_model(replace(fig4.BUDGETS["smoke"], law=rs.SmoothNoise(0.5)), smoke("fig5"))
+
+
+def fig6_wrong_hurst() -> xr.Dataset:
+    experiment: FractionalPaths = replace(fig6.BUDGETS["smoke"], hursts=(0.25, 0.5, 0.7))
+    return experiment.run(seed=0).assign_coords(hurst=[0.2, 0.5, 0.8])
+
+
+def fig6_alternating_noise() -> xr.Dataset:
+    """Every path with the wrong eigenvalue at the highest frequency: 10 % too much variance at H = 0.8."""
+    ds = smoke("fig6")
+    return ds.assign(quadratic_variation=ds.quadratic_variation * xr.where(ds.hurst == 0.8, 1.1, 1.0))
+
+
+PLANTED = [
+    ("fig1", fig1_wrong_exponent, "beta = 0.5"),
+    ("fig1", fig1_wrong_variance, "beta = 1"),
+    ("fig2", fig2_wrong_exponent, "mean ratio"),
+    ("fig2", fig2_inverted, "gradient, p-value"),
+    ("fig3", fig3_divided_by_the_wrong_end, "beta = 0.25"),
+    ("fig4", fig4_white_weights, "beta = 1"),
+    ("fig4", fig4_white_weights, "beta = 0.5"),
+    ("fig5", fig5_longer_correlations, "beta = 2"),
+    ("fig6", fig6_wrong_hurst, "H = 0.2, lag correlation, mean"),
+    ("fig6", fig6_wrong_hurst, "H = 0.8, lag correlation, mean"),
+    ("fig6", fig6_alternating_noise, "H = 0.8, quadratic variation, mean"),
+]
+
+
+@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
+def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
+    assert any(noticed in failure for failure in failures(name, plant()))
+
+
+def test_criteria_are_total() -> None:
+    assert Criterion.near("x", 1.0, 1.1, 0.2).passed
+    assert not Criterion.near("x", float("nan"), 1.1, 0.2).passed
+    assert not Criterion("p", 1e-5, 1e-4, float("inf")).passed
+    assert str(Criterion("p", 1e-5, 1e-4, float("inf"))) == "FAILED  p: 1e-05 > 0.0001"
+    assert widened(200) == 0.5
+
+
+def test_intervals_cover_the_mean() -> None:
+    """800 intervals of level 95 % from 40 Gaussian numbers; a percentile bootstrap covers about 94 %."""
+    values = torch.randn(800, 40, generator=rs.generator(0, "coverage")).numpy()
+    summary = mean_and_interval(xr.DataArray(values, dims=("cell", "sample")))
+    covered = float(((summary.low <= 0) & (summary.high >= 0)).mean())
+    assert abs(covered - 0.94) < 4.5 * 0.0084  # standard error of the share: false alarm 7e-6
+    np.testing.assert_allclose(summary["mean"], values.mean(1))
+
+
+def test_the_first_order_of_white_weights_is_exact() -> None:
+    assert first_order(rs.WhiteNoise(), 80, 40) == pytest.approx((40**0.5, 40**0.5), rel=1e-12)
+
+
+def test_constant_weights_add_up() -> None:
+    """γ = 1 everywhere: E‖V φ(W h)‖² = ‖h‖²/2, and the gradient of the same."""
+    assert first_order(rs.ConstantNoise(), 80, 40) == pytest.approx((80 / 2**0.5, 80 / 2**0.5), rel=1e-12)
+
+
+class TestCommand:
+    def test_computes_stores_and_redraws(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        request = ["fig2", "--budget", "smoke", "--seed", str(2**40), "--out", str(tmp_path)]
+        assert main(request) == 0
+        first = capsys.readouterr().out
+        assert "4 of 4 criteria passed" in first
+        assert {p.name for p in tmp_path.iterdir()} == {"fig2.nc", "fig2.pdf", "fig2.png"}
+        assert main([*request, "--redraw"]) == 0
+        assert capsys.readouterr().out.splitlines()[1:] == first.splitlines()[1:]
+
+    def test_a_failed_check_at_the_paper_budget_is_an_error(self, tmp_path: Path) -> None:
+        for budget, status in (("smoke", 0), ("paper", 1)):
+            wrong = fig2_inverted().assign_attrs(budget=budget)
+            wrong.to_netcdf(tmp_path / "fig2.nc", engine="scipy")
+            assert main(["fig2", "--redraw", "--out", str(tmp_path)]) == status
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(None, "does not exist"), (b"text", "no whole netCDF 3"), (b"", "no whole netCDF 3")],
+    )
+    def test_a_missing_or_damaged_file_is_one_sentence(
+        self, content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        if content is not None:
+            (tmp_path / "fig1.nc").write_bytes(content)
+        assert main(["fig1", "--redraw", "--out", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize("option", [("--seed", "-1"), ("--workers", "0")])
+    def test_bad_numbers_are_one_sentence(
+        self, option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["fig1", "--budget", "smoke", "--out", str(tmp_path), *option]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_an_unknown_figure_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as refusal:
+            main(["fig99"])
+        assert refusal.value.code == 2
+        assert "fig99" in capsys.readouterr().err
+
+
+def test_the_same_figure_makes_the_same_file(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save(fig2.draw(smoke("fig2")), tmp_path / f"copy{number}")
+    for suffix in (".pdf", ".png"):
+        assert (tmp_path / f"copy1{suffix}").read_bytes() == (tmp_path / f"copy2{suffix}").read_bytes()
