@@ -1,4 +1,4 @@
-"""Pointwise nonlinearities φ and their derivatives."""
+"""Pointwise nonlinearities φ, their derivatives and their Gaussian duals."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from resnet_sde import _gaussian
+from resnet_sde._gaussian import Moments
+
 
 class Activation(ABC):
-    """A pointwise nonlinearity φ.
+    """A pointwise nonlinearity φ and its Gaussian dual.
 
     homogeneous: φ(cx) = c φ(x) for every c > 0.
     odd: φ(−x) = −φ(x).
+
+    In the Gaussian moments (u, v) are centred with variances q1, q2 and correlation 1 − gap, gap in [0, 2]; z
+    is standard normal. Their arguments are tensors in float64, and broadcast. The gap is asked for instead of
+    the correlation because near two equal inputs everything depends on its digits.
     """
 
     homogeneous: bool = False
@@ -32,6 +39,46 @@ class Activation(ABC):
     def pullback(self, x: Tensor, p: Tensor) -> Tensor:
         """φ'(x) p, the way a gradient comes back through φ."""
         return p * self.prime(x)
+
+    @property
+    @abstractmethod
+    def _moments(self) -> Moments:
+        """The formulas behind the Gaussian moments."""
+
+    def dual(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        """E φ(u) φ(v)."""
+        return self._moments.dual(q1, q2, gap)
+
+    def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        """E (φ(u) − φ(v))² / 2, without cancellation as gap → 0 and q1 → q2."""
+        return self._moments.difference(q1, q2, gap)
+
+    def dual_prime(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        """E φ'(u) φ'(v), which is the derivative of the dual in the covariance (Price's theorem)."""
+        return self._moments.dual_prime(q1, q2, gap)
+
+    def mean_curvature(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        """E φ''(u) φ(v), which is twice the derivative of the dual in q1 at fixed covariance.
+
+        Where φ' jumps φ'' has a Dirac mass. For an α-ReLU, α < 1, the second reading is the definition.
+        """
+        return self._moments.mean_curvature(q1, q2, gap)
+
+    def mean(self, q: Tensor) -> Tensor:
+        """E φ(√q z)."""
+        return self._moments.mean(q)
+
+    def second_moment(self, q: Tensor) -> Tensor:
+        """E φ(√q z)², the dual at gap 0."""
+        return self._moments.second_moment(q)
+
+    def second_moment_prime(self, q: Tensor) -> Tensor:
+        """E φ'(√q z)²."""
+        return self._moments.second_moment_prime(q)
+
+    def second_moment_second(self, q: Tensor) -> Tensor:
+        """E φ''(√q z)²; infinite where φ has a kink."""
+        return self._moments.second_moment_second(q)
 
 
 @dataclass(frozen=True)
@@ -53,6 +100,11 @@ class Linear(Activation):
     def pullback(self, x: Tensor, p: Tensor) -> Tensor:
         return p
 
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.Identity()
+
 
 @dataclass(frozen=True)
 class ReLU(Activation):
@@ -71,6 +123,11 @@ class ReLU(Activation):
     @override
     def pullback(self, x: Tensor, p: Tensor) -> Tensor:
         return torch.ops.aten.threshold_backward(p, x, 0.0)
+
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.Rectified()
 
 
 @dataclass(frozen=True)
@@ -99,6 +156,11 @@ class LeakyReLU(Activation):
     def prime(self, x: Tensor) -> Tensor:
         return torch.where(x > 0, 1.0, self.slope).to(x.dtype)
 
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.Identity() if self.slope == 1 else _gaussian.Rectified(self.slope)
+
 
 @dataclass(frozen=True)
 class Tanh(Activation):
@@ -113,6 +175,11 @@ class Tanh(Activation):
     @override
     def prime(self, x: Tensor) -> Tensor:
         return 1.0 - torch.tanh(x).square()
+
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.logistic(1.0, shifted=False)
 
 
 @dataclass(frozen=True)
@@ -129,6 +196,11 @@ class Erf(Activation):
     def prime(self, x: Tensor) -> Tensor:
         return (2.0 / math.sqrt(math.pi)) * torch.exp(-x.square())
 
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.ErfMixture((1.0,), (0.5,))
+
 
 @dataclass(frozen=True)
 class Gelu(Activation):
@@ -143,6 +215,11 @@ class Gelu(Activation):
         density = torch.exp(-0.5 * x.square()) / math.sqrt(2.0 * math.pi)
         return torch.special.ndtr(x) + x * density
 
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.Gelu()
+
 
 @dataclass(frozen=True)
 class Sigmoid(Activation):
@@ -156,6 +233,11 @@ class Sigmoid(Activation):
     def prime(self, x: Tensor) -> Tensor:
         s = torch.sigmoid(x)
         return s * (1.0 - s)
+
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.logistic(2.0, shifted=True)
 
 
 @dataclass(frozen=True)
@@ -190,6 +272,11 @@ class AlphaReLU(Activation):
         positive = x > 0
         inside = torch.where(positive, x, 1.0)
         return torch.where(positive, self.alpha * inside.pow(self.alpha - 1.0), 0.0)
+
+    @property
+    @override
+    def _moments(self) -> Moments:
+        return _gaussian.Rectified() if self.alpha == 1 else _gaussian.HalfPower(self.alpha)
 
 
 LINEAR = Linear()

@@ -83,11 +83,11 @@ class SingleLayer(Block):
 
     @override
     def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _affine(layer.outer, self.activation(h), self.sigma_w2, self.sigma_b2, one), h
+        return affine(layer.outer, self.activation(h), self.sigma_w2, self.sigma_b2, one), h
 
     @override
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
-        return self.activation.pullback(pre, _affine_back(layer.outer, p, self.sigma_w2, self.sigma_b2))
+        return self.activation.pullback(pre, affine_back(layer.outer, p, self.sigma_w2, self.sigma_b2))
 
     @override
     def critical_beta(self, law: PathLaw) -> float:
@@ -126,14 +126,14 @@ class TwoLayer(Block):
     @override
     def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert layer.inner is not None
-        pre = _affine(layer.inner, h, self.sigma_w2, self.sigma_b2, one)
-        return _affine(layer.outer, self.activation(pre), self.sigma_v2, self.sigma_a2, one), pre
+        pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, one)
+        return affine(layer.outer, self.activation(pre), self.sigma_v2, self.sigma_a2, one), pre
 
     @override
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
         assert layer.inner is not None
-        back = self.activation.pullback(pre, _affine_back(layer.outer, p, self.sigma_v2, self.sigma_a2))
-        return _affine_back(layer.inner, back, self.sigma_w2, self.sigma_b2)
+        back = self.activation.pullback(pre, affine_back(layer.outer, p, self.sigma_v2, self.sigma_a2))
+        return affine_back(layer.inner, back, self.sigma_w2, self.sigma_b2)
 
     @override
     def critical_beta(self, law: PathLaw) -> float:
@@ -171,13 +171,13 @@ class Reduced(Block):
     @override
     def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert layer.inner is not None
-        pre = _affine(layer.inner, h, self.sigma_w2, self.sigma_b2, one)
+        pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, one)
         return self.activation(pre), pre
 
     @override
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
         assert layer.inner is not None
-        return _affine_back(layer.inner, self.activation.pullback(pre, p), self.sigma_w2, self.sigma_b2)
+        return affine_back(layer.inner, self.activation.pullback(pre, p), self.sigma_w2, self.sigma_b2)
 
     @override
     def critical_beta(self, law: PathLaw) -> float | None:
@@ -195,7 +195,7 @@ def _columns(width: int, bias: float) -> int:
     return width + (bias > 0)
 
 
-def _affine(matrix: Matrix, x: Tensor, weight: float, bias: float, one: Tensor | None) -> Tensor:
+def affine(matrix: Matrix, x: Tensor, weight: float, bias: float, one: Tensor | None) -> Tensor:
     """σ_w V x / √d + σ_b v, with v the last column of the matrix; weight and bias are variances."""
     scale = math.sqrt(weight / x.shape[-1])
     if bias == 0:
@@ -204,7 +204,7 @@ def _affine(matrix: Matrix, x: Tensor, weight: float, bias: float, one: Tensor |
     return matrix.look(torch.cat([x * scale, constant if one is None else constant * one], dim=-1))
 
 
-def _affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
+def affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
     """σ_w Vᵀ p / √d, without the column of the bias."""
     width = p.shape[-1]
     scale = math.sqrt(weight / width)

@@ -25,14 +25,18 @@ _CHUNK_ELEMENTS = 2**18  # the transforms of one piece stay in cache
 
 
 def autocovariance(hurst: float, depth: int) -> Tensor:
-    """γ(0), …, γ(depth − 1) of unit-variance fractional noise; shape (depth,), float64."""
+    """γ(0), …, γ(depth − 1) of unit-variance fractional noise; shape (depth,), float64.
+
+    From lag 2 on by the binomial series γ(n) = n^{2H} Σ_k C(2H, 2k) n^{−2k}, where nothing cancels.
+    """
     n = np.arange(depth, dtype=np.float64)
     gamma = np.ones(depth)
     if depth > 1:
         gamma[1] = math.expm1((2 * hurst - 1) * math.log(2))
-    inverse = 1.0 / n[2:]
-    bend = np.expm1(2 * hurst * np.log1p(inverse)) + np.expm1(2 * hurst * np.log1p(-inverse))
-    gamma[2:] = 0.5 * n[2:] ** (2 * hurst) * bend
+    k = 2.0 * np.arange(1, 30)
+    ratios = (2 * hurst - k) * (2 * hurst - k - 1) / ((k + 1) * (k + 2))
+    series = hurst * (2 * hurst - 1) * np.cumprod([1.0, *ratios])
+    gamma[2:] = n[2:] ** (2 * hurst - 2) * np.polynomial.polynomial.polyval(n[2:] ** -2.0, series)
     return torch.from_numpy(gamma)
 
 
@@ -54,11 +58,11 @@ class Circulant:
         scale[[0, -1]] *= math.sqrt(2.0)
         self.size = 2 * (half + 1)
         self._period = 2 * half
-        self._scale = torch.from_numpy(scale).to(device=device, dtype=dtype)[:, None]
+        self._scale = torch.from_numpy(scale.repeat(2)).to(device=device, dtype=dtype)
 
     def color_(self, normals: Tensor) -> Tensor:
         """Fractional noise from white noise, which it overwrites: (path, size) to (path, depth)."""
-        spectrum = normals.view(*normals.shape[:-1], -1, 2).mul_(self._scale)
+        spectrum = normals.mul_(self._scale).view(*normals.shape[:-1], -1, 2)
         return torch.fft.irfft(torch.view_as_complex(spectrum), n=self._period)[..., : self.depth]
 
 

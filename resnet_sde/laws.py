@@ -59,12 +59,12 @@ class PathLaw(ABC):
         Raises:
             ValueError: the depth is not a positive integer.
         """
-        if depth < 1:
+        if not (depth >= 1 and depth % 1 == 0):
             raise ValueError(f"depth must be a positive integer, got {depth}; give the number of layers")
         if device is None:
             device = generator.device if generator is not None else "cpu"
         source = as_stream(generator, device)
-        return self._draw(depth, tuple(shape), source, dtype or torch.get_default_dtype())
+        return self._draw(int(depth), tuple(shape), source, dtype or torch.get_default_dtype())
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ class FractionalNoise(PathLaw):
             raise ValueError(f"unknown sampler {self.sampler!r}; give one of {', '.join(SAMPLERS)}")
 
     def __str__(self) -> str:
-        return f"fractional:{self.hurst}"
+        exact = "" if self.sampler == "circulant" else f":{self.sampler}"
+        return f"fractional:{self.hurst}{exact}"
 
     @override
     @property

@@ -79,11 +79,10 @@ class Deferred(Matrix):
 
     @override
     def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        samples, inputs, size = x.shape
-        rank = min(inputs, size)
+        samples, inputs, _ = x.shape
         z = self._answer
         if z is None:
-            z = torch.empty(samples, rank, self._width, dtype=x.dtype, device=x.device)
+            z = torch.empty(samples, inputs, self._width, dtype=x.dtype, device=x.device)
         self._source.normal_(z)
         if inputs == 1:
             length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -110,14 +109,14 @@ class Deferred(Matrix):
         return torch.baddbmm(known, coefficients, fresh).mul_(scale)
 
     def _single_back(self, p: Tensor, scale: float, seen: _Seen) -> Tensor:
-        """The same for one input, without an orthonormal basis: V was looked at along x, and answered scale · V x."""
+        """The same for one input, without a basis: V was looked at along the probe itself."""
         assert seen.length is not None
         fresh = self._source.normal_(torch.empty_like(seen.probe))
         fresh.mul_(torch.linalg.vector_norm(p, dim=-1, keepdim=True).mul_(scale))
-        known = seen.answer * p
+        along = (seen.answer * p).sum(-1, keepdim=True)
         if scale != seen.scale:
-            known.mul_(scale / seen.scale if seen.scale else 0.0)
-        along = known.addcmul_(fresh, seen.probe, value=-1.0).sum(-1, keepdim=True)
+            along.mul_(scale / seen.scale if seen.scale else 0.0)
+        along.sub_((fresh * seen.probe).sum(-1, keepdim=True))
         shortest = seen.length.clamp(min=_SHORTEST)  # a probe that is zero has revealed nothing
         return fresh.addcmul_(seen.probe, along.div_(shortest).div_(shortest))
 
@@ -140,9 +139,24 @@ def _scaled(fresh: Tensor, scale: float) -> Tensor:
 
 
 def _orthonormal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """X = C Q with orthonormal rows Q; C is (sample, input, rank), Q is (sample, rank, size).
+    """X = C Q with rows Q that are orthonormal, or zero where a probe depends on those before it.
 
-    Householder's QR, because probes may be nearly parallel or zero, where Gram matrices lose what matters.
+    Gram and Schmidt, twice for every probe, which leaves rounding only however parallel the probes are. It is
+    batched, unlike LAPACK's QR, which is many times slower for many small matrices.
+
+    Shape: x and Q (sample, input, size), C (sample, input, input).
     """
-    q, r = torch.linalg.qr(x.mT)
-    return r.mT, q.mT
+    basis, coefficients = torch.zeros_like(x), x.new_zeros(*x.shape[:2], x.shape[1])
+    smallest = 32 * torch.finfo(x.dtype).eps
+    for k in range(x.shape[1]):
+        probe, known = x[:, k : k + 1], basis[:, :k]
+        rest, along = probe, coefficients[:, k : k + 1, :k]
+        for _ in range(2 if k else 0):
+            part = torch.bmm(rest, known.mT)
+            rest = torch.baddbmm(rest, part, known, alpha=-1.0)
+            along += part
+        length = torch.linalg.vector_norm(rest, dim=-1, keepdim=True)
+        new = length > smallest * torch.linalg.vector_norm(probe, dim=-1, keepdim=True)
+        coefficients[:, k : k + 1, k : k + 1] = torch.where(new, length, 0.0)
+        basis[:, k : k + 1] = torch.where(new, rest / torch.where(new, length, 1.0), 0.0)
+    return coefficients, basis

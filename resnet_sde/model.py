@@ -63,7 +63,7 @@ class Model:
     skip: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.width, bool) or int(self.width) != self.width or self.width < 1:
+        if isinstance(self.width, bool) or not (self.width >= 1 and self.width % 1 == 0):
             raise ValueError(f"width must be a positive integer, got {self.width}; give for example 40")
         object.__setattr__(self, "width", int(self.width))
         beta = self.critical_beta if self.beta is None else self.beta

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+_BLOCK = 64  # times whose smooth features are computed at once
+
 
 class OffGrid(ValueError):
     """A path was asked for a depth that it cannot show exactly."""
@@ -105,9 +107,16 @@ def smooth_features(times: Tensor, length_scale: float) -> Tensor:
     The Gram matrix of the kernel is numerically singular (rank 29 at length 0.1 whatever the depth), so the
     process is the Gaussian one that is exact at the nodes, of which there are eight per length.
     """
-    nodes, factor = _smooth_factor(length_scale)
-    lag = times.to(torch.float64)[..., None] - nodes.to(times.device)
-    return torch.exp(-0.5 * (lag / length_scale).square()) @ factor.to(times.device)
+    nodes, factor = (part.to(times.device) for part in _smooth_factor(length_scale))
+    rows = times.to(torch.float64).reshape(-1)
+    # In blocks of one size: matrix products of another size round differently, and the factor of a singular
+    # matrix enlarges that, so features at a time would depend on how many times were asked for.
+    padded = torch.nn.functional.pad(rows, (0, -len(rows) % _BLOCK))
+    blocks = [
+        torch.exp(-0.5 * ((block[:, None] - nodes) / length_scale).square()) @ factor
+        for block in padded.split(_BLOCK)
+    ]
+    return torch.cat(blocks)[: len(rows)].view(*times.shape, factor.shape[1])
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,8 @@ infinity.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -191,3 +192,14 @@ def _rescaling_period(block: Block, alpha: float, skip: float) -> int:
     grow = math.log(max(abs(skip) + step, 2.0))
     shrink = -math.log(min(max(abs(skip) / 2, step / 625.0, 1e-12), 0.5))
     return max(1, min(64, int(12 * math.log(10) / max(grow, shrink))))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Do arithmetic on one thread, so that its bits do not depend on the number of threads allowed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

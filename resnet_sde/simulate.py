@@ -7,9 +7,10 @@ runs on one thread. So no result can depend on how grains are spread over batche
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +21,14 @@ from resnet_sde.blocks import Layer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.matrices import Deferred, Dense, Identity, Matrix
 from resnet_sde.model import Model, WeightPaths
-from resnet_sde.propagate import Store, Trajectory, trajectory
+from resnet_sde.propagate import Store, Trajectory, one_thread, trajectory
 
 METHODS = ("auto", "dense", "deferred")
 _GRAIN_ELEMENTS = 2**27  # numbers held by one grain: half a gigabyte in float32
 _GRAIN_STATE = 2**15  # numbers in the states of one layer: they stay in cache
 _GRAIN_NETWORKS = 512
+_LAYER_BYTES = 4096  # of the objects that describe one layer which is kept, whatever its width
+_LARGEST_FACTOR = 1e12  # of one layer; a float32 state stays in its range until it is rescaled
 _SMALLEST_FLOAT32_ALPHA = 2e-6  # below it the updates of a float32 state are lost in its rounding
 
 
@@ -53,17 +56,20 @@ class Ensemble:
         return self.gradients or self.every_layer
 
     @property
-    def grain(self) -> int:
-        """Networks in a grain."""
+    def held(self) -> int:
+        """Numbers that one network holds at once."""
         shapes = self.model.block.shapes(self.model.width).values()
         layers = self.depth if self.stores_layers else 1
         if self.method == "deferred":
-            held = layers * self.inputs * 2 * sum(fan_out for _, fan_out in shapes)
-        else:
-            layers = layers if isinstance(self.model.law, WhiteNoise) else self.depth
-            held = layers * sum(fan_in * fan_out for fan_in, fan_out in shapes)
+            return layers * self.inputs * 2 * sum(fan_out for _, fan_out in shapes)
+        layers = layers if isinstance(self.model.law, WhiteNoise) else self.depth
+        return layers * sum(fan_in * fan_out for fan_in, fan_out in shapes)
+
+    @property
+    def grain(self) -> int:
+        """Networks in a grain."""
         states = self.inputs * self.model.width
-        return max(1, min(_GRAIN_NETWORKS, _GRAIN_STATE // states, _GRAIN_ELEMENTS // held))
+        return max(1, min(_GRAIN_NETWORKS, _GRAIN_STATE // states, _GRAIN_ELEMENTS // self.held))
 
     @property
     def grains(self) -> int:
@@ -136,17 +142,12 @@ def plan(
 ) -> Ensemble:
     """Check a request and settle its method. Raises ValueError as `simulate` does."""
     for name, value in (("depth", depth), ("samples", samples)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if isinstance(value, bool) or not (value >= 1 and value % 1 == 0):
             raise ValueError(f"{name} must be a positive integer, got {value}; give for example 100")
-    if not observe:
-        raise ValueError("nothing to observe: give at least one observable, such as observables.displacement")
+    _check_observables(observe)
     _check_input(x, int(samples))
-    if x.dtype == torch.float32 and 0 < model.alpha(depth) < _SMALLEST_FLOAT32_ALPHA:
-        warnings.warn(
-            f"the residual scale {model.alpha(depth):.1e} is lost in rounding; give float64 inputs",
-            stacklevel=3,
-        )
-    return Ensemble(
+    _check_scale(model, int(depth), x.dtype)
+    ensemble = Ensemble(
         model=model,
         depth=int(depth),
         samples=int(samples),
@@ -157,6 +158,8 @@ def plan(
         method=choose_method(model, x.shape[-2], method),
         seed=check_seed(seed),
     )
+    _check_memory(ensemble, x)
+    return ensemble
 
 
 def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
@@ -187,9 +190,10 @@ def simulate_grains(
     for grain in grains:
         networks = ensemble.networks(grain)
         own = x[networks] if x.ndim == 3 else x.expand(networks.stop - networks.start, *x.shape)
-        with _one_thread():
+        with one_thread():
             seen = _run_grain(ensemble, own, grain, store)
-            yield {_name(o): o(seen).cpu() for o in observe}  # type: ignore[operator]
+            results = {observable_name(o): o(seen).cpu() for o in observe}  # type: ignore[operator]
+        yield results
 
 
 def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -217,8 +221,8 @@ def _deferred_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor
     shapes = ensemble.model.block.shapes(ensemble.model.width)
     for k in range(ensemble.depth):
         matrices: dict[str, Matrix] = {}
-        for name, (fan_in, fan_out) in shapes.items():
-            shape = (h.shape[0], min(h.shape[1], fan_in), fan_out)
+        for name, (_, fan_out) in shapes.items():
+            shape = (*h.shape[:2], fan_out)
             answer = store.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
             matrices[name] = Deferred(source, fan_out, answer)
         yield _layer(matrices)
@@ -244,6 +248,21 @@ def _layer(matrices: dict[str, Matrix]) -> Layer:
     return Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
 
 
+def _check_observables(observe: Sequence[object]) -> None:
+    if (
+        not isinstance(observe, Sequence)
+        or isinstance(observe, str)
+        or not all(map(callable, observe))
+        or not observe
+    ):
+        raise ValueError(
+            f"observe must be a list of functions such as observables.displacement, got {observe!r}"
+        )
+    names = [observable_name(o) for o in observe]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two observables share a name, and so would their results: {names}; rename one")
+
+
 def _check_input(x: Tensor, samples: int) -> None:
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -258,21 +277,55 @@ def _check_input(x: Tensor, samples: int) -> None:
         )
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x holds values that are not finite; remove or replace them")
-    if not bool((x != 0).any(-1).all()):
+    norms = torch.linalg.vector_norm(x.double(), dim=-1)
+    if x.dtype == torch.float32 and not bool(((norms == 0) | (norms > 1e-15) & (norms < 1e15)).all()):
+        raise ValueError(
+            "norms of float32 inputs must lie between 1e-15 and 1e15; rescale them or give float64"
+        )
+    if not bool((norms > 0).all()):
         raise ValueError(
             "an input is zero everywhere, so ratios to its norm are undefined; give inputs that are not zero"
         )
 
 
-def _name(observe: object) -> str:
-    return getattr(observe, "__name__", type(observe).__name__)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _check_scale(model: Model, depth: int, dtype: torch.dtype) -> None:
     try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        alpha = model.alpha(depth)
+    except OverflowError:
+        alpha = math.inf
+    if not abs(model.skip) + alpha * max(model.block.strength, 1.0) < _LARGEST_FACTOR:
+        raise ValueError(
+            f"gain {model.gain:g}, beta {model.beta:g} and skip {model.skip:g} at depth {depth} multiply a "
+            f"state by more than {_LARGEST_FACTOR:g} in one layer; give a larger beta, or a smaller gain, "
+            "skip or variance"
+        )
+    if dtype == torch.float32 and 0 < alpha < _SMALLEST_FLOAT32_ALPHA:
+        warnings.warn(
+            f"the residual scale {alpha:.1e} is lost in rounding; give float64 inputs", stacklevel=4
+        )
+
+
+def _check_memory(ensemble: Ensemble, x: Tensor) -> None:
+    layers = ensemble.depth if ensemble.stores_layers else 1
+    needed = ensemble.held * x.element_size() + layers * _LAYER_BYTES
+    there = _memory_of(x.device)
+    if needed > there:
+        raise ValueError(
+            f"one network of width {ensemble.model.width} and depth {ensemble.depth} needs about "
+            f"{needed / 1e9:.3g} GB with {ensemble.method} matrices, and this machine has "
+            f"{there / 1e9:.3g} GB; give a smaller width or depth"
+        )
+
+
+def _memory_of(device: torch.device) -> float:
+    """Bytes of memory of a device; infinity where they cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if not hasattr(os, "sysconf"):
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def observable_name(observe: object) -> str:
+    """The name of an observable's results."""
+    return getattr(observe, "__name__", type(observe).__name__)

@@ -3,6 +3,10 @@
 import os
 from collections.abc import Iterator
 
+# One thread for each process, those that tests start included: tests run side by side, and their arithmetic
+# is too small to share out. NumPy reads this when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import hypothesis
 import numpy as np
 import pytest
@@ -23,9 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # a process of pytest-xdist: the others have the remaining cores
-        torch.set_num_threads(1)
-        os.environ["OMP_NUM_THREADS"] = "1"  # and so for the processes that tests start
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
