@@ -1,0 +1,1 @@
+"""Speed and memory of resnet_sde beside the usual way and beside what the machine allows."""

@@ -1,0 +1,145 @@
+"""The workloads, each in three sizes: full for the table, quick for a look, smoke for the tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+
+from benchmarks.ensembles import DeferredFloor, DenseFloor, Work, ours, ours_in_processes, usual
+from benchmarks.measure import Row, best, peak_memory
+from benchmarks.noise import noise, noise_floor, usual_noise
+
+DTYPES = (torch.float32, torch.float64)
+WORKERS = 2
+
+
+def figure2(size: str) -> Iterator[Row]:
+    """Figure 2 of Marion et al. (2025): white Gaussian networks, on one core and then on two processes."""
+    width, depth, samples, of_usual, total, repeats = {
+        "full": (100, 1000, 2616, 7, 10_000, 3),
+        "quick": (100, 100, 1024, 5, 2048, 2),
+        "smoke": (8, 5, 4, 1, None, 1),
+    }[size]
+    for dtype in DTYPES:
+        work = Work(width, depth, dtype)
+        times = best(
+            repeats,
+            ours=partial(ours, work, samples),
+            usual=partial(usual, work, of_usual),
+            floor=DeferredFloor(work, samples),
+        )
+        label = f"white Gaussian, d = {width}, L = {depth}, {_name(dtype)}"
+        one = {"usual": times["usual"] / of_usual, "floor": times["floor"] / samples}
+        memory = peak_memory(partial(ours, work, samples))
+        yield Row(label, "network", times["ours"] / samples, **one, faster=120.0, memory=memory)
+        if total is not None:
+            yield _on_two_processes(work, total, one, size == "full")
+
+
+def _on_two_processes(work: Work, total: int, one: dict[str, float], full: bool) -> Row:
+    """All networks, from the start of the workers to the labelled results; the floor is that of two cores."""
+    start = time.perf_counter()
+    ours_in_processes(work, total, WORKERS)
+    seconds = time.perf_counter() - start
+    return Row(
+        f"the same on {WORKERS} processes",
+        f"{total} networks",
+        seconds,
+        usual=one["usual"] * total,
+        floor=one["floor"] * total / WORKERS,
+        faster=120.0 if full else None,
+        floors=None,  # of one core only: here the start of the processes counts too
+        seconds=60.0 if full else None,
+    )
+
+
+def explicit(size: str) -> Iterator[Row]:
+    """Uniform weights, which have to be drawn in full."""
+    repeats = {"full": 3, "quick": 2, "smoke": 1}[size]
+    for width, depth, samples, of_usual, faster in {
+        "full": [(40, 1000, 123, 7, 20.0), (100, 1000, 18, 7, 5.0)],
+        "quick": [(40, 100, 512, 5, 20.0), (100, 100, 128, 5, 5.0)],
+        "smoke": [(8, 5, 4, 1, 20.0)],
+    }[size]:
+        work = Work(width, depth, entries="uniform")
+        floor = DenseFloor(work, samples)
+        times = best(
+            repeats, ours=partial(ours, work, samples), usual=partial(usual, work, of_usual), floor=floor
+        )
+        yield Row(
+            f"uniform entries, d = {width}, L = {depth}, float32",
+            "network",
+            times["ours"] / samples,
+            usual=times["usual"] / of_usual,
+            floor=times["floor"] / floor.samples,
+            faster=faster,
+            memory=peak_memory(partial(ours, work, samples)),
+        )
+
+
+def fractional(size: str) -> Iterator[Row]:
+    """The fractional weights of one network, beside the package `fbm`, which has float64 alone."""
+    width, depth, of_usual, repeats = {
+        "full": (40, 1000, 40, 10),
+        "quick": (40, 1000, 20, 3),
+        "smoke": (4, 20, 1, 1),
+    }[size]
+    paths = 2 * width**2
+    for dtype in DTYPES:
+        times = best(
+            repeats,
+            ours=partial(noise, depth, paths, dtype),
+            usual=partial(usual_noise, depth, of_usual),
+            floor=partial(noise_floor, depth, paths, dtype),
+        )
+        yield Row(
+            f"fractional weights, H = 0.7, d = {width}, L = {depth}, {_name(dtype)}",
+            "network",
+            times["ours"],
+            usual=times["usual"] * paths / of_usual,
+            floor=times["floor"],
+            faster=250.0 if dtype == torch.float32 else None,
+            memory=peak_memory(partial(noise, depth, paths, dtype)),
+        )
+
+
+def scaling(size: str) -> Iterator[Row]:
+    """Cost against depth, number of networks and width."""
+    repeats = {"full": 3, "quick": 2, "smoke": 1}[size]
+    for work, samples in {
+        "full": [
+            (Work(40, 100), 512),
+            (Work(40, 100), 16_384),
+            (Work(40, 1000), 4096),
+            (Work(40, 10_000), 415),
+            (Work(100_000, 100), 4),
+            (Work(100_000, 1000, gradients=False), 4),
+        ],
+        "quick": [(Work(40, 100), 512), (Work(40, 1000), 1024), (Work(100_000, 10), 1)],
+        "smoke": [(Work(8, 5), 4), (Work(50, 2, gradients=False), 1)],
+    }[size]:
+        action = partial(ours, work, samples)
+        times = best(repeats, ours=action, floor=DeferredFloor(work, samples))
+        passes = "" if work.gradients else ", forward only"
+        yield Row(
+            f"white Gaussian, d = {work.width}, L = {work.depth}, n = {samples}, float32{passes}",
+            "network and layer",
+            times["ours"] / samples / work.depth,
+            floor=times["floor"] / samples / work.depth,
+            memory=peak_memory(action),
+        )
+
+
+WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
+    "figure2": figure2,
+    "explicit": explicit,
+    "fractional": fractional,
+    "scaling": scaling,
+}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,94 @@
+"""The benchmarks run, all columns measure the same thing, and the table has the right form. No times."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import report
+from benchmarks.ensembles import BOTH, Work, ours, usual
+from benchmarks.measure import Row, best
+from benchmarks.workloads import WORKLOADS
+
+ROWS = {"figure2": 2, "explicit": 1, "fractional": 2, "scaling": 2}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_row_has_finite_ratios(name: str, global_random: None) -> None:
+    rows = list(WORKLOADS[name]("smoke"))
+    assert len(rows) == ROWS[name]
+    for row in rows:
+        assert 0 < row.over_floor < math.inf
+        assert (row.speedup is None) == (name == "scaling")
+        assert row.speedup is None or 0 < row.speedup < math.inf
+        assert row.memory is not None
+        assert 10 < row.memory < 10_000
+        assert report.line(row).count("|") == report.header().splitlines()[0].count("|")
+
+
+@pytest.mark.parametrize("entries", ["gaussian", "uniform"])
+def test_the_usual_way_computes_the_same_statistics(entries: str, global_random: None) -> None:
+    work = Work(12, 10, torch.float64, entries)
+    a, b = ours(work, 2000), usual(work, 300)
+    assert set(a) == set(b) == {o.__name__ for o in BOTH}
+    for name in a:
+        x, y = a[name].log(), b[name].log()
+        error = math.sqrt(x.var() / x.numel() + y.var() / y.numel())
+        assert abs(x.mean() - y.mean()) < 4.5 * error  # eight comparisons: chance below 1e-4
+        assert abs(x.mean() - y.mean() - 0.2) > 4.5 * error  # a difference of 0.2 would be seen
+
+
+def test_targets_of_a_row() -> None:
+    times = {"ours": 1.0, "floor": 0.6, "usual": 10.0}
+    assert Row("", "", **times, faster=10.0).met
+    assert not Row("", "", **times, faster=11.0).met
+    assert not Row("", "", **times, floors=1.5).met
+    assert not Row("", "", **times, seconds=0.5).met
+    assert Row("", "", **times, floors=None).met is None
+
+
+def test_actions_take_turns() -> None:
+    calls: list[str] = []
+    times = best(2, a=lambda: calls.append("a"), b=lambda: calls.append("b"))
+    assert calls == ["a", "b", "a", "b"]
+    assert set(times) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (2.5e-6, "2.5 µs"),
+        (0.0123, "12.3 ms"),
+        (1.0, "1 s"),
+        (119.0, "119 s"),
+        (150.0, "2.5 min"),
+        (9000.0, "2.5 h"),
+    ],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert report.duration(seconds) == shown
+
+
+def test_the_table_replaces_what_is_between_the_markers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(report, "README", readme)
+    for _ in range(2):
+        report.write(["| row |"])
+        text = readme.read_text(encoding="utf-8")
+        assert text.startswith(f"before\n{report.START}\n")
+        assert text.endswith(f"{report.END}\nafter\n")
+        assert "old" not in text
+        assert text.count("| row |") == 1
+
+
+def test_an_unknown_name_is_refused() -> None:
+    command = [sys.executable, "-m", "benchmarks", "nothing"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert run.returncode == 2
+    assert "unknown name nothing; give some of figure2" in run.stderr
