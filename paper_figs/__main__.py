@@ -16,13 +16,14 @@ from paper_figs.criteria import Criterion
 from paper_figs.style import save
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6")
+PICTURES = (*FIGURES, "trajectories")
 LARGEST_INTEGER = 2**31 - 1  # of a netCDF 3 file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 1 if a criterion fails at the paper budget, 2 if the request cannot be served."""
     options = parser().parse_args(arguments)
-    names = FIGURES if "all" in options.figures else tuple(dict.fromkeys(options.figures))
+    names = PICTURES if "all" in options.figures else tuple(dict.fromkeys(options.figures))
     memo: dict[Callable[..., xr.Dataset], xr.Dataset] = {}
     wrong = False
     try:
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.redraw:
                 store(ds, options.out / f"{name}.nc")
             paths = save(figure.draw(ds), options.out / name)
+            if hasattr(figure, "table"):
+                (options.out / f"{name}.md").write_text(figure.table(ds), encoding="utf-8")
             criteria = figure.check(ds)
             print(f"{name}: {time.perf_counter() - started:.1f} s, {paths[0]}, {paths[1]}")
             print(*(f"  {criterion}" for criterion in criteria), report(criteria), sep="\n", flush=True)
@@ -49,7 +52,11 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m paper_figs", description=__doc__)
     result.add_argument(
-        "figures", nargs="+", choices=[*FIGURES, "all"], metavar="FIGURE", help="fig1 to fig6, or all"
+        "figures",
+        nargs="+",
+        choices=[*PICTURES, "all"],
+        metavar="FIGURE",
+        help="fig1 to fig6, trajectories, or all",
     )
     result.add_argument(
         "--budget", choices=["smoke", "paper"], default="paper", help="how much to compute (default: paper)"

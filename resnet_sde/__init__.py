@@ -42,7 +42,9 @@ from resnet_sde.propagate import Trajectory, forward, trajectory
 from resnet_sde.simulate import simulate
 
 if TYPE_CHECKING:
-    from resnet_sde.studies import study
+    from resnet_sde.coupling import couple
+    from resnet_sde.limits import NoLimit, limit
+    from resnet_sde.studies.study import study
 
 __version__ = version("resnet_sde")
 
@@ -61,6 +63,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Model",
+    "NoLimit",
     "OffGrid",
     "Path",
     "PathLaw",
@@ -73,16 +76,23 @@ __all__ = [
     "WeightPaths",
     "WhiteNoise",
     "activation",
+    "couple",
     "forward",
     "generator",
+    "limit",
     "observables",
     "simulate",
     "study",
     "trajectory",
 ]
 
-# Labelled results bring xarray and pandas; they are imported when first asked for.
-_LAZY = {"study": "resnet_sde.studies"}
+# Labelled results bring xarray and pandas, limits bring solvers; they are imported when first asked for.
+_LAZY = {
+    "NoLimit": "resnet_sde.limits",
+    "couple": "resnet_sde.coupling",
+    "limit": "resnet_sde.limits",
+    "study": "resnet_sde.studies",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,38 +13,53 @@ from matplotlib.lines import Line2D
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vP*"
-_EXACT: dict[str, Any] = {"color": "black", "lw": 0.8, "ls": "--"}
-_NOT_LABELS = ("depth", "method")
+_STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", (0, (5, 1, 1, 1, 1, 1))), ("v", "-"), ("P", "--"))
+_EXACT: dict[str, Any] = {"color": "black", "lw": 1.0, "ls": ":"}
+_OF_A_LAW = ("law", "entries", "hurst", "length_scale")
+_SYMBOLS = {
+    **{"hurst": "H", "length_scale": r"\ell", "width": "d", "beta": r"\beta", "gain": r"\rho"},
+    **{"skip": r"\lambda", "sw2": r"\sigma_w^2", "sb2": r"\sigma_b^2", "sv2": r"\sigma_v^2"},
+    **{"sa2": r"\sigma_a^2"},
+}
+_BANDS_AT_MOST = 6
+_TALLEST_COLUMN = 40
+_HIGHEST = 1e12  # an explosion leaves the figure through its top, and the rest stays readable
+
+Points = list[Mapping[str, Any]]
 
 
 def draw_ratios(cells: Sequence[Mapping[str, Any]]) -> Figure:
     """Ratios of states and of gradients against depth, one line for each model of a study.
 
-    Points are means over networks with two standard errors, bands go from the 5 % to the 95 % quantile, and
-    dashed lines are exact root mean squares where they are known.
+    Points are means over networks with two standard errors, dotted lines exact root mean squares where they
+    are known; bands go from the 5 % to the 95 % quantile, unless the lines are many. Colours tell laws apart
+    and lines the rest; a single law leaves the colours to the rest.
 
     Args:
         cells: records as the command `study` prints them with ``--json``.
     """
-    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    series = _series(cells)
+    columns, rows = -(-len(series) // _TALLEST_COLUMN), min(len(series), _TALLEST_COLUMN)
+    figure = Figure(figsize=(7.0 + 2.2 * columns, max(4.2, 0.2 * rows + 1.0)), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    series = _series(cells)
+    looks = _looks(list(series))
     for axes, ratio, title in (
-        (left, "displacement", "states, $\\|h_L - h_0\\| / \\|h_0\\|$"),
-        (right, "gradient_displacement", "gradients, $\\|p_0 - p_L\\| / \\|p_L\\|$"),
+        (left, "displacement", r"states, $\|h_L - h_0\| / \|h_0\|$"),
+        (right, "gradient_displacement", r"gradients, $\|p_0 - p_L\| / \|p_L\|$"),
     ):
-        for number, (label, points) in enumerate(series.items()):
-            _draw_series(axes, points, ratio, label, number)
+        for key, points in series.items():
+            _draw_series(axes, points, ratio, looks[key], band=len(series) <= _BANDS_AT_MOST)
         axes.set(xscale="log", yscale="log", xlabel="depth $L$", title=title)
         axes.grid(alpha=0.3, which="major")
     left.set_ylabel("ratio over networks")
+    if left.get_ylim()[0] < _HIGHEST / 10 < left.get_ylim()[1]:
+        left.set_ylim(top=_HIGHEST)
     handles, labels = right.get_legend_handles_labels()
     if any("exact_mean_square" in cell["displacement"] for cell in cells):
         handles.append(Line2D([], [], **_EXACT))
         labels.append("exact r.m.s.")
-    figure.legend(handles, labels, loc="outside right center", fontsize="small", frameon=False)
+    figure.legend(handles, labels, loc="outside right center", fontsize="small", frameon=False, ncols=columns)
     return figure
 
 
@@ -55,32 +70,53 @@ def figure_bytes(figure: Figure, kind: str = "png", dpi: int = 160) -> bytes:
     return buffer.getvalue()
 
 
-def _series(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Cells grouped by model; labels name only what differs between models."""
-    names = [n for n, v in cells[0].items() if not isinstance(v, Mapping) and n not in _NOT_LABELS]
-    every = dict.fromkeys([*names, *(n for c in cells for n, v in c.items() if not isinstance(v, Mapping))])
-    telling = [n for n in every if n not in _NOT_LABELS and any(c.get(n) != cells[0].get(n) for c in cells)]
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in sorted(cells, key=lambda c: c["depth"]):
-        parts = [
-            f"{n.replace('_', ' ')} {cell[n]:g}" if isinstance(cell[n], float) else str(cell[n])
-            for n in telling
-            if cell.get(n) is not None
-        ]
-        grouped.setdefault(", ".join(parts) or "networks", []).append(cell)
-    return grouped
+def _series(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Points]:
+    """Cells grouped by what tells models apart: their law, and all the rest."""
+    names = dict.fromkeys(n for c in cells for n, v in c.items() if not isinstance(v, Mapping))
+    telling = [n for n in names if n not in ("depth", "method") and len({c.get(n) for c in cells}) > 1]
+    for name in (
+        "entries",
+        *_SYMBOLS,
+    ):  # what only some models have tells nothing unless it varies among them
+        if name not in _OF_A_LAW[2:] and len({cell[name] for cell in cells if name in cell}) < 2:
+            telling = [n for n in telling if n != name]
+    grouped: dict[tuple[str, str], Points] = {}
+    for cell in cells:
+        law = _label(cell, [n for n in _OF_A_LAW if n in telling])
+        grouped.setdefault((law, _label(cell, [n for n in telling if n not in _OF_A_LAW])), []).append(cell)
+    return {key: sorted(points, key=lambda c: c["depth"]) for key, points in grouped.items()}
 
 
-def _draw_series(axes: Any, points: Sequence[Mapping[str, Any]], ratio: str, label: str, number: int) -> None:
+def _label(cell: Mapping[str, Any], names: Sequence[str]) -> str:
+    values = {n: cell[n] for n in names if cell.get(n) is not None}
+    return ", ".join(f"${_SYMBOLS[n]} = {v:g}$" if n in _SYMBOLS else str(v) for n, v in values.items())
+
+
+def _looks(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Label, colour, marker and line of every series."""
+    laws, others = ([*dict.fromkeys(part)] for part in zip(*keys, strict=True))
+    looks = {}
+    for law, other in keys:
+        colour, style = laws.index(law), others.index(other)
+        if len(laws) == 1:
+            colour, style = style, style // len(COLOURS)
+        marker, line = _STYLES[style % len(_STYLES)]
+        label = ", ".join(part for part in (law, other) if part) or "networks"
+        colour_name = COLOURS[colour % len(COLOURS)]
+        looks[law, other] = {"label": label, "color": colour_name, "marker": marker, "ls": line}
+    return looks
+
+
+def _draw_series(axes: Any, points: Points, ratio: str, look: Mapping[str, Any], *, band: bool) -> None:
     shown = [p for p in points if _drawable(p[ratio]["mean"])]
-    colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number // len(COLOURS) % len(_MARKERS)]
-    depth = [p["depth"] for p in shown]
+    depth, mean = ([p["depth"] for p in shown], [p[ratio]["mean"] for p in shown])
     error = [2 * p[ratio]["se"] if isinstance(p[ratio]["se"], float) else 0.0 for p in shown]
-    mean = [p[ratio]["mean"] for p in shown]
-    axes.errorbar(depth, mean, yerr=error, color=colour, marker=marker, ms=4, lw=1, capsize=2, label=label)
-    band = [p for p in shown if _drawable(p[ratio]["q05"]) and _drawable(p[ratio]["q95"])]
-    low, high = ([p[ratio][name] for p in band] for name in ("q05", "q95"))
-    axes.fill_between([p["depth"] for p in band], low, high, color=colour, alpha=0.15, lw=0)
+    below = [min(e, 0.9 * m) for e, m in zip(error, mean, strict=True)]  # the axis has no place for 0
+    axes.errorbar(depth, mean, yerr=[below, error], ms=4, lw=1, capsize=2, **look)
+    if band:
+        inside = [p for p in shown if _drawable(p[ratio]["q05"]) and _drawable(p[ratio]["q95"])]
+        low, high = ([p[ratio][name] for p in inside] for name in ("q05", "q95"))
+        axes.fill_between([p["depth"] for p in inside], low, high, color=look["color"], alpha=0.15, lw=0)
     exact = [
         (p["depth"], math.sqrt(p[ratio]["exact_mean_square"]))
         for p in shown

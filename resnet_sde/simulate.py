@@ -126,6 +126,7 @@ def simulate(
     ensemble = plan(
         model, x, depth=depth, samples=samples, observe=observe, gradients=gradients, method=method, seed=seed
     )
+    warn_of_rounding(ensemble, x)
     return gather([part for part in simulate_grains(ensemble, x, observe, range(ensemble.grains))])
 
 
@@ -146,7 +147,7 @@ def plan(
             raise ValueError(f"{name} must be a positive integer, got {value}; give for example 100")
     _check_observables(observe)
     _check_input(x, int(samples))
-    _check_scale(model, int(depth), x.dtype)
+    _check_scale(model, int(depth))
     ensemble = Ensemble(
         model=model,
         depth=int(depth),
@@ -160,6 +161,15 @@ def plan(
     )
     _check_memory(ensemble, x)
     return ensemble
+
+
+def warn_of_rounding(ensemble: Ensemble, x: Tensor) -> None:
+    """Say if the updates of the states are too small for the dtype of the computation."""
+    alpha = ensemble.model.alpha(ensemble.depth)
+    if x.dtype == torch.float32 and 0 < alpha < _SMALLEST_FLOAT32_ALPHA:
+        warnings.warn(
+            f"the residual scale {alpha:.1e} is lost in rounding; give float64 inputs", stacklevel=3
+        )
 
 
 def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
@@ -288,7 +298,7 @@ def _check_input(x: Tensor, samples: int) -> None:
         )
 
 
-def _check_scale(model: Model, depth: int, dtype: torch.dtype) -> None:
+def _check_scale(model: Model, depth: int) -> None:
     try:
         alpha = model.alpha(depth)
     except OverflowError:
@@ -298,10 +308,6 @@ def _check_scale(model: Model, depth: int, dtype: torch.dtype) -> None:
             f"gain {model.gain:g}, beta {model.beta:g} and skip {model.skip:g} at depth {depth} multiply a "
             f"state by more than {_LARGEST_FACTOR:g} in one layer; give a larger beta, or a smaller gain, "
             "skip or variance"
-        )
-    if dtype == torch.float32 and 0 < alpha < _SMALLEST_FLOAT32_ALPHA:
-        warnings.warn(
-            f"the residual scale {alpha:.1e} is lost in rounding; give float64 inputs", stacklevel=4
         )
 
 

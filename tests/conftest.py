@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         reasons["full"] = "takes minutes: give --full to run it"
     for item in items:
         for mark, reason in reasons.items():
-            if mark in item.keywords:
+            if item.get_closest_marker(mark) is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 

@@ -6,10 +6,15 @@ computed before is kept.
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
+import warnings
 
 import click
 
+from resnet_sde.cli.converge import converge_command
+from resnet_sde.cli.limit import limit_command
 from resnet_sde.cli.study import study_command
 
 
@@ -20,6 +25,8 @@ def program() -> None:
 
 
 program.add_command(study_command)
+program.add_command(limit_command)
+program.add_command(converge_command)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,18 +36,38 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: the words of the command line, those of this process if None.
     """
     try:
-        status = program.main(args=arguments, prog_name="resnet-sde", standalone_mode=False)
+        status = _run(arguments)
     except (click.exceptions.Abort, KeyboardInterrupt):
         print("resnet-sde: interrupted; what was finished under --out is kept", file=sys.stderr)
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as help_page:
         print(help_page.format_message(), file=sys.stderr)
         sys.exit(2)
-    except click.ClickException as error:
-        _refuse(error.format_message())
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "resnet-sde"
+        _refuse(f"{error.format_message().removesuffix('.')} (see {where} --help)")
     except (ValueError, RuntimeError, OSError, MemoryError) as error:
         _refuse(_sentence(error))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _run(arguments: list[str] | None) -> object:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # no terminal is too poor for a table
+    notes = logging.StreamHandler(sys.stderr)
+    notes.setFormatter(logging.Formatter("resnet-sde: %(message)s"))
+    logger = logging.getLogger("resnet_sde")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(notes)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = lambda message, *_: logger.warning("%s", message)
+            return program.main(args=arguments, prog_name="resnet-sde", standalone_mode=False)
+    finally:
+        logger.removeHandler(notes)
+        logger.setLevel(before)
 
 
 def _sentence(error: BaseException) -> str:
@@ -48,8 +75,8 @@ def _sentence(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         remedy = "give a folder that can be written to and has room (finished cells are kept)"
         return f"{where}{error.strerror}; {remedy}"
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        return "out of memory; give a smaller --width or --depth, fewer --workers, or --method deferred"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "out of memory; give a smaller --width, --depth or --samples, or fewer --workers"
     return str(error)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 import torch
-from click.core import ParameterSource
 
 from resnet_sde.activations import Activation, activation
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
@@ -20,7 +21,7 @@ BLOCKS = ("res-1", "res-2", "res-3", "full", "reduced", "feed-forward")
 LAWS = ("white", "fractional", "smooth", "constant")
 VARIANCES = {"sw2": "sigma_w2", "sb2": "sigma_b2", "sv2": "sigma_v2", "sa2": "sigma_a2"}
 _OUTER = ("sv2", "sa2")
-_LAW_OPTIONS = {"hurst": "fractional", "length_scale": "smooth", "entries": "white"}
+LAW_OPTIONS = {"hurst": "fractional", "length_scale": "smooth", "entries": "white"}
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -46,11 +47,8 @@ class Number(click.ParamType):
         if inside:
             return number
         what = "an integer" if self.kind is int else "a number"
-        ends = (
-            f"strictly between {self.low:g} and {self.high:g}"
-            if self.open
-            else f"from {self.low:g} to {self.high:g}"
-        )
+        low, high = (str(end) if self.kind is int else f"{end:g}" for end in (self.low, self.high))
+        ends = f"strictly between {low} and {high}" if self.open else f"from {low} to {high}"
         self.fail(f"{value!r} is not {what} {ends}; give for example {self.example}.", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
@@ -103,33 +101,44 @@ MODEL_OPTIONS = (
         help="Scaling exponent; critical if left out.",
     ),
     _option(
-        "--gain", type=Number(float, 0, 1e6, "1"), default=1.0, many=True, help="Residual scale at depth 1."
+        "--gain",
+        type=Number(float, 0, 1e6, "1"),
+        many=True,
+        help="Residual scale at depth 1; 1 if left out.",
     ),
     _option(
-        "--skip", type=Number(float, -1e3, 1e3, "1"), default=1.0, many=True, help="Weight of the identity."
+        "--skip",
+        type=Number(float, -1e3, 1e3, "1"),
+        many=True,
+        help="Weight of the identity; 1 if left out.",
     ),
-    _option("--sw2", type=VARIANCE, many=True, help="Variance of the inner matrix, or of the only one."),
-    _option("--sb2", type=VARIANCE, many=True, help="Variance of its bias."),
-    _option("--sv2", type=VARIANCE, many=True, help="Variance of the outer matrix."),
-    _option("--sa2", type=VARIANCE, many=True, help="Variance of its bias."),
+    _option("--sw2", type=VARIANCE, many=True, help="Variance of the inner (or only) matrix; 1 if left out."),
+    _option("--sb2", type=VARIANCE, many=True, help="Variance of its bias; 0 if left out."),
+    _option("--sv2", type=VARIANCE, many=True, help="Variance of the outer matrix; 1 if left out."),
+    _option("--sa2", type=VARIANCE, many=True, help="Variance of its bias; 0 if left out."),
 )
 
-RUN_OPTIONS = (
-    _option("--samples", type=Number(int, 1, 10**8, "200"), default=200, help="Networks in each cell."),
-    _option("--seed", type=Number(int, 0, 2**63, "0"), default=0, help="Of all random numbers."),
-    _option(
+RUN_OPTION = {
+    "samples": _option(
+        "--samples", type=Number(int, 1, 10**8, "200"), default=200, help="Networks in each cell."
+    ),
+    "seed": _option("--seed", type=Number(int, 0, 2**63, "0"), default=0, help="Of all random numbers."),
+    "dtype": _option(
         "--dtype", type=click.Choice(("float32", "float64")), default="float32", help="Of states and weights."
     ),
-    _option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", help="Where to compute."),
-    _option(
+    "device": _option(
+        "--device", type=click.Choice(("cpu", "cuda")), default="cpu", help="Where to compute."
+    ),
+    "method": _option(
         "--method",
         type=click.Choice(("auto", "dense", "deferred")),
         default="auto",
         help="Draw weight matrices, or reveal them where they are looked at.",
     ),
-    _option("--workers", type=Number(int, 1, 1024, "2"), default=1, help="Local processes."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
-)
+    "workers": _option("--workers", type=Number(int, 1, 1024, "2"), default=1, help="Local processes."),
+    "json": click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
+}
+RUN_OPTIONS = tuple(RUN_OPTION.values())
 
 
 def with_options(options: Sequence[Callable[[_F], _F]]) -> Callable[[_F], _F]:
@@ -145,7 +154,7 @@ def with_options(options: Sequence[Callable[[_F], _F]]) -> Callable[[_F], _F]:
 
 def laws(given: Mapping[str, Sequence[Any]]) -> list[PathLaw]:
     """The laws that the options name: each option of a law multiplies the cells of that law only."""
-    for option, law in _LAW_OPTIONS.items():
+    for option, law in LAW_OPTIONS.items():
         if given[option] and law not in given["law"]:
             raise click.UsageError(
                 f"--{option.replace('_', '-')} is of the {law} law; give --law {law} with it."
@@ -162,7 +171,7 @@ def laws(given: Mapping[str, Sequence[Any]]) -> list[PathLaw]:
             found += [SmoothNoise(length) for length in given["length_scale"] or (0.1,)]
         else:
             found.append(ConstantNoise())
-    return found
+    return list(dict.fromkeys(found))
 
 
 def make_block(name: str, phi: Activation, variances: Mapping[str, float]) -> tuple[Block, float | None]:
@@ -185,17 +194,18 @@ def make_block(name: str, phi: Activation, variances: Mapping[str, float]) -> tu
 def make_model(point: Mapping[str, Any]) -> Model:
     """The model at one point of the grid of options."""
     variances = {option: point[option] for option in VARIANCES if point.get(option) is not None}
-    name, beta, skip = point["block"], point.get("beta"), point["skip"]
+    scaling = {option: point[option] for option in ("beta", "gain", "skip") if point.get(option) is not None}
+    name = point["block"]
     block, implied = make_block(name, activation(point["activation"]), variances)
     if implied is not None:
-        if beta is not None or point["gain"] != 1.0 or skip != 1.0:
+        if scaling:
             raise click.UsageError(
                 f"block {name} has no residual scale; leave out --beta, --gain and --skip."
             )
-        beta, skip = 0.0, implied
-    if beta is None and name == "reduced":
-        beta = 0.0
-    return Model(block, point["law"], point["width"], beta=beta, gain=point["gain"], skip=skip)
+        scaling["skip"] = implied
+    if name in ("feed-forward", "reduced"):
+        scaling.setdefault("beta", 0.0)
+    return Model(block, point["law"], point["width"], **scaling)
 
 
 def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -216,9 +226,12 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def was_given(ctx: click.Context, option: str) -> bool:
-    """Whether an option stood on the command line."""
-    return ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+def emit(text: str) -> None:
+    """Print, and take no offence if the reader has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def json_number(value: float) -> float | str | None:
@@ -233,7 +246,7 @@ def coordinates(model: Model) -> Iterator[tuple[str, Any]]:
     """What the options call the parts of a model."""
     law = model.law
     yield "law", str(law).partition(":")[0].partition("-")[0]
-    for option in _LAW_OPTIONS:
+    for option in LAW_OPTIONS:
         if hasattr(law, option):
             yield option, getattr(law, option)
     yield from (("width", model.width), ("beta", model.beta), ("gain", model.gain), ("skip", model.skip))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ from torch import Tensor
 
 from resnet_sde._random import generator
 from resnet_sde.cli.options import (
+    LAW_OPTIONS,
     MODEL_OPTIONS,
     RUN_OPTIONS,
     Number,
     coordinates,
     device_of,
+    emit,
     json_number,
     make_model,
     model_axes,
@@ -53,27 +54,30 @@ RATIOS = ("displacement", "growth", "gradient_displacement", "gradient_growth")
     help="digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i], cifar10:DIR[:i] or gaussian; with i that image, "
     "without it each network takes the next one.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the dataset and the figure; resumes."
-)
+@click.option("--out", metavar="DIR", help="Folder for the dataset and the figure; resumes.")
 @with_options(RUN_OPTIONS)
 def study_command(**given: Any) -> None:
-    """Ratios of norms of states and of gradients, over a grid of models and depths."""
+    """Growth of states and gradients over a grid of models.
+
+    Prints ‖h_L − h_0‖ / ‖h_0‖ and ‖p_0 − p_L‖ / ‖p_L‖ over random networks, one row for each model and one
+    column for each depth. A repeatable option that is given several times makes a grid with all others.
+    """
     from resnet_sde.studies import study
 
     device = device_of(given["device"])
+    if given["out"] == "":
+        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
+    out = None if given["out"] is None else Path(given["out"])
     axes = {**model_axes(given), "depth": list(dict.fromkeys(given["depth"]))}
     fixed = {name: values[0] for name, values in axes.items() if len(values) == 1 and name not in _ALWAYS}
     over = {name: values for name, values in axes.items() if name not in fixed}
-    x = _inputs(given["source"], given["samples"], given["seed"])
+    x = inputs(given["source"], given["samples"], given["seed"])
     models: list[Model] = []
 
     def build(**point: Any) -> Model:
         models.append(make_model({**fixed, **point}))
         return models[-1]
 
-    if given["out"] is not None:
-        _report_progress()
     dataset = study(
         build,
         x.to(dtype=getattr(torch, given["dtype"]), device=device),
@@ -83,43 +87,39 @@ def study_command(**given: Any) -> None:
         method=given["method"],
         seed=given["seed"],
         workers=given["workers"],
-        store=given["out"],
+        store=out,
         progress=True,
     )
     dataset.attrs["input"] = given["source"]
     labels = {"block": fixed.get("block"), "activation": fixed.get("activation")}
     cells = _cells(dataset, models, {name: label for name, label in labels.items() if label is not None})
-    files = _write(dataset, given["out"], cells) if given["out"] is not None else {}
+    files = _write(dataset, out, cells) if out is not None else {}
     if given["as_json"]:
-        print(json.dumps({**_header(dataset, cells), **files, "cells": cells}, allow_nan=False))
+        emit(json.dumps({**_header(dataset, cells), **files, "cells": cells}, allow_nan=False))
     else:
-        _print_tables(cells, [name for name in over if name != "depth"], list(over["depth"]))
-        for name, path in files.items():
-            print(f"{name}: {path}")
+        paths = [f"{name}: {path}" for name, path in files.items()]
+        emit("\n".join([*_tables(cells, list(over["depth"])), *paths]))
 
 
 _ALWAYS = ("law", "beta", "depth")
 
 
-def _inputs(source: str, samples: int, seed: int) -> Tensor:
+def inputs(source: str, samples: int, seed: int) -> Tensor:
     """(1, n_in) for one chosen image, else (samples, 1, n_in)."""
     if source == "gaussian":
         return torch.randn(
             samples, 1, GAUSSIAN_INPUT, generator=generator(seed, "input"), dtype=torch.float64
         )
-    images = parse_input(source, at_most=samples)
+    try:
+        images = parse_input(source, at_most=samples)
+    except OSError as error:
+        raise click.UsageError(
+            f"--input {source}: {error.strerror}; give a folder that can be read."
+        ) from None
     tail = source.rpartition(":")[2]
     if len(images) == 1 and tail.isdecimal():
         return images
     return images[torch.arange(samples) % len(images)][:, None]
-
-
-def _report_progress() -> None:
-    """Say on standard error how many cells were found on disk."""
-    log = logging.getLogger("resnet_sde")
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
 
 
 def _cells(dataset: Any, models: list[Model], labels: dict[str, str]) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ def _statistics(log10: np.ndarray) -> dict[str, float | str | None]:
         square = ratio**2
         root = math.sqrt(len(log10))
         spread = [np.std(v, ddof=1) / root if len(v) > 1 else math.nan for v in (ratio, square)]
-        low, median, high = 10.0 ** np.quantile(log10, [0.05, 0.5, 0.95])
+        low, median, high = _quantiles(log10, [0.05, 0.5, 0.95])
         values = {
             "mean": ratio.mean(),
             "se": spread[0],
@@ -158,6 +158,12 @@ def _statistics(log10: np.ndarray) -> dict[str, float | str | None]:
             "log10_mean": log10.mean(),
         }
     return {name: json_number(value) for name, value in values.items()}
+
+
+def _quantiles(log10: np.ndarray, levels: list[float]) -> np.ndarray:
+    """Quantiles of a ratio; between two values that both overflow, of its logarithm."""
+    quantiles = np.quantile(10.0**log10, levels)
+    return np.where(np.isnan(quantiles), 10.0 ** np.quantile(log10, levels), quantiles)
 
 
 def _exact(model: Model, depth: int) -> dict[str, float | str | None]:
@@ -197,30 +203,32 @@ def _write(dataset: Any, out: Path, cells: list[dict[str, Any]]) -> dict[str, st
     return {"dataset": str(dataset_path), "figure": str(figure_path)}
 
 
-def _print_tables(cells: list[dict[str, Any]], rows: list[str], depths: list[int]) -> None:
+def _tables(cells: list[dict[str, Any]], depths: list[int]) -> Iterator[str]:
     """Two tables, forward and backward: a row for each model, a column for each depth."""
     titles = {"displacement": "‖h_L − h_0‖ / ‖h_0‖", "gradient_displacement": "‖p_0 − p_L‖ / ‖p_L‖"}
-    names = [name for name in (*_row_names(cells), *rows) if name in cells[0]]
-    names = list(dict.fromkeys(names))
+    names = _row_names(cells)
     for ratio, title in titles.items():
-        print(f"{title}, mean over networks ± standard error")
+        yield f"{title}, mean over networks ± standard error"
         table = [[*names, *(f"L = {depth}" for depth in depths)]]
         for start in range(0, len(cells), len(depths)):
             row = cells[start : start + len(depths)]
             table.append([_plain(row[0].get(name)) for name in names] + [_plus_minus(c[ratio]) for c in row])
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for line in table:
-            print("  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True)))
-        print()
-    sys.stdout.flush()
+            yield "  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True))
+        yield ""
 
 
 def _row_names(cells: list[dict[str, Any]]) -> list[str]:
     """Coordinates that tell the rows of the table apart, and law and beta always."""
-    names = [
-        n for n, value in cells[0].items() if not isinstance(value, dict) and n not in ("depth", "method")
+    names = dict.fromkeys(n for c in cells for n, v in c.items() if not isinstance(v, dict))
+    values = {n: {c[n] for c in cells if n in c} for n in names if n not in ("depth", "method")}
+    one_law = all(n in c for c in cells for n in ("hurst", "length_scale") if n in names)
+    return [
+        n
+        for n in sorted(values, key=lambda n: n not in ("block", "activation", "law", *LAW_OPTIONS))
+        if n in ("law", "beta") or len(values[n]) > 1 or (n in ("hurst", "length_scale") and not one_law)
     ]
-    return [n for n in names if n in ("law", "beta") or any(c.get(n) != cells[0].get(n) for c in cells)]
 
 
 def _plain(value: object) -> str:
@@ -230,7 +238,7 @@ def _plain(value: object) -> str:
 def _plus_minus(statistics: dict[str, Any]) -> str:
     mean, se = statistics["mean"], statistics["se"]
     if not isinstance(mean, float):
-        return (
-            f"10^{statistics['log10_mean']:.1f}" if isinstance(statistics["log10_mean"], float) else str(mean)
-        )
-    return f"{mean:.3g}" if not isinstance(se, float) else f"{mean:.3g} ± {se:.1g}"
+        size = statistics["log10_mean"]
+        return f"10^{size:.1f}" if isinstance(size, float) else "undefined"
+    parts = [f"{mean:.3g}"] if not isinstance(se, float) else [f"{mean:.3g}", f"{se:.1g}"]
+    return " ± ".join(f"{float(part):g}" for part in parts)

@@ -8,19 +8,18 @@ import itertools
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnet_sde.model import Model
-from resnet_sde.simulate import Ensemble, plan
+from resnet_sde.simulate import Ensemble, plan, warn_of_rounding
 
 Results = dict[str, np.ndarray]
 
@@ -49,15 +48,18 @@ def make_cells(
     **request: object,
 ) -> list[Cell]:
     """All cells of the grid, checked; `build` runs here, so workers see frozen models only."""
-    digest = _digest_input(x)
-    cells = []
+    ensembles = {}
     for index in itertools.product(*(range(len(values)) for values in over.values())):
         point = {name: values[i] for (name, values), i in zip(over.items(), index, strict=True)}
         layers = point.pop("depth", depth)
-        ensemble = plan(build(**point), x, depth=layers, observe=observe, **request)  # type: ignore[arg-type]
-        facts = [repr(ensemble), digest, x.device.type, *map(_identity, observe), sorted(versions.items())]
-        cells.append(Cell(index, ensemble, hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]))
-    return cells
+        ensembles[index] = plan(build(**point), x, depth=layers, observe=observe, **request)  # type: ignore[arg-type]
+    for ensemble in ensembles.values():
+        warn_of_rounding(ensemble, x)
+    shared = [_digest_input(x), x.device.type, *map(_identity, observe), sorted(versions.items())]
+    return [
+        Cell(index, ensemble, hashlib.sha256(json.dumps([repr(ensemble), *shared]).encode()).hexdigest()[:32])
+        for index, ensemble in ensembles.items()
+    ]
 
 
 class CellStore:
@@ -73,15 +75,15 @@ class CellStore:
         with tempfile.TemporaryFile(dir=self._folder):
             pass
 
-    def load(self, cell: Cell) -> Results | None:
-        """The results of a finished cell; None if there is none, or its file is damaged."""
+    def load(self, cell: Cell, names: Sequence[str]) -> Results | None:
+        """These results of a finished cell; None if there are none, or the file is damaged."""
         try:
-            with np.load(self._path(cell), allow_pickle=False) as file:
+            with self._path(cell).open("rb") as content, np.load(content, allow_pickle=False) as file:
                 results = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        except Exception:  # a damaged archive can raise nearly anything
             return None
-        complete = results and all(len(values) == cell.ensemble.samples for values in results.values())
-        return results if complete else None
+        sizes = {name: len(values) for name, values in results.items()}
+        return results if sizes == dict.fromkeys(names, cell.ensemble.samples) else None
 
     def save(self, cell: Cell, results: Results) -> None:
         """Keep the results of a finished cell."""
@@ -125,10 +127,28 @@ def _digest_input(x: Tensor) -> str:
 
 def _identity(observe: object) -> str:
     """Name of an observable, and its code: an edited function is another observable."""
-    code = getattr(observe, "__code__", None)
-    body = repr((code.co_code, code.co_names)) if code is not None else repr(observe)
     name = f"{getattr(observe, '__module__', '')}.{getattr(observe, '__qualname__', '')}"
+    body = repr(observe)
+    if isinstance(observe, FunctionType):
+        captured = [cell.cell_contents for cell in observe.__closure__ or ()]
+        body = _body(observe.__code__) + repr((observe.__defaults__, observe.__kwdefaults__, captured))
     return f"{name} {hashlib.sha256(body.encode()).hexdigest()}"
+
+
+def _body(code: CodeType) -> str:
+    """What a function does, in a form that is the same in every process."""
+    constants = [
+        _body(constant)
+        if isinstance(constant, CodeType)
+        else repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
+        for constant in code.co_consts
+    ]
+    return repr((code.co_code, code.co_names, constants))
+
+
+def name_of(observe: object) -> str:
+    """Name of the variable that holds the values of an observable."""
+    return getattr(observe, "__name__", type(observe).__name__)
 
 
 def as_arrays(results: Mapping[str, Tensor]) -> Results:

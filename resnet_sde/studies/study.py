@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from resnet_sde.model import Model
-from resnet_sde.studies.cells import Cell, CellStore, Results, current_versions, make_cells, parts
-from resnet_sde.studies.pool import Task, run_tasks
+from resnet_sde.studies.cells import Cell, CellStore, Results, current_versions, make_cells, name_of, parts
+from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
 log = logging.getLogger("resnet_sde")
 
@@ -45,7 +46,7 @@ def study(
         x: inputs as in `simulate`, the same for every cell.
         over: values along every axis of the grid; "depth" may be one of them.
         samples: networks in each cell.
-        observe: observables; module-level functions if there is more than one worker.
+        observe: observables of different names; module-level functions if there is more than one worker.
         depth: number of layers, if it is no axis of the grid.
         gradients: run the backward pass even if no observable asks for it.
         method: "auto", "dense" or "deferred", as in `simulate`.
@@ -62,7 +63,8 @@ def study(
         each cell; seed, versions and configuration are attributes.
 
     Raises:
-        ValueError: an argument is out of range, or two values of an axis have the same label.
+        ValueError: an argument is out of range, or two labels of an axis or two observables are the same.
+        RuntimeError: a worker process died; cells finished before are kept.
         OSError: the store cannot be written to; cells finished before are kept.
 
     Example:
@@ -80,22 +82,32 @@ def study(
     """
     axes = _labels(over, depth)
     for name, value in (("workers", workers), ("batch", batch)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if isinstance(value, bool) or not (value >= 1 and value % 1 == 0):
             raise ValueError(f"{name} must be a positive integer, got {value}; give for example 1")
+    _check_names(observe, axes)
     versions = current_versions()
     request = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
     cells = make_cells(build, x, over, depth=depth, observe=observe, versions=versions, **request)
+    if workers > 1:
+        check_picklable(observe, [cell.ensemble for cell in cells])
     kept = CellStore(Path(store)) if store is not None else None
-    results = _compute_missing(cells, x, observe, kept, workers=workers, batch=batch, progress=progress)
-    dataset = _labelled(cells, results, axes, observe)
-    inputs = {"shape": list(x.shape), "dtype": str(x.dtype), "device": x.device.type}
-    dataset.attrs.update(
-        seed=seed,
-        method=", ".join(sorted({cell.ensemble.method for cell in cells})),
-        versions=json.dumps(versions),
-        configuration=json.dumps({**request, "depth": depth, "over": axes, "input": inputs}),
+    results = _compute_missing(
+        cells, x, observe, kept, workers=int(workers), batch=int(batch), progress=progress
     )
-    return dataset
+    inputs = {"shape": list(x.shape), "dtype": str(x.dtype), "device": x.device.type}
+    plain = {name: int(value) if isinstance(value, np.integer) else value for name, value in request.items()}
+    own = {} if depth is None else {"depth": cells[0].ensemble.depth}
+    configuration = {**plain, **own, "over": axes, "input": inputs}
+    return _labelled(cells, results, axes, observe, versions=versions, configuration=configuration)
+
+
+def _check_names(observe: Sequence[object], axes: Mapping[str, object]) -> None:
+    names = [name_of(observable) for observable in observe]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two observables have the name {name!r}; give each function its own name")
+        if name in ("model", "method", *axes):
+            raise ValueError(f"an observable cannot have the name {name!r}, which the results use already")
 
 
 def _labels(over: Mapping[str, Sequence[object]], depth: int | None) -> dict[str, list[str | float | int]]:
@@ -108,6 +120,8 @@ def _labels(over: Mapping[str, Sequence[object]], depth: int | None) -> dict[str
             raise ValueError(f"{name!r} is an axis or a variable of the results; give this axis another name")
         plain = [value.item() if isinstance(value, np.generic) else value for value in values]
         labels = [v if isinstance(v, (str, int, float)) else str(v) for v in plain]
+        if any(isinstance(label, str) for label in labels):
+            labels = [str(label) for label in labels]
         if not labels or len(set(labels)) < len(labels):
             raise ValueError(f"axis {name!r} needs at least one value, and no value twice; got {labels}")
         axes[name] = labels
@@ -125,7 +139,8 @@ def _compute_missing(
     progress: bool,
 ) -> list[Results]:
     """Results of all cells, from the store where they are there."""
-    results = [store.load(cell) if store is not None else None for cell in cells]
+    names = [name_of(observable) for observable in observe]
+    results = [store.load(cell, names) if store is not None else None for cell in cells]
     missing = [number for number, found in enumerate(results) if found is None]
     if len(missing) < len(cells):
         log.info("%d of %d cells were there already", len(cells) - len(missing), len(cells))
@@ -134,7 +149,7 @@ def _compute_missing(
         for number in missing
         for part, grains in enumerate(parts(cells[number].ensemble, batch))
     ]
-    open_parts = {number: sum(task[0] == number for task in tasks) for number in missing}
+    open_parts = Counter(task[0] for task in tasks)
     finished: dict[int, dict[int, list[Results]]] = {number: {} for number in missing}
     bar = tqdm(
         total=sum(cell.ensemble.samples for cell in cells),
@@ -161,14 +176,18 @@ def _labelled(
     results: Sequence[Results],
     axes: Mapping[str, Sequence[object]],
     observe: Sequence[object],
+    *,
+    versions: Mapping[str, str],
+    configuration: Mapping[str, object],
 ) -> xr.Dataset:
     grid = tuple(len(labels) for labels in axes.values())
     variables: dict[str, object] = {}
     for observable in observe:
-        name = getattr(observable, "__name__", type(observable).__name__)
+        name = name_of(observable)
         values = [result[name] for result in results]
         shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
-        padded = np.full((*grid, *shape), np.nan, dtype=np.result_type(*values))
+        kind = np.result_type(*values)
+        padded = np.full((*grid, *shape), np.nan, dtype=kind if np.issubdtype(kind, np.inexact) else float)
         for cell, value in zip(cells, values, strict=True):
             padded[cell.index][tuple(slice(size) for size in value.shape)] = value
         own = getattr(observable, "dims", None) or tuple(f"{name}_{axis}" for axis in range(1, len(shape)))
@@ -178,4 +197,10 @@ def _labelled(
         ("method", [c.ensemble.method for c in cells]),
     ):
         variables[name] = (tuple(axes), np.array(text).reshape(grid))
-    return xr.Dataset(variables, coords={name: list(labels) for name, labels in axes.items()})
+    attributes = {
+        "seed": cells[0].ensemble.seed,
+        "method": ", ".join(sorted({cell.ensemble.method for cell in cells})),
+        "versions": json.dumps(versions),
+        "configuration": json.dumps(configuration),
+    }
+    return xr.Dataset(variables, {name: list(labels) for name, labels in axes.items()}, attributes)

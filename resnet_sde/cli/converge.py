@@ -1,0 +1,180 @@
+"""`resnet-sde converge`: how fast networks come near their limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from resnet_sde._random import stream
+from resnet_sde.cli.options import (
+    MODEL_OPTIONS,
+    RUN_OPTION,
+    Number,
+    device_of,
+    emit,
+    json_number,
+    with_options,
+)
+from resnet_sde.cli.single import document, once, one_model
+from resnet_sde.cli.study import inputs
+from resnet_sde.coupling import Convergence, couple
+from resnet_sde.estimate import LEVEL, Estimate
+from resnet_sde.limits import limit
+
+DEPTH = Number(int, 1, 10**7, "64")
+BEYOND = 8  # a finite reference is so many times deeper than the deepest network
+ERRORS = {
+    "strong_errors": "strong error",
+    "sup_errors": "largest error",
+    "weak_errors": "weak error",
+    "gradient_errors": "gradient error",
+}
+ORDERS = {
+    "strong_order": "Strong order",
+    "weak_order": "Weak order",
+    "gradient_order": "Order of the gradient",
+}
+EXPECTED = {"strong_order": "expected", "gradient_order": "expected_gradient"}
+
+
+class Reference(click.ParamType):
+    """`exact`, `solver` or a depth."""
+
+    name = "reference"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """The word or the number."""
+        if value in ("exact", "solver"):
+            return str(value)
+        if isinstance(value, str) and value.isascii() and value.lstrip("-").isdecimal():
+            return int(DEPTH.convert(value, param, ctx))
+        self.fail(f"{value!r} is neither exact, solver nor a depth; give for example 1024.", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The words that stand for the value on the help page."""
+        return "[exact|solver|L]"
+
+
+@once
+# float64, because the errors of deep networks come near the rounding of float32.
+@click.command("converge", context_settings={"default_map": {"dtype": "float64"}})
+@with_options(MODEL_OPTIONS)
+@click.option(
+    "--depth",
+    type=DEPTH,
+    multiple=True,
+    default=[16, 32, 64, 128],
+    show_default=True,
+    help="Number of layers; two or more depths. Repeatable.",
+)
+@click.option(
+    "--reference",
+    type=Reference(),
+    help="What they are compared with: a closed form, the limit solved on the path (smooth and constant "
+    "weights), or a network of L layers. If left out the solver, or eight times the deepest network.",
+)
+@click.option("--gradients", is_flag=True, help="Compare the gradients with respect to h_0 too.")
+@click.option(
+    "--input",
+    "source",
+    default="digits",
+    show_default=True,
+    help="digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i], cifar10:DIR[:i] or gaussian; the first image "
+    "without i. All networks start at h_0 = A x with one A.",
+)
+@with_options([RUN_OPTION[name] for name in ("samples", "seed", "dtype", "device", "method", "json")])
+def converge_command(**given: Any) -> None:
+    """Orders of convergence, on weight paths that all depths share.
+
+    Prints the error of networks of several depths against their limit on the same weight path, relative to
+    the size of h_0, and the order at which it falls, with an interval of level 99.9 %.
+    """
+    model, label = one_model(given)
+    depths = sorted(set(given["depth"]))
+    reference = given["reference"]
+    if reference is None:
+        reference = "solver" if limit(model).kind == "random-ode" else BEYOND * depths[-1]
+    if given["gradients"] and reference == "exact":
+        raise click.UsageError("--gradients: closed forms know no gradient; give a depth as --reference.")
+    device, dtype = device_of(given["device"]), getattr(torch, given["dtype"])
+    x = inputs(given["source"], 1, given["seed"]).view(1, -1)
+    result = couple(
+        model,
+        _embed(x, model.width, given["seed"]).to(device=device, dtype=dtype),
+        depths=depths,
+        samples=given["samples"],
+        reference=reference,
+        gradients=given["gradients"],
+        method=given["method"],
+        seed=given["seed"],
+    )
+    request = {name: given[name] for name in ("samples", "dtype", "method")}
+    answer = {"reference": reference, "input": given["source"], **request, **_plain(result)}
+    emit(document(label, given["seed"], answer) if given["as_json"] else "\n".join(_table(result, reference)))
+
+
+def _embed(x: Tensor, width: int, seed: int) -> Tensor:
+    """h_0 = A x with A_ij ~ N(0, 1/n_in), from float64 numbers whatever the dtype of the computation."""
+    n_in = x.shape[-1]
+    a = stream(seed, "converge", "embedding", n_in, width).normal_(
+        torch.empty(n_in, width, dtype=torch.float64)
+    )
+    return x @ a * n_in**-0.5
+
+
+def _plain(result: Convergence) -> dict[str, Any]:
+    """The result as the JSON contract writes it."""
+    answer: dict[str, Any] = {"depths": list(result.depths), "status": result.status.value}
+    for name in ERRORS:
+        errors = getattr(result, name)
+        answer[name] = None if _unknown(errors) else [json_number(error) for error in errors]
+    for name in ORDERS:
+        answer[name] = _interval(getattr(result, name))
+    for name in EXPECTED.values():
+        expected = getattr(result, name)
+        answer[name] = None if expected is None else json_number(expected)
+    return answer
+
+
+def _unknown(errors: Sequence[float] | None) -> bool:
+    return errors is None or all(map(math.isnan, errors))
+
+
+def _interval(estimate: Estimate | None) -> dict[str, float | str | None] | None:
+    if estimate is None:
+        return None
+    return {end: json_number(getattr(estimate, end)) for end in ("value", "low", "high")}
+
+
+def _table(result: Convergence, reference: str | int) -> Iterator[str]:
+    """Errors with a row for each depth, then the orders."""
+    known = {name: getattr(result, name) for name in ERRORS if not _unknown(getattr(result, name))}
+    against = {"exact": "the exact solution", "solver": "the limit solved"}.get(
+        str(reference), f"a network of {reference} layers"
+    )
+    yield f"Errors against {against} on the same weights, relative to the size of the input"
+    rows = [["depth", *(ERRORS[name] for name in known)]]
+    for place, depth in enumerate(result.depths):
+        rows.append([str(depth), *(f"{errors[place]:.3g}" for errors in known.values())])
+    yield from _aligned(rows)
+    yield ""
+    for name, title in ORDERS.items():
+        order = getattr(result, name)
+        if order is not None:
+            expected = getattr(result, EXPECTED.get(name, ""), None)
+            theory = "" if expected is None else f"; theory {expected:.3g}"
+            verdict = f", {result.status.value}" if name == "strong_order" and theory else ""
+            yield f"{title} {order} at level {100 * LEVEL:g} %{theory}{verdict}"
+    if result.strong_order is None:
+        yield "The limit holds in law only: there is no strong error."
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(entry.rjust(width) for entry, width in zip(row, widths, strict=True))

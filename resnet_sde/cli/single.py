@@ -1,0 +1,49 @@
+"""What the commands about a single model share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from resnet_sde.cli.options import VARIANCES, coordinates, make_model, model_axes
+from resnet_sde.model import Model
+from resnet_sde.studies.cells import current_versions
+
+MODEL_NAMES = {
+    *("block", "activation", "law", "hurst", "length_scale", "entries", "width", "beta", "gain", "skip"),
+    *VARIANCES,
+}
+
+
+def once(command: click.Command) -> click.Command:
+    """Let the help page of a command for one model say so."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name in MODEL_NAMES and option.help:
+            option.help = option.help.removesuffix(" Repeatable.")
+    return command
+
+
+def one_model(given: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
+    """The one model that the options name, and what they call its parts.
+
+    Raises:
+        UsageError: an option of the model was given twice, or the options contradict each other.
+    """
+    for option, values in given.items():
+        if option in MODEL_NAMES and len(values) > 1:
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} was given {len(values)} times and this command answers for "
+                "one model; give it once."
+            )
+    point = {option: values[0] for option, values in model_axes(given).items()}
+    model = make_model(point)
+    return model, {"block": point["block"], "activation": point["activation"], **dict(coordinates(model))}
+
+
+def document(label: Mapping[str, Any], seed: int, answer: Mapping[str, Any]) -> str:
+    """The JSON object of a command about one model."""
+    header = {"model": dict(label), "seed": seed, "versions": current_versions()}
+    return json.dumps({**header, **answer}, allow_nan=False)

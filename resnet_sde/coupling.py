@@ -1,0 +1,378 @@
+"""Networks of many depths on one weight path: strong and weak errors, and their orders.
+
+A network of depth L is compared with a reference at the same input: a much deeper network on the same path,
+the limit solved on that path, or a closed form. The error of a finite reference is part of what is measured
+and is taken out of the fit: errors of a scheme driven by Brownian motion add like those of a martingale, in
+the square, all others with their sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from resnet_sde._random import Stream, check_seed, stream
+from resnet_sde.activations import Linear, Tanh
+from resnet_sde.blocks import Layer, SingleLayer
+from resnet_sde.estimate import Estimate, Status, order, weak_order
+from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
+from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
+from resnet_sde.matrices import Deferred
+from resnet_sde.model import Model, WeightPaths
+from resnet_sde.propagate import forward, one_thread, trajectory
+
+TOLERANCE = 0.1
+"""How far an order may lie from its expected value, for the bias of a rate over practical depths."""
+
+_ELEMENTS = 2**26  # numbers of the weights held at once
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Errors of networks of several depths against their limit, relative to the size of the input.
+
+    strong_errors, sup_errors: root mean squares over networks of the error at time 1, and of the largest one
+        at the layers of the network; None where convergence holds in law only. An exact reference is known at
+        time 1 alone.
+    weak_errors: |E ‖h_L‖² − E ‖H‖²| / ‖h_0‖².
+    gradient_errors: as strong_errors, for p_0 given a random p_L, relative to the size of p_L; None if not
+        asked for.
+    strong_order, weak_order, gradient_order: rates in depth, with intervals.
+    expected, expected_gradient: the rates that theory gives; None where it gives none that shows here.
+    """
+
+    depths: tuple[int, ...]
+    strong_errors: tuple[float, ...] | None
+    sup_errors: tuple[float, ...] | None
+    weak_errors: tuple[float, ...]
+    strong_order: Estimate | None
+    weak_order: Estimate
+    expected: float | None
+    gradient_errors: tuple[float, ...] | None = None
+    gradient_order: Estimate | None = None
+    expected_gradient: float | None = None
+
+    @property
+    def status(self) -> Status:
+        """Whether the strong order is the expected one; undecided where there is nothing to compare."""
+        if self.strong_order is None or self.expected is None:
+            return Status.UNDECIDED
+        return self.strong_order.within(self.expected, TOLERANCE)
+
+
+def couple(
+    model: Model,
+    x: Tensor,
+    *,
+    depths: Sequence[int],
+    samples: int,
+    reference: int | str | None = None,
+    gradients: bool = False,
+    method: str = "auto",
+    seed: int = 0,
+) -> Convergence:
+    """Strong and weak errors of networks of several depths on one path.
+
+    Args:
+        model: at its critical scaling.
+        x: initial states h_0, (input, width), the same for every network; its dtype (float32 or float64) and
+            device are those of the computation.
+        depths: two or more, increasing; each divides the reference, or the deepest one where that is not a
+            network.
+        samples: independent paths.
+        reference: depth of a finer network on the same path; "exact" for a closed form; "solver" for the
+            limit solved on the path (smooth weights). None takes the solver where there is one, else eight
+            times the deepest network.
+        gradients: compare gradients with respect to h_0 too; not with an exact reference.
+        method: "dense" holds the weights of a path; "deferred" walks all depths at once and reveals white
+            Gaussian weights where they are looked at, exact in law; "auto" takes the cheaper one.
+        seed: a non-negative integer.
+
+    Raises:
+        NoLimit: the model has no limit.
+        ValueError: an argument is out of range, or there is no closed form.
+
+    Example:
+        >>> from resnet_sde import TANH, SingleLayer
+        >>> model = Model(SingleLayer(TANH), WhiteNoise(), width=4)
+        >>> result = couple(model, torch.ones(1, 4), depths=(8, 16, 32), samples=200, reference=256)
+        >>> result.expected
+        0.5
+    """
+    equation = limit(model)
+    _check_input(model, x, samples)
+    layers = _check_depths(depths)
+    target = _reference(equation, layers, reference, gradients)
+    request = _Request(model, equation, x, layers, target, method, gradients)
+    errors = request.run(int(samples), check_seed(seed))
+    finite = target if isinstance(target, int) else None
+    summary = _Summary(request.depths, finite, martingale=model.law.exponent == 0.5)
+    strong, backward = equation.coupled, equation.coupled and gradients
+    return Convergence(
+        depths=request.depths,
+        strong_errors=summary.roots(errors.terminal) if strong else None,
+        sup_errors=summary.roots(errors.largest) if strong and target != "exact" else None,
+        weak_errors=tuple(errors.weak.mean(0).abs().tolist()),
+        strong_order=summary.order(errors.terminal) if strong else None,
+        weak_order=weak_order(request.depths, errors.weak, reference=finite),
+        expected=_expected(equation),
+        gradient_errors=summary.roots(errors.gradient) if backward else None,
+        gradient_order=summary.order(errors.gradient) if backward else None,
+        expected_gradient=_expected_gradient(equation) if backward else None,
+    )
+
+
+def _expected(equation: Limit) -> float | None:
+    """The strong order to compare with.
+
+    With fractional weights, 2H − 1 shows at practical depths for one matrix of width 1 only; with two
+    matrices a finer network has errors of its own, which neither add nor average out.
+    """
+    if isinstance(equation, YoungODE):
+        shows = equation.model.width == 1 and isinstance(equation.model.block, SingleLayer)
+        return equation.strong_order if shows else None
+    return equation.strong_order
+
+
+def _expected_gradient(equation: Limit) -> float | None:
+    """Kinks of φ halve it for white weights: a mask flips where a coordinate is within its error of 0."""
+    activation = equation.model.block.activation
+    kinked = activation.homogeneous and not activation.odd
+    expected = _expected(equation)
+    white = equation.model.law.exponent == 0.5
+    return expected / 2 if expected is not None and white and kinked else expected
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """From squared errors, (sample, depth), to root mean squares and their order."""
+
+    depths: tuple[int, ...]
+    reference: int | None
+    martingale: bool
+
+    def roots(self, squares: Tensor) -> tuple[float, ...]:
+        return tuple(squares.mean(0).sqrt().tolist())
+
+    def order(self, squares: Tensor) -> Estimate:
+        return order(self.depths, squares, reference=self.reference, martingale=self.martingale)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Of every network at every depth, (sample, depth): squared, but for `weak`, which is signed."""
+
+    terminal: Tensor
+    largest: Tensor
+    weak: Tensor
+    gradient: Tensor
+
+    @staticmethod
+    def cat(parts: Sequence[_Errors]) -> _Errors:
+        return _Errors(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(_Errors)))
+
+    @staticmethod
+    def stack(parts: Sequence[_Errors]) -> _Errors:
+        return _Errors(*(torch.stack([getattr(part, f.name) for part in parts], 1) for f in fields(_Errors)))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is compared with what."""
+
+    model: Model
+    equation: Limit
+    x: Tensor
+    depths: tuple[int, ...]
+    reference: int | str
+    method: str
+    gradients: bool
+
+    @property
+    def finest(self) -> int:
+        """Depth of the grid that the path is drawn on."""
+        return self.reference if isinstance(self.reference, int) else self.depths[-1]
+
+    def run(self, samples: int, seed: int) -> _Errors:
+        """The errors of all networks, relative to the size of the input."""
+        deferred = self._deferred()
+        held = sum(a * b for a, b in self.model.block.shapes(self.model.width).values()) * self.finest
+        if deferred:
+            held = 4 * (len(self.depths) + 1) * self.x.numel()
+        grain = max(1, min(256, _ELEMENTS // held))
+        parts = []
+        for start in range(0, samples, grain):
+            size = min(grain, samples - start)
+            key = (self.model, self.depths, self.reference, "deferred" if deferred else "dense", start)
+            source = stream(seed, "couple", *key, device=self.x.device)
+            h = self.x.expand(size, *self.x.shape)
+            with one_thread():
+                parts.append(self._walk(h, source) if deferred else self._dense(h, source))
+        found, square = _Errors.cat(parts), _square(self.x[None])
+        return _Errors(found.terminal / square, found.largest / square, found.weak / square, found.gradient)
+
+    def _deferred(self) -> bool:
+        probes = (len(self.depths) + 1) * self.x.shape[0]
+        white = isinstance(self.model.law, WhiteNoise) and self.model.law.entries == "gaussian"
+        single = isinstance(self.model.block, SingleLayer) and not self.gradients
+        possible = white and single and isinstance(self.reference, int)
+        if self.method == "deferred" and not possible:
+            raise ValueError(
+                "a deferred walk needs one white Gaussian matrix, a finer network as reference and no "
+                "gradients; give method dense"
+            )
+        if self.method not in ("auto", "dense", "deferred"):
+            raise ValueError(f"unknown method {self.method!r}; give one of auto, dense, deferred")
+        return possible and (
+            self.method == "deferred" or (self.method == "auto" and 8 * probes < self.model.width)
+        )
+
+    def _dense(self, h: Tensor, source: Stream) -> _Errors:
+        shapes = self.model.block.shapes(self.model.width).items()
+        draw = self.model.law.path
+        path = WeightPaths(
+            {name: draw(self.finest, (len(h), *s), generator=source, dtype=h.dtype) for name, s in shapes}
+        )
+        top = source.normal_(h.new_empty(len(h), 1, h.shape[-1])).expand_as(h).contiguous()
+        target, slope = self._target(h, path, top)
+        parts = []
+        for depth in self.depths:
+            states, gradient = self._network(h, path, depth, top)
+            step = (len(target) - 1) // depth
+            part = _compare(states, target[::step] if step else target, target[-1])
+            parts.append(replace(part, gradient=_square(gradient - slope) / _square(top)))
+        return _Errors.stack(parts)
+
+    def _network(self, h: Tensor, path: WeightPaths, depth: int, top: Tensor) -> tuple[Tensor, Tensor]:
+        """All states of a network on the path, and its p_0 (NaN if not asked for)."""
+        layers, alpha = path.layers(depth), self.model.alpha(depth)
+        states = forward(self.model.block, h, layers, alpha)
+        if not self.gradients:
+            return states, torch.full_like(top, torch.nan)
+        adjoint = trajectory(self.model.block, h, layers, alpha, top=top, every_layer=False).adjoint
+        assert adjoint is not None
+        return states, adjoint.natural(0)
+
+    def _target(self, h: Tensor, path: WeightPaths, top: Tensor) -> tuple[Tensor, Tensor]:
+        """States of the reference on the finest grid, or at its end alone, and its p_0."""
+        if isinstance(self.reference, int):
+            return self._network(h, path, self.reference, top)
+        unknown = torch.full_like(top, torch.nan)
+        if self.reference == "exact":
+            return exact_end(self.model, h, path, self.finest)[None], unknown
+        assert isinstance(self.equation, RandomODE)
+        steps = 4 * self.finest
+        slope = self.equation.gradient(h, top, path, steps=steps) if self.gradients else unknown
+        return self.equation.states(h, path, steps=steps), slope
+
+    def _walk(self, h: Tensor, source: Stream) -> _Errors:
+        """All depths in one walk of the finest grid; the module `matrices` explains the looks."""
+        fine = self.finest
+        depths = (*self.depths, fine)
+        samples, inputs, width = h.shape
+        states = h.repeat(len(depths), 1, 1, 1).contiguous()
+        frozen, waiting = states.clone(), torch.zeros_like(states)
+        largest = torch.zeros(samples, len(self.depths), dtype=torch.float64)
+        for k in range(1, fine + 1):
+            probe = frozen.transpose(0, 1).reshape(samples, -1, width)
+            look = self.model.block.branch(probe, Layer(Deferred(source, width)))[0]
+            waiting += look.view(samples, len(depths), inputs, width).transpose(0, 1)
+            for place, depth in enumerate(depths):
+                if k % (fine // depth) == 0:
+                    states[place] += self.model.gain * fine**-0.5 * waiting[place]
+                    frozen[place] = states[place]
+                    waiting[place] = 0.0
+            for place, depth in enumerate(self.depths):
+                if k % (fine // depth) == 0:
+                    gap = _square(states[place] - states[-1])
+                    largest[:, place] = torch.maximum(largest[:, place], gap)
+        ends = [_compare(state[None], states[-1:], states[-1]) for state in states[:-1]]
+        return replace(_Errors.stack(ends), largest=largest)
+
+
+def _compare(states: Tensor, target: Tensor, end: Tensor) -> _Errors:
+    """Errors of states against a target at the same times; the largest is NaN where only its end is known."""
+    terminal = _square(states[-1] - end)
+    unknown = torch.full_like(terminal, torch.nan)
+    largest = _square(states - target).amax(0) if len(states) == len(target) else unknown
+    return _Errors(terminal, largest, _square(states[-1]) - _square(end), unknown)
+
+
+def _square(x: Tensor) -> Tensor:
+    """Squared norm, averaged over inputs, on the CPU."""
+    return x.double().square().sum(-1).mean(-1).cpu()
+
+
+def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
+    """The solution at time 1 on a path, where it has a closed form.
+
+    That is, without biases: one matrix of constant weights and a linear activation, h e^V; and at width 1,
+    with X the end of the driving path, h e^X (linear, fractional), h e^{X − ⟨X⟩/2} (linear, white), and
+    asinh(sinh(h) e^X) (tanh, fractional).
+
+    Raises:
+        ValueError: this model has none.
+    """
+    block, law = model.block, model.law
+    if isinstance(block, SingleLayer) and block.sigma_b2 == 0:
+        strength = model.gain * block.strength
+        entries = path.matrices["outer"].weights(depth)
+        linear = isinstance(block.activation, Linear)
+        if isinstance(law, ConstantNoise) and linear:
+            return h @ torch.linalg.matrix_exp(strength * model.width**-0.5 * entries[0])
+        if model.width == 1 and isinstance(law, (WhiteNoise, FractionalNoise)):
+            end = strength * float(depth) ** -law.exponent * entries.sum(0)
+            if linear and law.exponent == 0.5:
+                return h * torch.exp(end - strength**2 / 2)
+            if linear and law.exponent > 0.5:
+                return h * torch.exp(end)
+            if isinstance(block.activation, Tanh) and law.exponent > 0.5:
+                return torch.asinh(torch.sinh(h) * torch.exp(end))
+    raise ValueError(f"no closed form of the limit of {model} is known; give the depth of a finer network")
+
+
+def _check_input(model: Model, x: Tensor, samples: int) -> None:
+    if isinstance(samples, bool) or not (samples >= 1 and samples % 1 == 0):
+        raise ValueError(f"samples must be a positive integer, got {samples}; give for example 1000")
+    if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x must be a float32 or float64 tensor, got {kind}; convert it")
+    if x.ndim != 2 or not len(x) or x.shape[1] != model.width:
+        raise ValueError(f"x must have shape (input, width {model.width}), got {tuple(x.shape)}; reshape it")
+    if not bool(torch.isfinite(x).all()) or not bool(x.any()):
+        raise ValueError("errors are relative to the size of x; give one that is finite and not zero")
+
+
+def _check_depths(depths: Sequence[int]) -> tuple[int, ...]:
+    found = tuple(depths)
+    whole = all(not isinstance(depth, bool) and depth >= 1 and depth % 1 == 0 for depth in found)
+    if len(found) < 2 or not whole or list(found) != sorted(set(found)):
+        raise ValueError(f"depths must be two or more increasing positive integers, got {list(depths)}")
+    return tuple(int(depth) for depth in found)
+
+
+def _reference(
+    equation: Limit, depths: tuple[int, ...], reference: int | str | None, gradients: bool
+) -> int | str:
+    deepest = depths[-1]
+    if reference is None:
+        reference = "solver" if isinstance(equation, RandomODE) else 8 * deepest
+    if reference == "solver" and not isinstance(equation, RandomODE):
+        raise ValueError(
+            "a solver is the reference of smooth weights only; give the depth of a finer network"
+        )
+    if reference == "exact" and gradients:
+        raise ValueError("closed forms of gradients are not known; give the depth of a finer network")
+    named = reference in ("exact", "solver")
+    if not named and (isinstance(reference, str) or reference % 1 != 0 or reference <= deepest):
+        raise ValueError(
+            f"reference must be exact, solver or the depth of a network beyond {deepest}, "
+            f"got {reference!r}; give for example {8 * deepest}"
+        )
+    finest = deepest if isinstance(reference, str) else int(reference)
+    if any(finest % depth for depth in depths):
+        raise ValueError(f"every depth must divide {finest}, so that all see one path, got {list(depths)}")
+    return reference if isinstance(reference, str) else finest

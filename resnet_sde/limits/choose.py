@@ -1,0 +1,89 @@
+"""Which equation a model tends to, or why there is none."""
+
+from __future__ import annotations
+
+from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
+from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
+from resnet_sde.limits.base import Limit, NoLimit
+from resnet_sde.limits.ode import RandomODE
+from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
+from resnet_sde.limits.young import YoungODE
+from resnet_sde.model import Model, Regime
+
+
+def limit(model: Model) -> Limit:
+    """The L → ∞ equation of this model.
+
+    Raises:
+        NoLimit: there is none; the message says why, and what would serve instead.
+
+    Example:
+        >>> from resnet_sde import TANH, FractionalNoise, Model, SingleLayer
+        >>> limit(Model(SingleLayer(TANH), FractionalNoise(0.75), width=4)).strong_order
+        0.5
+    """
+    _refuse_structure(model)
+    _refuse_scaling(model)
+    single, block, hurst = isinstance(model.block, SingleLayer), model.block, model.law.exponent
+    if isinstance(model.law, (SmoothNoise, ConstantNoise)):
+        return RandomODE(model)
+    if hurst == 0.5:
+        gaussian = not isinstance(model.law, WhiteNoise) or model.law.entries == "gaussian"
+        return ItoSDE(model) if single and gaussian else ItoSDEInLaw(model)
+    if single:
+        return YoungODE(model)
+    assert isinstance(block, TwoLayer)
+    odd = block.activation.odd and block.sigma_a2 == 0
+    short_memory = hurst < (0.75 if odd else 0.5)
+    return ItoSDEInLaw(model) if short_memory else YoungODE(model)
+
+
+def _refuse_structure(model: Model) -> None:
+    """Refuse models that have no limit at any scaling."""
+    law, block = model.law, model.block
+    hurst = law.hurst if isinstance(law, FractionalNoise) else None
+    if not isinstance(law, (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise)):
+        raise NoLimit(
+            f"weights of the law {law}",
+            "nothing is known of their sums",
+            "Give one of the laws of the package, or study the network itself with simulate.",
+        )
+    if model.skip != 1.0:
+        raise NoLimit(
+            f"skip is {model.skip}",
+            "without the identity branch at weight 1 a network is no scheme of a differential equation",
+            "Give skip 1, or study the network itself with simulate.",
+        )
+    if isinstance(block, Reduced):
+        if not (isinstance(law, WhiteNoise) and block.activation.odd):
+            raise NoLimit(
+                f"the reduced block with {law} weights and this activation",
+                "its branch has no outer matrix that would centre it, and its limit is known for white "
+                "weights and odd activations only",
+                "Give TwoLayer, an odd activation, or study the network itself with simulate.",
+            )
+    elif hurst is not None and hurst < 0.5 and isinstance(block, SingleLayer):
+        raise NoLimit(
+            f"H = {hurst} < 1/2 with one weight matrix",
+            "the Euler scheme does not converge: at width d it contracts the states by "
+            "exp(−L^{1−2β} / 2d), to zero for β < 1/2",
+            "Give a TwoLayer block, which has a limit in law, or study the network itself with simulate.",
+        )
+    elif hurst == 0.75 and isinstance(block, TwoLayer) and block.activation.odd and block.sigma_a2 == 0:
+        raise NoLimit(
+            "H = 3/4 with two matrices and an odd activation",
+            "the sums of products of the weights grow like √(L log L), which no power of L balances",
+            "Give another H.",
+        )
+
+
+def _refuse_scaling(model: Model) -> None:
+    """Refuse scalings other than the critical one."""
+    if model.regime is Regime.CRITICAL:
+        return
+    fate = "tends to the identity" if model.regime is Regime.IDENTITY else "explodes"
+    raise NoLimit(
+        f"beta is {model.beta}, the critical value {model.critical_beta}",
+        f"the network {fate} as its depth grows",
+        "Leave beta out, or give the critical value.",
+    )

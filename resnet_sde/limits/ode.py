@@ -1,0 +1,73 @@
+"""Smooth weights: a random ordinary differential equation, dH = V_t g(H, W_t) dt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torchdiffeq
+from torch import Tensor
+from typing_extensions import override
+
+from resnet_sde.blocks import Layer
+from resnet_sde.limits.base import Limit, check_states, check_steps, grid
+from resnet_sde.matrices import Dense
+from resnet_sde.model import WeightPaths
+from resnet_sde.paths import ConstantPath, SmoothPath
+
+
+@dataclass(frozen=True)
+class RandomODE(Limit):
+    """dH = gain · V_t g(H, W_t) dt, with weights that are smooth functions of t (Marion et al., 2025)."""
+
+    kind: ClassVar[str] = "random-ode"
+    coupled: ClassVar[bool] = True
+
+    @property
+    @override
+    def strong_order(self) -> float:
+        """Rate of the Euler scheme, 1."""
+        return 1.0
+
+    @override
+    def solve(
+        self, h: Tensor, path: WeightPaths, *, steps: int, method: str = "rk4", **options: Any
+    ) -> Tensor:
+        """The solution at time 1, the last of `states`."""
+        return self.states(h, path, steps=steps, method=method, **options)[-1]
+
+    def states(
+        self, h: Tensor, path: WeightPaths, *, steps: int, method: str = "rk4", **options: Any
+    ) -> Tensor:
+        """The solution at the times k / steps, by torchdiffeq; differentiable in h and in the path.
+
+        Kinked activations stop adaptive methods of high order at every kink: keep to a fixed grid there.
+
+        Args:
+            h: initial states, (sample, input, width).
+            path: weight paths of a smooth or constant law.
+            steps: of the time grid; fixed-grid methods take exactly these.
+            method: of torchdiffeq; "euler" is the network of `steps` layers on this path.
+            options: further arguments of ``torchdiffeq.odeint``, such as rtol and atol.
+
+        Shape: (steps + 1, sample, input, width).
+
+        Raises:
+            ValueError: shapes do not fit, or the path is rough.
+        """
+        check_states(self, h)
+        smooth = path.matrices
+        if not all(isinstance(p, (SmoothPath, ConstantPath)) for p in smooth.values()):
+            raise ValueError(
+                "an ODE needs weights that are functions of time; draw the path from a smooth law"
+            )
+
+        def field(t: Tensor, y: Tensor) -> Tensor:
+            weights = {name: Dense(p.at(t)) for name, p in smooth.items()}  # type: ignore[attr-defined]
+            layer = Layer(outer=weights["outer"], inner=weights.get("inner"))
+            return self.model.gain * self.model.block.branch(y, layer)[0]
+
+        solution = torchdiffeq.odeint(field, h, grid(check_steps(steps), h), method=method, **options)
+        assert isinstance(solution, torch.Tensor)
+        return solution

@@ -1,0 +1,139 @@
+r"""Fractional weights with H > 1/2: Young equations, driven by the sum of the weights.
+
+With one matrix the driver is the matrix itself, dH = dX g(H). With two, the inner weights decorrelate
+faster than the outer ones, and of the activation only the leading term of its Hermite expansion in u = W h
+survives the sum over layers: its mean, φ(u) → m(q), where φ is not odd, and its slope, φ(u) → χ(q) u, where
+it is (and then only for H > 3/4). Here q is the variance of u, m(q) = E φ(√q z) and χ(q) = E φ'(√q z). So the
+limit is the layer loop of the network with φ replaced by that term, on the very weights of the network, at
+ever finer depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from resnet_sde.activations import Activation
+from resnet_sde.blocks import Block, Layer, TwoLayer, affine
+from resnet_sde.laws import FractionalNoise, PathLaw
+from resnet_sde.limits.base import Limit, check_states, check_steps
+from resnet_sde.model import WeightPaths
+from resnet_sde.propagate import forward
+
+
+class _Derived(Block):
+    """A branch made from another one; gradients by autograd."""
+
+    source: Block
+
+    @override
+    def shapes(self, width: int) -> dict[str, tuple[int, int]]:
+        return self.source.shapes(width)
+
+    @override
+    def critical_beta(self, law: PathLaw) -> float | None:
+        return self.source.critical_beta(law)
+
+    @property
+    @override
+    def strength(self) -> float:
+        return self.source.strength
+
+    @property
+    @override
+    def homogeneous(self) -> bool:
+        return False
+
+    @override
+    def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
+        with torch.enable_grad():
+            h = pre.detach().requires_grad_()
+            return torch.autograd.grad(self.branch(h, layer)[0], h, p)[0]
+
+
+def mean_slope(phi: Activation, q: Tensor) -> Tensor:
+    """χ(q) = E φ'(√q z), read off the dual of φ' at an uncorrelated partner of no variance; φ'(0) ≠ 0."""
+    zero = torch.zeros_like(q)
+    return phi.dual_prime(q, zero, gap=zero + 1) / phi.prime(zero)
+
+
+@dataclass(frozen=True)
+class LeadingTerm(_Derived):
+    """A two-matrix branch with the leading Hermite term of its activation in place of the activation."""
+
+    source: TwoLayer
+
+    @override
+    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        block = self.source
+        q = block.sigma_w2 * h.square().mean(-1, keepdim=True) + block.sigma_b2
+        if block.activation.odd and block.sigma_a2 == 0:
+            assert layer.inner is not None
+            slope = mean_slope(block.activation, q.double()).to(h.dtype)
+            probe = slope * affine(layer.inner, h, block.sigma_w2, block.sigma_b2, one)
+        else:
+            probe = block.activation.mean(q.double()).to(h.dtype).expand_as(h)
+        return affine(layer.outer, probe, block.sigma_v2, block.sigma_a2, one), h
+
+
+@dataclass(frozen=True)
+class _Heun(_Derived):
+    """The average of a branch before and after its own Euler step."""
+
+    source: Block
+    alpha: float
+
+    @override
+    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        first = self.source.branch(h, layer, one)[0]
+        second = self.source.branch(h + self.alpha * first, layer, one)[0]
+        return 0.5 * (first + second), h
+
+
+@dataclass(frozen=True)
+class YoungODE(Limit):
+    """A Young equation driven by fractional weights, H > 1/2."""
+
+    kind: ClassVar[str] = "young-ode"
+    coupled: ClassVar[bool] = True
+
+    @property
+    @override
+    def strong_order(self) -> float:
+        """2H − 1 with one matrix (seen at width 1); with two, how fast the inner noise averages out."""
+        law = self.model.law
+        assert isinstance(law, FractionalNoise)
+        hurst, block = law.hurst, self.model.block
+        if not isinstance(block, TwoLayer):
+            return 2 * hurst - 1
+        if block.activation.odd and block.sigma_a2 == 0:
+            return min(2 * hurst - 1.5, 2 - 2 * hurst)
+        return min(hurst - 0.5, 1 - hurst)
+
+    @override
+    def solve(self, h: Tensor, path: WeightPaths, *, steps: int, method: str = "heun") -> Tensor:
+        """The solution at time 1 on the weight path of a network; differentiable in h and in the path.
+
+        Args:
+            h: initial states, (sample, input, width).
+            path: weight paths of the model's law; `steps` must divide their finest depth.
+            steps: of the time grid.
+            method: "euler" (with one matrix the network of `steps` layers), or "heun", of higher
+                order for H > 1/2.
+
+        Raises:
+            ValueError: shapes do not fit, or the method is unknown.
+            OffGrid: the path cannot be seen at this number of steps.
+        """
+        check_states(self, h)
+        if method not in ("euler", "heun"):
+            raise ValueError(f"unknown method {method!r}; give euler or heun")
+        depth = check_steps(steps)
+        block, alpha = self.model.block, self.model.alpha(depth)
+        block = LeadingTerm(block) if isinstance(block, TwoLayer) else block
+        block = _Heun(block, alpha) if method == "heun" else block
+        return forward(block, h, path.layers(depth), alpha)[-1]

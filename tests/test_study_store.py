@@ -1,0 +1,354 @@
+"""Results of `study` that outlive the process: stores, full disks, interrupts and kills."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from small_study import DISPLACEMENT, X, small, white
+
+from resnet_sde import observables as ob
+from resnet_sde.cli import main
+from resnet_sde.observables import observable
+from resnet_sde.propagate import Trajectory
+from resnet_sde.simulate import Ensemble
+from resnet_sde.studies import cells, pool
+
+# The store
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[pool.Task]:
+    """Everything that is computed, as it is computed."""
+    seen: list[pool.Task] = []
+
+    def recorded(todo: list[pool.Task], *rest: object) -> Iterator[object]:
+        seen.extend(todo)
+        return pool.run_tasks(todo, *rest)
+
+    monkeypatch.setattr(sys.modules["resnet_sde.studies.study"], "run_tasks", recorded)
+    return seen
+
+
+def files(store: Path) -> list[Path]:
+    return sorted((store / "cells").iterdir())
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path, tasks: list[pool.Task]) -> None:
+    first = small(store=tmp_path)
+    assert len(tasks) == len(files(tmp_path)) == 4
+    xr.testing.assert_identical(small(store=tmp_path), first)
+    xr.testing.assert_identical(small(), first)
+    assert len(tasks) == 8  # of the first and of the one without a store
+
+
+def test_a_larger_grid_computes_what_is_new(tmp_path: Path, tasks: list[pool.Task]) -> None:
+    small(store=str(tmp_path))
+    tasks.clear()
+    ds = small(store=tmp_path, over={"depth": [5, 3, 2], "beta": [1.0, 0.5]})
+    assert [task[2].depth for task in tasks] == [3, 3]
+    xr.testing.assert_identical(ds, small(over={"depth": [5, 3, 2], "beta": [1.0, 0.5]}))
+
+
+def test_stored_numbers_are_believed(tmp_path: Path) -> None:
+    """What comes back is what lies in the folder: nothing was computed again."""
+    first = small(store=tmp_path, over={"depth": [2]})
+    np.savez(files(tmp_path)[0], displacement=first.displacement.values[0] + 100.0)
+    second = small(store=tmp_path, over={"depth": [2]})
+    np.testing.assert_array_equal(second.displacement, first.displacement + 100.0)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "truncated": lambda content: content[:-30],
+    "head only": lambda content: content[:40],
+    "no archive": lambda content: b"nothing to be unpacked",
+    "a single array": lambda content: content[content.index(b"\x93NUMPY") :],
+    "a flipped bit": lambda content: content[:150] + bytes([content[150] ^ 4]) + content[151:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+def test_a_damaged_cell_is_computed_again(
+    tmp_path: Path, tasks: list[pool.Task], damage: Callable[[bytes], bytes]
+) -> None:
+    first = small(store=tmp_path)
+    broken = files(tmp_path)[2]
+    whole = broken.read_bytes()
+    broken.write_bytes(damage(whole))
+    tasks.clear()
+    xr.testing.assert_identical(small(store=tmp_path), first)
+    assert len(tasks) == 1
+    assert broken.read_bytes() == whole
+
+
+def test_a_cell_with_any_damaged_byte_is_whole_or_refused(tmp_path: Path) -> None:
+    first = small(store=tmp_path, over={}, depth=2, build=white)
+    (path,) = files(tmp_path)
+    whole = path.read_bytes()
+    cell = cells.make_cells(
+        white,
+        X,
+        {},
+        depth=2,
+        observe=DISPLACEMENT,
+        versions=cells.current_versions(),
+        samples=3,
+        gradients=False,
+        method="auto",
+        seed=1,
+    )[0]
+    store = cells.CellStore(tmp_path)
+    assert path.stem == cell.key
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        found = store.load(cell, ["displacement"])
+        if found is not None:
+            np.testing.assert_array_equal(found["displacement"], first.displacement)
+
+
+def test_a_cell_of_other_samples_or_names_is_not_taken(tmp_path: Path, tasks: list[pool.Task]) -> None:
+    first = small(store=tmp_path, over={"depth": [2]})
+    for wrong in ({"displacement": first.displacement.values[0, :2]}, {"growth": np.ones((3, 1))}, {}):
+        np.savez(files(tmp_path)[0], **wrong)
+        xr.testing.assert_identical(small(store=tmp_path, over={"depth": [2]}), first)
+    assert len(tasks) == 4
+
+
+@pytest.mark.parametrize("fails_at", [0, 2])
+def test_a_full_disk_keeps_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: list[pool.Task], fails_at: int
+) -> None:
+    left = iter(range(fails_at))
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space left"):
+            small(store=tmp_path)
+    assert len(files(tmp_path)) == fails_at  # and no file that is not whole
+    tasks.clear()
+    xr.testing.assert_identical(small(store=tmp_path), small())
+    assert len(tasks) == 4 - fails_at + 4
+
+
+def test_what_else_makes_another_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: list[pool.Task]
+) -> None:
+    def edited(power: int) -> Callable[[Trajectory], torch.Tensor]:
+        @observable("input")
+        def strength(t: Trajectory) -> torch.Tensor:
+            return (t.hidden.natural(-1).abs() ** power).sum(-1)
+
+        return strength
+
+    @observable("input")
+    def constant(t: Trajectory) -> torch.Tensor:
+        return t.hidden.natural(-1).abs().sum(-1) * 2
+
+    before = constant
+
+    @observable("input")
+    def constant(t: Trajectory) -> torch.Tensor:  # the same names and bytecode, another number
+        return t.hidden.natural(-1).abs().sum(-1) * 3
+
+    assert before.__code__.co_code == constant.__code__.co_code
+    variants: list[dict[str, object]] = [
+        {},
+        {"seed": 2},
+        {"samples": 4},
+        {"gradients": True},
+        {"method": "dense"},
+        {"x": X.float()},
+        {"x": X * 2},
+        {"observe": [ob.growth]},
+        {"observe": [edited(1)]},
+        {"observe": [edited(2)]},
+        {"observe": [before]},
+        {"observe": [constant]},
+    ]
+    one = {"over": {"depth": [2]}, "store": tmp_path}
+    for number, variant in enumerate(variants, start=1):
+        small(**one, **variant)
+        assert len(tasks) == len(files(tmp_path)) == number
+    small(**one, observe=[edited(2)])
+    assert len(tasks) == len(variants)
+    monkeypatch.setattr(torch, "__version__", "0.0.0")
+    small(**one)
+    assert len(tasks) == len(variants) + 1
+
+
+ODD = """
+from resnet_sde.studies.cells import _identity
+def odd(t, scale=2.0):
+    return [abs(x) for x in t] if t in {"a", "b", "c"} else scale
+name = _identity(odd)
+"""
+
+
+def test_the_name_of_an_observable_is_the_same_in_every_process() -> None:
+    here: dict[str, object] = {"__name__": "__main__"}
+    exec(ODD, here)
+    there = subprocess.run(
+        [sys.executable, "-c", ODD + "print(name)"], capture_output=True, text=True, check=True
+    ).stdout
+    assert there.strip() == here["name"]
+
+
+def test_a_store_that_is_a_file(tmp_path: Path, tasks: list[pool.Task]) -> None:
+    (tmp_path / "file").write_text("occupied")
+    with pytest.raises(OSError, match="Not a directory"):
+        small(store=tmp_path / "file")
+    assert not tasks
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    monkeypatch.setattr(cells.tempfile, "TemporaryFile", refused)
+    with pytest.raises(OSError, match="Permission denied"):
+        small(store=tmp_path)
+
+
+# Workers that die, and studies that are killed
+
+
+def kill_the_worker(t: Trajectory) -> torch.Tensor:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return t.hidden.scaled[-1]
+
+
+def test_a_dead_worker_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="give fewer workers"):
+        small(observe=[kill_the_worker], workers=2, store=tmp_path)
+    assert not files(tmp_path)
+
+
+SLOW = [
+    *("study", "--input", "digits:3", "--width", "3", "--samples", "4", "--seed", "5", "--dtype", "float64"),
+    *("--beta", "0.5", "--beta", "1"),
+    *(word for depth in range(1000, 1012) for word in ("--depth", str(depth))),
+]
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    """A slow study with two workers, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "resnet_sde", *SLOW, "--workers", "2", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run_here(out: Path) -> None:
+    """The same study, with one worker."""
+    with pytest.raises(SystemExit) as exit:
+        main([*SLOW, "--out", str(out)])
+    assert exit.value.code == 0
+
+
+def dawdle(t: Trajectory) -> torch.Tensor:
+    """An observable that takes a minute on networks of three layers."""
+    if len(t.hidden.scaled) == 4:
+        time.sleep(60)
+    return t.hidden.scaled[-1]
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Names of the cells in a folder, and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in (out / "cells").glob("*.npz")}
+
+
+def members(session: int) -> list[int]:
+    """Living processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, own = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(own) == session and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def test_what_nobody_waits_for_is_given_up() -> None:
+    short, long = (Ensemble(white(), depth, 2, 1, 5, False, True, "deferred", 0) for depth in (2, 3))
+    results = pool.run_tasks([(0, 0, short, range(1)), (1, 0, long, range(1))], X, [dawdle], 2)
+    assert next(results)[0] == 0
+    begin = time.monotonic()
+    results.close()
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_an_interrupt_while_workers_start(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        wait_until(lambda: len(members(process.pid)) >= 4, 60, "no worker was started")
+        time.sleep(0.2)  # they are importing
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr.strip() == "resnet-sde: interrupted; what was finished under --out is kept"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a slow study that nobody disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    run_here(out)
+    return out
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_study_that_is_stopped_goes_on(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    with start(tmp_path) as process:
+        wait_until(lambda: len(finished(tmp_path)) >= 2, 60, "no cell was finished")
+        if number == signal.SIGKILL:
+            process.kill()  # the parent alone: its workers have to notice
+        else:
+            os.killpg(process.pid, number)  # as a terminal does
+        wait_until(lambda: not members(process.pid), 5, "a process outlives the study")
+        stdout, stderr = process.communicate(timeout=5)
+    before = finished(tmp_path)
+    assert 2 <= len(before) < 24
+    assert stdout == ""
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert stderr.strip() == "resnet-sde: interrupted; what was finished under --out is kept"
+        assert len(files(tmp_path)) == len(before)
+
+    run_here(tmp_path)
+    assert f"{len(before)} of 24 cells were there already" in capsys.readouterr().err
+    after = finished(tmp_path)
+    assert {name: after[name] for name in before} == before
+    for name in ("study.nc", "study.png"):
+        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
+    whole = xr.load_dataset(undisturbed / "study.nc")
+    xr.testing.assert_identical(xr.load_dataset(tmp_path / "study.nc"), whole)
