@@ -3,7 +3,8 @@
 A network of depth L is compared with a reference at the same input: a much deeper network on the same path,
 the limit solved on that path, or a closed form. The error of a finite reference is part of what is measured
 and is taken out of the fit: errors of a scheme driven by Brownian motion add like those of a martingale, in
-the square, all others with their sign.
+the square, all others with their sign. Where a mask φ' flips because a coordinate is within its error of a
+kink, the square of the gradient's error is proportional to that error, so it adds in the fourth power.
 """
 
 from __future__ import annotations
@@ -109,18 +110,21 @@ def couple(
     request = _Request(model, equation, x, layers, target, method, gradients)
     errors = request.run(int(samples), check_seed(seed))
     finite = target if isinstance(target, int) else None
-    summary = _Summary(request.depths, finite, martingale=model.law.exponent == 0.5)
+    summary = _Summary(request.depths, finite)
+    power = 2 if model.law.exponent == 0.5 else 1
     strong, backward = equation.coupled, equation.coupled and gradients
     return Convergence(
         depths=request.depths,
         strong_errors=summary.roots(errors.terminal) if strong else None,
         sup_errors=summary.roots(errors.largest) if strong and target != "exact" else None,
         weak_errors=tuple(errors.weak.mean(0).abs().tolist()),
-        strong_order=summary.order(errors.terminal) if strong else None,
+        strong_order=summary.order(errors.terminal, power) if strong else None,
         weak_order=weak_order(request.depths, errors.weak, reference=finite),
         expected=_expected(equation),
         gradient_errors=summary.roots(errors.gradient) if backward else None,
-        gradient_order=summary.order(errors.gradient) if backward else None,
+        gradient_order=summary.order(errors.gradient, 2 * power if _flips(model) else power)
+        if backward
+        else None,
         expected_gradient=_expected_gradient(equation) if backward else None,
     )
 
@@ -138,12 +142,15 @@ def _expected(equation: Limit) -> float | None:
 
 
 def _expected_gradient(equation: Limit) -> float | None:
-    """Kinks of φ halve it for white weights: a mask flips where a coordinate is within its error of 0."""
-    activation = equation.model.block.activation
-    kinked = activation.homogeneous and not activation.odd
+    """Kinks of φ halve it for white weights."""
     expected = _expected(equation)
-    white = equation.model.law.exponent == 0.5
-    return expected / 2 if expected is not None and white and kinked else expected
+    return expected / 2 if expected is not None and _flips(equation.model) else expected
+
+
+def _flips(model: Model) -> bool:
+    """Whether masks flip often enough to decide the error of a gradient."""
+    activation = model.block.activation
+    return model.law.exponent == 0.5 and activation.homogeneous and not activation.odd
 
 
 @dataclass(frozen=True)
@@ -152,13 +159,12 @@ class _Summary:
 
     depths: tuple[int, ...]
     reference: int | None
-    martingale: bool
 
     def roots(self, squares: Tensor) -> tuple[float, ...]:
         return tuple(squares.mean(0).sqrt().tolist())
 
-    def order(self, squares: Tensor) -> Estimate:
-        return order(self.depths, squares, reference=self.reference, martingale=self.martingale)
+    def order(self, squares: Tensor, power: int) -> Estimate:
+        return order(self.depths, squares, reference=self.reference, power=power)
 
 
 @dataclass(frozen=True)

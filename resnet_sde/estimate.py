@@ -77,7 +77,7 @@ def order(
     errors: Tensor,
     *,
     reference: int | None = None,
-    martingale: bool = False,
+    power: int = 1,
     level: float = LEVEL,
     resamples: int = 300,
     seed: int = 0,
@@ -86,14 +86,14 @@ def order(
 
     The interval is the bootstrap's standard error times a quantile of Student's t; a percentile interval
     could not reach the level. The error of a finite reference is part of what is measured, and is taken out
-    by fitting a (L^{−p} − R^{−p}), or the square root of a² (L^{−2p} − R^{−2p}) where errors add like a
-    martingale's. Errors that overflow have the rate −∞; errors that are zero say nothing.
+    by fitting a (L^{−kp} − R^{−kp})^{1/k}, with k the power in which errors add. Errors that overflow have
+    the rate −∞; errors that are zero say nothing.
 
     Args:
         depths: two or more, increasing.
         errors: squared errors of every network.
         reference: depth R of the reference; None where it is exact.
-        martingale: how errors add.
+        power: 1 where errors of one sign add, 2 where those of a martingale do.
         level: confidence.
         resamples: bootstrap samples.
         seed: of the bootstrap.
@@ -103,7 +103,7 @@ def order(
     Raises:
         ValueError: depths, errors, reference and level do not go together.
     """
-    fit = _fit(depths, errors, reference, martingale)
+    fit = _fit(depths, errors, reference, power)
     return _bootstrap(lambda v: fit.order(np.sqrt(v.mean(0))), errors, level, resamples, seed)
 
 
@@ -117,7 +117,7 @@ def weak_order(
     seed: int = 0,
 ) -> Estimate:
     """Rate of |E difference|, as in `order`; shape of the signed differences (sample, depth)."""
-    fit = _fit(depths, differences, reference, martingale=False)
+    fit = _fit(depths, differences, reference, power=1)
     return _bootstrap(lambda v: fit.order(np.abs(v.mean(0))), differences, level, resamples, seed)
 
 
@@ -148,7 +148,7 @@ def _samples(values: Tensor, axes: int) -> np.ndarray:
     return values.detach().double().cpu().numpy()
 
 
-def _fit(depths: Sequence[int], values: Tensor, reference: int | None, martingale: bool) -> _Fit:
+def _fit(depths: Sequence[int], values: Tensor, reference: int | None, power: int) -> _Fit:
     found = np.asarray(depths, dtype=float)
     if found.ndim != 1 or len(found) < 2 or found[0] < 1 or not (np.diff(found) > 0).all():
         raise ValueError(f"depths must be two or more increasing positive integers, got {list(depths)}")
@@ -156,7 +156,7 @@ def _fit(depths: Sequence[int], values: Tensor, reference: int | None, martingal
         raise ValueError(f"give values of shape (sample, {len(found)} depths), not {tuple(values.shape)}")
     if reference is not None and not reference > found[-1]:
         raise ValueError(f"reference must be deeper than {found[-1]:g}, got {reference}; give None if exact")
-    return _Fit(found, math.inf if reference is None else float(reference), martingale)
+    return _Fit(found, math.inf if reference is None else float(reference), power)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class _Fit:
 
     depths: np.ndarray
     reference: float
-    martingale: bool
+    power: int
 
     def order(self, errors: np.ndarray) -> float:
         """The rate p."""
@@ -183,9 +183,9 @@ class _Fit:
 
     def _spread(self, rate: float, logs: np.ndarray) -> float:
         """Variance of log(error / shape) at this rate; the shape is log(L / R) in the middle, at rate 0."""
-        power = 2 * rate if self.martingale else rate
-        if abs(power) < 1e-9:
+        added = self.power * rate
+        if abs(added) < 1e-9:
             shape = np.log(self.reference / self.depths)
         else:
-            shape = (self.depths**-power - self.reference**-power) / power
-        return float(np.var(logs - np.log(shape) * (0.5 if self.martingale else 1.0)))
+            shape = (self.depths**-added - self.reference**-added) / added
+        return float(np.var(logs - np.log(shape) / self.power))
