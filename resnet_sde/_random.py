@@ -64,7 +64,7 @@ def stream(seed: int, *key: object, device: torch.device | str = "cpu") -> Strea
         device: where the tensors live that it will fill.
 
     Raises:
-        ValueError: the seed is not a non-negative integer.
+        ValueError: the seed is not a non-negative integer, or an object in the key has no `repr` of its own.
     """
     return Stream(_sequence(seed, key), device)
 
@@ -97,7 +97,13 @@ def check_seed(seed: int) -> int:
 
 def _sequence(seed: int, key: tuple[object, ...]) -> np.random.SeedSequence:
     plain = [part.item() if isinstance(part, np.generic) else part for part in key]
-    digest = hashlib.sha256(repr((check_seed(seed), *plain)).encode()).digest()
+    name = repr((check_seed(seed), *plain))
+    if " object at 0x" in name:
+        raise ValueError(
+            f"random numbers are named by what they are for, and {name} names a place in memory; "
+            "give the objects in it a __repr__ that says what they are"
+        )
+    digest = hashlib.sha256(name.encode()).digest()
     return np.random.SeedSequence(np.frombuffer(digest, dtype=np.uint32).tolist())
 
 

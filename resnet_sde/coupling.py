@@ -79,8 +79,8 @@ def couple(
 
     Args:
         model: at its critical scaling.
-        x: initial states h_0, (input, width), the same for every network; its dtype (float32 or float64) and
-            device are those of the computation.
+        x: initial states h_0, (input, width), the same for every network, or (samples, input, width); its
+            dtype (float32 or float64) and device are those of the computation.
         depths: two or more, increasing; each divides the reference, or the deepest one where that is not a
             network.
         samples: independent paths.
@@ -207,21 +207,21 @@ class _Request:
         deferred = self._deferred()
         held = sum(a * b for a, b in self.model.block.shapes(self.model.width).values()) * self.finest
         if deferred:
-            held = 4 * (len(self.depths) + 1) * self.x.numel()
+            held = 4 * (len(self.depths) + 1) * self.x.shape[-2] * self.x.shape[-1]
         grain = max(1, min(256, _ELEMENTS // held))
         parts = []
         for start in range(0, samples, grain):
             size = min(grain, samples - start)
             key = (self.model, self.depths, self.reference, "deferred" if deferred else "dense", start)
             source = stream(seed, "couple", *key, device=self.x.device)
-            h = self.x.expand(size, *self.x.shape)
+            h = self.x[start : start + size] if self.x.ndim == 3 else self.x.expand(size, *self.x.shape)
             with one_thread():
                 parts.append(self._walk(h, source) if deferred else self._dense(h, source))
-        found, square = _Errors.cat(parts), _square(self.x[None])
+        found, square = _Errors.cat(parts), _square(self.x.reshape(-1, *self.x.shape[-2:]))[:, None]
         return _Errors(found.terminal / square, found.largest / square, found.weak / square, found.gradient)
 
     def _deferred(self) -> bool:
-        probes = (len(self.depths) + 1) * self.x.shape[0]
+        probes = (len(self.depths) + 1) * self.x.shape[-2]
         white = isinstance(self.model.law, WhiteNoise) and self.model.law.entries == "gaussian"
         single = isinstance(self.model.block, SingleLayer) and not self.gradients
         possible = white and single and isinstance(self.reference, int)
@@ -346,9 +346,11 @@ def _check_input(model: Model, x: Tensor, samples: int) -> None:
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x must be a float32 or float64 tensor, got {kind}; convert it")
-    if x.ndim != 2 or not len(x) or x.shape[1] != model.width:
+    if x.ndim not in (2, 3) or 0 in x.shape or x.shape[-1] != model.width:
         raise ValueError(f"x must have shape (input, width {model.width}), got {tuple(x.shape)}; reshape it")
-    if not bool(torch.isfinite(x).all()) or not bool(x.any()):
+    if x.ndim == 3 and len(x) != samples:
+        raise ValueError(f"x holds {len(x)} networks' states, but samples is {samples}; give one for each")
+    if not bool(torch.isfinite(x).all()) or not bool((_square(x.reshape(-1, *x.shape[-2:])) > 0).all()):
         raise ValueError("errors are relative to the size of x; give one that is finite and not zero")
 
 

@@ -113,10 +113,9 @@ class Model:
         device: torch.device | str = "cpu",
     ) -> WeightPaths:
         """Weight paths of `samples` independent networks whose finest grid has `depth` layers."""
-        source = stream(seed, "draw", self, depth, samples, device=device)
+        shapes = self.block.shapes(self.width)
+        source = stream(seed, "draw", self.law, shapes, depth, samples, device=device)
+        draw = self.law.path
         return WeightPaths(
-            {
-                name: self.law.path(depth, (samples, *shape), generator=source, dtype=dtype)
-                for name, shape in self.block.shapes(self.width).items()
-            }
+            {name: draw(depth, (samples, *s), generator=source, dtype=dtype) for name, s in shapes.items()}
         )

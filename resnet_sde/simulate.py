@@ -24,7 +24,9 @@ from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Store, Trajectory, one_thread, trajectory
 
 METHODS = ("auto", "dense", "deferred")
-_GRAIN_ELEMENTS = 2**27  # numbers held by one grain: half a gigabyte in float32
+# Numbers held by one grain, half a gigabyte and one gigabyte in float32. Deferred networks reach theirs only
+# when they are deep, and need many networks at once for the cost of a layer not to be that of calling torch.
+_GRAIN_ELEMENTS = {"dense": 2**27, "deferred": 2**28}
 _GRAIN_STATE = 2**15  # numbers in the states of one layer: they stay in cache
 _GRAIN_NETWORKS = 512
 _LAYER_BYTES = 4096  # of the objects that describe one layer which is kept, whatever its width
@@ -69,7 +71,7 @@ class Ensemble:
     def grain(self) -> int:
         """Networks in a grain."""
         states = self.inputs * self.model.width
-        return max(1, min(_GRAIN_NETWORKS, _GRAIN_STATE // states, _GRAIN_ELEMENTS // self.held))
+        return max(1, min(_GRAIN_NETWORKS, _GRAIN_STATE // states, _GRAIN_ELEMENTS[self.method] // self.held))
 
     @property
     def grains(self) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import report
+from benchmarks import limits, report
 from benchmarks.ensembles import BOTH, Work, ours, usual
 from benchmarks.measure import Row, best
 from benchmarks.workloads import WORKLOADS
 
-ROWS = {"figure2": 2, "explicit": 1, "fractional": 2, "scaling": 2}
+ROWS = {"figure2": 2, "explicit": 1, "fractional": 2, "scaling": 2, "limits": 7}
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -21,11 +21,12 @@ def test_every_row_has_finite_ratios(name: str, global_random: None) -> None:
     rows = list(WORKLOADS[name]("smoke"))
     assert len(rows) == ROWS[name]
     for row in rows:
-        assert 0 < row.over_floor < math.inf
-        assert (row.speedup is None) == (name == "scaling")
+        assert (row.over_floor is None) == (name == "limits")
+        assert row.over_floor is None or 0 < row.over_floor < math.inf
+        assert (row.speedup is None) == (name == "scaling" or "automatic" in row.workload)
         assert row.speedup is None or 0 < row.speedup < math.inf
-        assert row.memory is not None
-        assert 10 < row.memory < 10_000
+        assert (row.memory is None) == (name == "limits")
+        assert row.memory is None or 10 < row.memory < 10_000
         assert report.line(row).count("|") == report.header().splitlines()[0].count("|")
 
 
@@ -41,6 +42,24 @@ def test_the_usual_way_computes_the_same_statistics(entries: str, global_random:
         assert abs(x.mean() - y.mean() - 0.2) > 4.5 * error  # a difference of 0.2 would be seen
 
 
+def test_all_schemes_of_the_sde_have_the_same_law(global_random: None) -> None:
+    ways = (
+        limits.sde_on_a_path,
+        limits.sde_deferred,
+        limits.torchsde_documented,
+        limits.torchsde_at_best,
+    )
+    lengths = [way(6, 16, 4000).double().square().mean(-1) for way in ways]
+    for x in lengths[1:]:
+        error = math.sqrt((x.var() + lengths[0].var()) / 4000)
+        assert abs(x.mean() - lengths[0].mean()) < 4.5 * error  # three comparisons: chance below 1e-4
+        assert 0.2 > 4.5 * error  # lengths are near 1.5: a variance wrong by half would be seen
+
+
+def test_torchdiffeq_solves_the_network() -> None:
+    assert torch.allclose(limits.ode_network(5, 16, 3), limits.ode_torchdiffeq(5, 16, 3), atol=1e-5)
+
+
 def test_targets_of_a_row() -> None:
     times = {"ours": 1.0, "floor": 0.6, "usual": 10.0}
     assert Row("", "", **times, faster=10.0).met
@@ -48,6 +67,8 @@ def test_targets_of_a_row() -> None:
     assert not Row("", "", **times, floors=1.5).met
     assert not Row("", "", **times, seconds=0.5).met
     assert Row("", "", **times, floors=None).met is None
+    assert Row("", "", 1.0).met is None
+    assert Row("", "", 1.0, seconds=2.0).met
 
 
 def test_actions_take_turns() -> None:

@@ -194,7 +194,7 @@ def test_json_has_the_keys_of_the_contract() -> None:
 def test_the_numbers_are_those_of_couple() -> None:
     words = (*TINY, "--input", "digits:3", "--gradients", "--seed", 2)
     found = answer("converge", *words)
-    x = converge_module._embed(rs.datasets.parse_input("digits:3"), 2, 2)
+    x = converge_module._embed(rs.datasets.parse_input("digits:3"), 2, 20, 2)
     model = rs.Model(rs.SingleLayer(rs.TANH), rs.WhiteNoise(), 2)
     direct = rs.couple(model, x, depths=(4, 8), samples=20, reference=64, gradients=True, seed=2)
     for name in ("strong_errors", "sup_errors", "weak_errors", "gradient_errors"):
@@ -207,9 +207,9 @@ def test_the_numbers_are_those_of_couple() -> None:
 def test_the_embedding_keeps_the_scale() -> None:
     """E‖A x‖² / width = ‖x‖² / n_in: 4.5 standard errors of the mean of 10,000 squares are 0.064."""
     x = rs.datasets.parse_input("digits:0")
-    h = converge_module._embed(x, 10_000, 0)
+    h = converge_module._embed(x, 10_000, 1, 0)
     assert abs(h.square().mean() / x.square().mean() - 1) < 0.064
-    assert not torch.equal(h, converge_module._embed(x, 10_000, 1))
+    assert not torch.equal(h, converge_module._embed(x, 10_000, 1, 1))
 
 
 def test_an_exact_order() -> None:

@@ -219,7 +219,7 @@ def test_controls_fail() -> None:
 
 def test_derivatives_at_the_right_point_do_not_converge() -> None:
     """Taking φ' at the right end of a layer leaves the gradient at a distance that depth does not close."""
-    model, samples, fine = Model(SingleLayer(TANH), WHITE, 2), 400, 1024
+    model, samples, fine = Model(SingleLayer(TANH), WHITE, 2), 2000, 1024
     h, top = torch.full((samples, 1, 2), 0.8), states(samples, 1, 2)
     path = model.draw(fine, samples=samples, seed=2)
 

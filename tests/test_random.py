@@ -185,3 +185,8 @@ def test_another_device_type_has_its_own_numbers(fill: str, dtype: torch.dtype) 
     assert torch.equal(draw(), draw())
     assert not torch.equal(draw(), numbers(stream(0, "d"), fill, dtype))
     assert torch.rand(3, generator=generator(0, device="cuda"), device="cuda").shape == (3,)
+
+
+def test_a_key_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="give the objects in it a __repr__"):
+        stream(0, "simulate", object())

@@ -312,7 +312,7 @@ def test_a_grain_holds_a_bounded_number_of_numbers(
     shapes = block.shapes(width).values()
     stored = depth if any(flags) or not isinstance(law, WhiteNoise) else 1
     if method == "dense" and asked.grain > 1:
-        assert asked.grain * stored * sum(a * b for a, b in shapes) <= _GRAIN_ELEMENTS
+        assert asked.grain * stored * sum(a * b for a, b in shapes) <= _GRAIN_ELEMENTS["dense"]
 
 
 def test_networks_are_many_where_they_are_small_and_few_where_they_are_large() -> None:

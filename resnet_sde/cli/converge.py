@@ -25,6 +25,7 @@ from resnet_sde.cli.study import inputs
 from resnet_sde.coupling import Convergence, couple
 from resnet_sde.estimate import LEVEL, Estimate
 from resnet_sde.limits import limit
+from resnet_sde.matrices import Deferred
 
 DEPTH = Number(int, 1, 10**7, "64")
 BEYOND = 8  # a finite reference is so many times deeper than the deepest network
@@ -84,8 +85,8 @@ class Reference(click.ParamType):
     "source",
     default="digits",
     show_default=True,
-    help="digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i], cifar10:DIR[:i] or gaussian; the first image "
-    "without i. All networks start at h_0 = A x with one A.",
+    help="digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i], cifar10:DIR[:i] or gaussian; "
+    "with i that image, without it each network takes the next one.",
 )
 @with_options([RUN_OPTION[name] for name in ("samples", "seed", "dtype", "device", "method", "json")])
 def converge_command(**given: Any) -> None:
@@ -102,10 +103,10 @@ def converge_command(**given: Any) -> None:
     if given["gradients"] and reference == "exact":
         raise click.UsageError("--gradients: closed forms know no gradient; give a depth as --reference.")
     device, dtype = device_of(given["device"]), getattr(torch, given["dtype"])
-    x = inputs(given["source"], 1, given["seed"]).view(1, -1)
+    x = inputs(given["source"], given["samples"], given["seed"])
     result = couple(
         model,
-        _embed(x, model.width, given["seed"]).to(device=device, dtype=dtype),
+        _embed(x, model.width, given["samples"], given["seed"]).to(device=device, dtype=dtype),
         depths=depths,
         samples=given["samples"],
         reference=reference,
@@ -118,13 +119,10 @@ def converge_command(**given: Any) -> None:
     emit(document(label, given["seed"], answer) if given["as_json"] else "\n".join(_table(result, reference)))
 
 
-def _embed(x: Tensor, width: int, seed: int) -> Tensor:
-    """h_0 = A x with A_ij ~ N(0, 1/n_in), from float64 numbers whatever the dtype of the computation."""
-    n_in = x.shape[-1]
-    a = stream(seed, "converge", "embedding", n_in, width).normal_(
-        torch.empty(n_in, width, dtype=torch.float64)
-    )
-    return x @ a * n_in**-0.5
+def _embed(x: Tensor, width: int, samples: int, seed: int) -> Tensor:
+    """h_0 = A x with A_ij ~ N(0, 1/n_in) of its own for each network, in float64; (samples, input, width)."""
+    source = stream(seed, "converge", "embedding", tuple(x.shape), width, samples)
+    return Deferred(source, width).look(x.expand(samples, -1, -1), x.shape[-1] ** -0.5)
 
 
 def _plain(result: Convergence) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _finite_width(model: Model) -> list[str]:
         return []
     here = f"The regime is that of infinite width; at width {model.width}"
     if isinstance(block, SingleLayer) and isinstance(law, FractionalNoise) and law.hurst < 0.5:
-        return [f"{here} the contraction wins, and the network collapses instead."]
+        return [f"{here} the contraction wins, and where φ(0) = 0 the network collapses instead."]
     biased = block.sigma_b2 > 0 or getattr(block, "sigma_a2", 0.0) > 0
     rests = not biased and float(block.activation(torch.zeros(1))) == 0
     if model.width == 1 and isinstance(law, WhiteNoise) and rests and beta > 0:

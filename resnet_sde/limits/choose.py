@@ -65,7 +65,7 @@ def _refuse_structure(model: Model) -> None:
     elif hurst is not None and hurst < 0.5 and isinstance(block, SingleLayer):
         raise NoLimit(
             f"H = {hurst} < 1/2 with one weight matrix",
-            "the Euler scheme does not converge: at width d it contracts the states by "
+            "the Euler scheme does not converge: its second-order terms contract linear states of width d by "
             "exp(−L^{1−2β} / 2d), to zero for β < 1/2",
             "Give a TwoLayer block, which has a limit in law, or study the network itself with simulate.",
         )
