@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from coupled import growth, request, states, z_score
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from torch import Tensor
 
 from resnet_sde import (
     GELU,
@@ -27,7 +27,6 @@ from resnet_sde import (
     TwoLayer,
     WhiteNoise,
     couple,
-    generator,
     limit,
 )
 from resnet_sde._random import stream
@@ -36,25 +35,6 @@ from resnet_sde.estimate import Status
 
 WHITE, SMOOTH = WhiteNoise(), SmoothNoise(0.3)
 Z = 4.42
-
-
-def states(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(0, "states", shape))
-
-
-def request(
-    model: Model, x: Tensor, depths: tuple[int, ...], reference: int | str, method: str = "dense"
-) -> _Request:
-    return _Request(model, limit(model), x, depths, reference, method, gradients=False)
-
-
-def z_score(values: Tensor, exact: float) -> float:
-    return float((values.mean() - exact) / values.std()) * math.sqrt(len(values))
-
-
-def growth(depth: int) -> float:
-    """E ‖h_L‖² / ‖h_0‖² of the linear network with one white matrix."""
-    return (1 + 1 / depth) ** depth
 
 
 @pytest.mark.parametrize(("method", "width"), [("dense", 10), ("deferred", 10), ("deferred", 60)])

@@ -4,11 +4,11 @@ Intervals are at level 0.999 and seeds are fixed. A claim about an order must ho
 tolerance, and a nearby wrong claim must fail.
 """
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
+from coupled import growth, request, states, z_score
 from torch import Tensor
 
 from resnet_sde import (
@@ -25,36 +25,16 @@ from resnet_sde import (
     WhiteNoise,
     couple,
     forward,
-    generator,
     limit,
     trajectory,
 )
-from resnet_sde.coupling import TOLERANCE, Convergence, _Request, exact_end
+from resnet_sde.coupling import TOLERANCE, Convergence, exact_end
 from resnet_sde.estimate import Estimate, Status, order, weak_order
 from resnet_sde.limits import YoungODE
 
 WHITE, SMOOTH = WhiteNoise(), SmoothNoise(0.3)
 DEPTHS, FINE = (16, 32, 64, 128), 1024
 Z = 4.42
-
-
-def states(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(0, "states", shape))
-
-
-def request(
-    model: Model, x: Tensor, depths: tuple[int, ...], reference: int | str, method: str = "dense"
-) -> _Request:
-    return _Request(model, limit(model), x, depths, reference, method, gradients=False)
-
-
-def z_score(values: Tensor, exact: float) -> float:
-    return float((values.mean() - exact) / values.std()) * math.sqrt(len(values))
-
-
-def growth(depth: int) -> float:
-    """E ‖h_L‖² / ‖h_0‖² of the linear network with one white matrix."""
-    return (1 + 1 / depth) ** depth
 
 
 WHITE_CASES = [(TANH, 4, 0.5), (RELU, 4, 0.25), (LINEAR, 8, 0.5)]
