@@ -25,6 +25,7 @@ class Work:
 
     entries: law of the weights, "gaussian" or "uniform".
     gradients: backward too, not only forward.
+    device: where ours computes.
     """
 
     width: int
@@ -32,6 +33,7 @@ class Work:
     dtype: torch.dtype = torch.float32
     entries: str = "gaussian"
     gradients: bool = True
+    device: str = "cpu"
 
     @property
     def model(self) -> Model:
@@ -43,7 +45,7 @@ class Work:
 
     @property
     def x(self) -> Tensor:
-        return torch.linspace(-1.0, 1.0, N_IN, dtype=self.dtype)[None]
+        return torch.linspace(-1.0, 1.0, N_IN, dtype=self.dtype, device=self.device)[None]
 
     def grain(self, samples: int) -> int:
         """Networks that are computed at a time."""

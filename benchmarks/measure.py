@@ -20,36 +20,40 @@ class Row:
     """One line of the table; times in seconds for one `unit` of the workload.
 
     usual: the usual way, None where there is none.
-    floor: the random numbers and the products or transforms alone.
+    floor: the random numbers and the products or transforms alone, None where it is not measured.
     faster, floors, seconds: the targets, at least so many times faster than the usual way, at most so many
         floors and at most so long; None for no target.
     memory: peak resident memory of ours, in megabytes, the imported libraries included.
+    gpu: time of ours on a CUDA device; None where there was none.
     """
 
     workload: str
     unit: str
     ours: float
-    floor: float
+    floor: float | None = None
     usual: float | None = None
     faster: float | None = None
     floors: float | None = 2.0
     seconds: float | None = None
     memory: float | None = None
+    gpu: float | None = None
 
     @property
     def speedup(self) -> float | None:
         return None if self.usual is None else self.usual / self.ours
 
     @property
-    def over_floor(self) -> float:
-        return self.ours / self.floor
+    def over_floor(self) -> float | None:
+        return None if self.floor is None else self.ours / self.floor
 
     @property
     def met(self) -> bool | None:
         """Whether every target is met; None where there is no target."""
         checks = [
             self.speedup >= self.faster if self.faster is not None and self.speedup is not None else None,
-            self.over_floor <= self.floors if self.floors is not None else None,
+            self.over_floor <= self.floors
+            if self.floors is not None and self.over_floor is not None
+            else None,
             self.ours <= self.seconds if self.seconds is not None else None,
         ]
         known = [check for check in checks if check is not None]
@@ -70,6 +74,20 @@ def best(repeats: int, **actions: Action) -> dict[str, float]:
     finally:
         torch.set_num_threads(threads)
     return times
+
+
+def gpu_time(action: Action, repeats: int = 3) -> float | None:
+    """Best wall time of an action that computes on a CUDA device; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    times = []
+    for _ in range(repeats + 1):  # the first one starts the device
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        action()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 def peak_memory(action: Action) -> float:

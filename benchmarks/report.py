@@ -25,6 +25,8 @@ COLUMNS = (
     "target",
     "met",
     "memory",
+    "GPU",
+    "CPU / GPU",
 )
 
 
@@ -40,11 +42,13 @@ def line(row: Row) -> str:
         duration(row.ours),
         "" if row.usual is None else duration(row.usual),
         "" if row.speedup is None else f"{row.speedup:.3g}",
-        duration(row.floor),
-        f"{row.over_floor:.2f}",
+        "" if row.floor is None else duration(row.floor),
+        "" if row.over_floor is None else f"{row.over_floor:.2f}",
         target(row),
         "" if row.met is None else ("yes" if row.met else "no"),
         "" if row.memory is None else f"{row.memory:.0f} MB",
+        "" if row.gpu is None else duration(row.gpu),
+        "" if row.gpu is None else f"{row.ours / row.gpu:.3g}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -52,7 +56,7 @@ def line(row: Row) -> str:
 def target(row: Row) -> str:
     parts = [
         None if row.faster is None else f"≥ {row.faster:g} times",
-        None if row.floors is None else f"≤ {row.floors:g} floors",
+        None if row.floors is None or row.floor is None else f"≤ {row.floors:g} floors",
         None if row.seconds is None else f"≤ {row.seconds:g} s",
     ]
     return ", ".join(part for part in parts if part)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
 
+from benchmarks import limits as schemes
 from benchmarks.ensembles import DeferredFloor, DenseFloor, Work, ours, ours_in_processes, usual
-from benchmarks.measure import Row, best, peak_memory
+from benchmarks.measure import Row, best, gpu_time, peak_memory
 from benchmarks.noise import noise, noise_floor, usual_noise
 
 DTYPES = (torch.float32, torch.float64)
@@ -34,7 +36,8 @@ def figure2(size: str) -> Iterator[Row]:
         label = f"white Gaussian, d = {width}, L = {depth}, {_name(dtype)}"
         one = {"usual": times["usual"] / of_usual, "floor": times["floor"] / samples}
         memory = peak_memory(partial(ours, work, samples))
-        yield Row(label, "network", times["ours"] / samples, **one, faster=120.0, memory=memory)
+        gpu = _gpu(work, samples, samples)
+        yield Row(label, "network", times["ours"] / samples, **one, faster=120.0, memory=memory, gpu=gpu)
         if total is not None:
             yield _on_two_processes(work, total, one, size == "full")
 
@@ -77,6 +80,7 @@ def explicit(size: str) -> Iterator[Row]:
             floor=times["floor"] / floor.samples,
             faster=faster,
             memory=peak_memory(partial(ours, work, samples)),
+            gpu=_gpu(work, samples, samples),
         )
 
 
@@ -130,7 +134,88 @@ def scaling(size: str) -> Iterator[Row]:
             times["ours"] / samples / work.depth,
             floor=times["floor"] / samples / work.depth,
             memory=peak_memory(action),
+            gpu=_gpu(work, samples, samples * work.depth),
         )
+
+
+def _gpu(work: Work, samples: int, units: int) -> float | None:
+    """Time of one unit of ours on a CUDA device; None where there is none."""
+    seconds = gpu_time(partial(ours, replace(work, device="cuda"), samples))
+    return None if seconds is None else seconds / units
+
+
+def limits(size: str) -> Iterator[Row]:
+    """Networks as schemes for their limits, and networks of six depths on one path."""
+    yield from _sde(size)
+    yield from _coupling(size)
+    width, depth, batch, repeats = {
+        "full": (40, 128, 32, 5),
+        "quick": (40, 128, 32, 2),
+        "smoke": (4, 8, 2, 1),
+    }[size]
+    case = (width, depth, batch)
+    schemes.ode_path(*case)
+    times = best(
+        repeats, ours=partial(schemes.ode_network, *case), usual=partial(schemes.ode_torchdiffeq, *case)
+    )
+    yield Row(f"ODE, d = {width}, L = {depth}, Euler, beside torchdiffeq", f"{batch} solutions", **times)
+
+
+def _sde(size: str) -> Iterator[Row]:
+    """One ensemble in two ways of ours, the faster first, and in two of torchsde."""
+    width, depth, batch, repeats = {
+        "full": (40, 128, 32, 5),
+        "quick": (40, 128, 32, 2),
+        "smoke": (4, 8, 2, 1),
+    }[size]
+    ways = {
+        "dense": schemes.sde_on_a_path,
+        "deferred": schemes.sde_deferred,
+        "documented": schemes.torchsde_documented,
+        "at_best": schemes.torchsde_at_best,
+    }
+    times = best(repeats, **{name: partial(way, width, depth, batch) for name, way in ways.items()})
+    first, second = sorted(("dense", "deferred"), key=lambda name: times[name])
+    label, unit = f"SDE, d = {width}, L = {depth}, Euler, float32", f"{batch} solutions"
+    for name in (first, second):
+        for peer, faster in (("documented", 15.0), ("at_best", 2.5)):
+            yield Row(
+                f"{label}, {name}, beside torchsde {peer.replace('_', ' ')}",
+                unit,
+                times[name],
+                usual=times[peer],
+                faster=faster if name == first else None,
+            )
+
+
+def _coupling(size: str) -> Iterator[Row]:
+    """Six depths on one path: deferred beside dense matrices, and a study on one core."""
+    reference = 64 if size == "smoke" else schemes.REFERENCE
+    for width, samples, of_dense, repeats, faster in {
+        "full": [(400, 128, 2, 2, 20.0), (40, 128, 40, 2, None)],
+        "quick": [(400, 64, 2, 1, 20.0), (40, 64, 40, 1, None)],
+        "smoke": [(4, 3, 2, 1, None)],
+    }[size]:
+        times = best(
+            repeats,
+            ours=partial(schemes.coupled, width, reference, samples, "deferred"),
+            usual=partial(schemes.coupled, width, reference, of_dense, "dense"),
+        )
+        yield Row(
+            f"six depths to {reference}, d = {width}, n = {samples}, float32, deferred beside dense",
+            "path",
+            times["ours"] / samples,
+            usual=times["usual"] / of_dense,
+            faster=faster,
+        )
+    width, samples = {"full": (40, 200), "quick": (40, 50), "smoke": (4, 3)}[size]
+    times = best(1, ours=partial(schemes.coupled, width, reference, samples, "auto"))
+    yield Row(
+        f"six depths to {reference}, d = {width}, float32, automatic",
+        f"{samples} paths",
+        times["ours"],
+        seconds=10.0 if size == "full" else None,
+    )
 
 
 WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
@@ -138,6 +223,7 @@ WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
     "explicit": explicit,
     "fractional": fractional,
     "scaling": scaling,
+    "limits": limits,
 }
 
 
