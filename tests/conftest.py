@@ -44,7 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def device(pytestconfig: pytest.Config) -> torch.device:
-    return torch.device(pytestconfig.getoption("--device"))
+    asked = torch.device(pytestconfig.getoption("--device"))
+    if asked.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return asked
 
 
 @pytest.fixture(scope="session")

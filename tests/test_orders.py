@@ -41,9 +41,11 @@ WHITE_CASES = [(TANH, 4, 0.5), (RELU, 4, 0.25), (LINEAR, 8, 0.5)]
 
 
 @pytest.mark.parametrize(("phi", "width", "backward"), WHITE_CASES, ids=str)
-def test_white_networks_converge_at_rate_one_half(phi: Activation, width: int, backward: float) -> None:
+def test_white_networks_converge_at_rate_one_half(
+    phi: Activation, width: int, backward: float, device: torch.device
+) -> None:
     """Gradients too; but those of ReLU tend to 1/4 from above: masks flip near zero. Up to 0.42 passes."""
-    model, x = Model(SingleLayer(phi), WHITE, width), states(1, width)
+    model, x = Model(SingleLayer(phi), WHITE, width), states(1, width).to(device)
     found = couple(model, x, depths=(16, 32, 64, 128), samples=1500, reference=FINE, gradients=True)
     assert (found.expected, found.expected_gradient) == (0.5, backward)
     assert found.status is Status.HOLDS, found.strong_order
@@ -76,8 +78,8 @@ def check_shape(found: Convergence, depths: int) -> None:
     ],
     ids=str,
 )
-def test_smooth_networks_converge_at_rate_one(model: Model) -> None:
-    found = couple(model, states(2, 4), depths=(32, 64, 128), samples=100, gradients=True)
+def test_smooth_networks_converge_at_rate_one(model: Model, device: torch.device) -> None:
+    found = couple(model, states(2, 4).to(device), depths=(32, 64, 128), samples=100, gradients=True)
     assert found.status is Status.HOLDS, found.strong_order
     assert found.expected == found.expected_gradient == 1.0
     assert found.gradient_order is not None
@@ -99,8 +101,10 @@ def test_constant_linear_networks_against_the_exponential() -> None:
 
 
 @pytest.mark.parametrize("hurst", [0.6, 0.75, 0.9])
-def test_fractional_networks_of_width_one_converge_at_rate_two_h_minus_one(hurst: float) -> None:
-    model, x = Model(SingleLayer(TANH), FractionalNoise(hurst), 1), torch.ones(1, 1)
+def test_fractional_networks_of_width_one_converge_at_rate_two_h_minus_one(
+    hurst: float, device: torch.device
+) -> None:
+    model, x = Model(SingleLayer(TANH), FractionalNoise(hurst), 1), torch.ones(1, 1, device=device)
     rate = 2 * hurst - 1
     exact = couple(model, x, depths=(64, 256, 1024), samples=1000, reference="exact")
     assert exact.expected == pytest.approx(rate)
@@ -125,10 +129,10 @@ def test_only_at_width_one_is_there_a_rate_to_expect() -> None:
         assert found.status is Status.UNDECIDED
 
 
-def test_weak_errors_are_of_rate_one() -> None:
+def test_weak_errors_are_of_rate_one(device: torch.device) -> None:
     """E ‖h_L‖² of a linear network tends to e as e / 2L; the order of the exact values is the one fitted."""
     width, depths, fine = 40, (2, 4, 8), 64
-    model, x = Model(SingleLayer(LINEAR), WHITE, width), states(1, width)
+    model, x = Model(SingleLayer(LINEAR), WHITE, width), states(1, width).to(device)
     found = couple(model, x, depths=depths, samples=6000, reference=fine)
     exact = [growth(fine) - growth(depth) for depth in depths]
     rate = weak_order(depths, torch.tensor([exact] * 2), reference=fine).value
@@ -158,11 +162,13 @@ def test_few_networks_are_undecided() -> None:
         assert found.status is Status.UNDECIDED
 
 
-def test_half_is_white() -> None:
+def test_half_is_white(device: torch.device) -> None:
     """The fit treats fractional weights of H = 1/2 as the white ones that they are."""
     for phi, backward in ((TANH, 0.5), (RELU, 0.25)):
         model = Model(SingleLayer(phi), FractionalNoise(0.5), 4)
-        found = couple(model, states(1, 4), depths=DEPTHS, samples=1000, reference=512, gradients=True)
+        found = couple(
+            model, states(1, 4).to(device), depths=DEPTHS, samples=1000, reference=512, gradients=True
+        )
         assert found.strong_order is not None
         assert found.strong_order.within(0.5, 0.15) is Status.HOLDS, found.strong_order
         assert found.expected_gradient == backward
