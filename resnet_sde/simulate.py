@@ -110,7 +110,8 @@ def simulate(
         method: "dense" draws weight matrices; "deferred" reveals Gaussian white ones where they are looked
             at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds and
             inputs are few.
-        seed: a non-negative integer.
+        seed: a non-negative integer. Asking for gradients or for observables of every layer makes other
+            grains, and so draws other networks of the same law.
 
     Returns:
         Tensors on the CPU, shape (samples, ...).
