@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.activations import Linear, Tanh
 from resnet_sde.blocks import Layer, SingleLayer
@@ -341,8 +342,7 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
 
 
 def _check_input(model: Model, x: Tensor, samples: int) -> None:
-    if isinstance(samples, bool) or not (samples >= 1 and samples % 1 == 0):
-        raise ValueError(f"samples must be a positive integer, got {samples}; give for example 1000")
+    positive_integer("samples", samples, "give for example 1000")
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x must be a float32 or float64 tensor, got {kind}; convert it")

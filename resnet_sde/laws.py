@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._random import Stream, as_stream
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
 from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
@@ -59,12 +60,11 @@ class PathLaw(ABC):
         Raises:
             ValueError: the depth is not a positive integer.
         """
-        if not (depth >= 1 and depth % 1 == 0):
-            raise ValueError(f"depth must be a positive integer, got {depth}; give the number of layers")
+        depth = positive_integer("depth", depth, "give the number of layers")
         if device is None:
             device = generator.device if generator is not None else "cpu"
         source = as_stream(generator, device)
-        return self._draw(int(depth), tuple(shape), source, dtype or torch.get_default_dtype())
+        return self._draw(depth, tuple(shape), source, dtype or torch.get_default_dtype())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
@@ -63,9 +64,7 @@ class Model:
     skip: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.width, bool) or not (self.width >= 1 and self.width % 1 == 0):
-            raise ValueError(f"width must be a positive integer, got {self.width}; give for example 40")
-        object.__setattr__(self, "width", int(self.width))
+        object.__setattr__(self, "width", positive_integer("width", self.width, "give for example 40"))
         beta = self.critical_beta if self.beta is None else self.beta
         if beta is None:
             raise ValueError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.laws import WhiteNoise
@@ -126,11 +127,18 @@ def simulate(
         >>> out["displacement"].shape
         torch.Size([30, 1])
     """
+    check_request(x, samples, observe)
     ensemble = plan(
         model, x, depth=depth, samples=samples, observe=observe, gradients=gradients, method=method, seed=seed
     )
     warn_of_rounding(ensemble, x)
     return gather([part for part in simulate_grains(ensemble, x, observe, range(ensemble.grains))])
+
+
+def check_request(x: Tensor, samples: int, observe: Sequence[object]) -> None:
+    """Check what the ensembles of a study have in common. Raises ValueError as `simulate` does."""
+    _check_input(x, positive_integer("samples", samples, "give for example 100"))
+    _check_observables(observe)
 
 
 def plan(
@@ -144,16 +152,12 @@ def plan(
     method: str,
     seed: int,
 ) -> Ensemble:
-    """Check a request and settle its method. Raises ValueError as `simulate` does."""
-    for name, value in (("depth", depth), ("samples", samples)):
-        if isinstance(value, bool) or not (value >= 1 and value % 1 == 0):
-            raise ValueError(f"{name} must be a positive integer, got {value}; give for example 100")
-    _check_observables(observe)
-    _check_input(x, int(samples))
-    _check_scale(model, int(depth))
+    """Settle the method of a checked request. Raises ValueError as `simulate` does."""
+    depth = positive_integer("depth", depth, "give for example 100")
+    _check_scale(model, depth)
     ensemble = Ensemble(
         model=model,
-        depth=int(depth),
+        depth=depth,
         samples=int(samples),
         inputs=x.shape[-2],
         n_in=x.shape[-1],
@@ -272,8 +276,9 @@ def _check_observables(observe: Sequence[object]) -> None:
             f"observe must be a list of functions such as observables.displacement, got {observe!r}"
         )
     names = [observable_name(o) for o in observe]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two observables share a name, and so would their results: {names}; rename one")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two observables have the name {name!r}; give each function its own name")
 
 
 def _check_input(x: Tensor, samples: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import positive_integer
 from resnet_sde.model import Model
 
 
@@ -73,9 +74,7 @@ def check_states(limit: Limit, h: Tensor) -> None:
 
 def check_steps(steps: int) -> int:
     """The number of steps. Raises ValueError unless it is a positive integer."""
-    if isinstance(steps, bool) or not (steps >= 1 and steps % 1 == 0):
-        raise ValueError(f"steps must be a positive integer, got {steps}; give for example 128")
-    return int(steps)
+    return positive_integer("steps", steps, "give for example 128")
 
 
 def grid(steps: int, like: Tensor) -> Tensor:

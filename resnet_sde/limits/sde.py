@@ -25,6 +25,7 @@ import torchsde
 from torch import Tensor
 from typing_extensions import override
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._random import stream
 from resnet_sde.blocks import Layer, Reduced, SingleLayer, TwoLayer
 from resnet_sde.fractional import autocovariance
@@ -170,8 +171,8 @@ class ItoSDEInLaw(Limit):
     depth: int | None = None
 
     def __post_init__(self) -> None:
-        if self.depth is not None and not (self.depth >= 1 and self.depth % 1 == 0):
-            raise ValueError(f"depth must be a positive integer, got {self.depth}; give None for the limit")
+        if self.depth is not None:
+            positive_integer("depth", self.depth, "give None for the limit")
 
     kind: ClassVar[str] = "ito-sde"
     coupled: ClassVar[bool] = False

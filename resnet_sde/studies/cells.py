@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.model import Model
-from resnet_sde.simulate import Ensemble, plan, warn_of_rounding
+from resnet_sde.simulate import Ensemble, check_request, plan, warn_of_rounding
 
 Results = dict[str, np.ndarray]
 
@@ -43,16 +43,18 @@ def make_cells(
     over: Mapping[str, Sequence[object]],
     *,
     depth: int | None,
+    samples: int,
     observe: Sequence[object],
     versions: Mapping[str, str],
     **request: object,
 ) -> list[Cell]:
     """All cells of the grid, checked; `build` runs here, so workers see frozen models only."""
+    check_request(x, samples, observe)
     ensembles = {}
     for index in itertools.product(*(range(len(values)) for values in over.values())):
         point = {name: values[i] for (name, values), i in zip(over.items(), index, strict=True)}
         layers = point.pop("depth", depth)
-        ensembles[index] = plan(build(**point), x, depth=layers, observe=observe, **request)  # type: ignore[arg-type]
+        ensembles[index] = plan(build(**point), x, depth=layers, samples=samples, observe=observe, **request)  # type: ignore[arg-type]
     for ensemble in ensembles.values():
         warn_of_rounding(ensemble, x)
     shared = [_digest_input(x), x.device.type, *map(_identity, observe), sorted(versions.items())]
@@ -144,11 +146,6 @@ def _body(code: CodeType) -> str:
         for constant in code.co_consts
     ]
     return repr((code.co_code, code.co_names, constants))
-
-
-def name_of(observe: object) -> str:
-    """Name of the variable that holds the values of an observable."""
-    return getattr(observe, "__name__", type(observe).__name__)
 
 
 def as_arrays(results: Mapping[str, Tensor]) -> Results:

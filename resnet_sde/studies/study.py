@@ -7,14 +7,17 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from resnet_sde._checks import positive_integer
 from resnet_sde.model import Model
-from resnet_sde.studies.cells import Cell, CellStore, Results, current_versions, make_cells, name_of, parts
+from resnet_sde.simulate import observable_name
+from resnet_sde.studies.cells import Cell, CellStore, Results, current_versions, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
 log = logging.getLogger("resnet_sde")
@@ -82,12 +85,11 @@ def study(
     """
     axes = _labels(over, depth)
     for name, value in (("workers", workers), ("batch", batch)):
-        if isinstance(value, bool) or not (value >= 1 and value % 1 == 0):
-            raise ValueError(f"{name} must be a positive integer, got {value}; give for example 1")
-    _check_names(observe, axes)
+        positive_integer(name, value, "give for example 1")
     versions = current_versions()
-    request = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
+    request: dict[str, Any] = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
     cells = make_cells(build, x, over, depth=depth, observe=observe, versions=versions, **request)
+    _check_names(observe, axes)
     if workers > 1:
         check_picklable(observe, [cell.ensemble for cell in cells])
     kept = CellStore(Path(store)) if store is not None else None
@@ -102,10 +104,7 @@ def study(
 
 
 def _check_names(observe: Sequence[object], axes: Mapping[str, object]) -> None:
-    names = [name_of(observable) for observable in observe]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"two observables have the name {name!r}; give each function its own name")
+    for name in map(observable_name, observe):
         if name in ("model", "method", *axes):
             raise ValueError(f"an observable cannot have the name {name!r}, which the results use already")
 
@@ -139,7 +138,7 @@ def _compute_missing(
     progress: bool,
 ) -> list[Results]:
     """Results of all cells, from the store where they are there."""
-    names = [name_of(observable) for observable in observe]
+    names = [observable_name(observable) for observable in observe]
     results = [store.load(cell, names) if store is not None else None for cell in cells]
     missing = [number for number, found in enumerate(results) if found is None]
     if len(missing) < len(cells):
@@ -183,7 +182,7 @@ def _labelled(
     grid = tuple(len(labels) for labels in axes.values())
     variables: dict[str, object] = {}
     for observable in observe:
-        name = name_of(observable)
+        name = observable_name(observable)
         values = [result[name] for result in results]
         shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
         kind = np.result_type(*values)
