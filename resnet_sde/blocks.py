@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from resnet_sde.activations import Activation
 from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
 from resnet_sde.matrices import Matrix
 
+_TINY = torch.finfo(torch.float64).tiny
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -26,6 +29,19 @@ class Layer:
 
     outer: Matrix
     inner: Matrix | None = None
+
+
+class Variances(NamedTuple):
+    """What a branch of infinite width does to a Gaussian state.
+
+    A state of mean square q feeds φ with Gaussian variables of variance inner_weight · q + inner_bias; the
+    branch then has mean square outer_weight · E φ² + outer_bias. An absent matrix is (1, 0).
+    """
+
+    inner_weight: float
+    inner_bias: float
+    outer_weight: float
+    outer_bias: float
 
 
 class Block(ABC):
@@ -47,6 +63,77 @@ class Block(ABC):
     @abstractmethod
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
         """(∂ V g / ∂h)ᵀ p at the pre-activations of `branch`; all (sample, input, width)."""
+
+    @property
+    def variances(self) -> Variances:
+        """The variances of the branch, by their place."""
+        raise NotImplementedError(
+            f"the theory of infinite width does not know {self}; give it a property variances"
+        )
+
+    def preactivations(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        one: float | Tensor = 1.0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Variances and gap of what goes into φ, for states of mean squares q1, q2 and cosine 1 − gap.
+
+        Args:
+            q1, q2, gap: float64 tensors that broadcast.
+            inner: correlation of the inner matrices, and of their biases, that the two states meet.
+            one: what stands for 1 in the unit of q1 and q2, for a homogeneous branch at another scale.
+        """
+        if "inner" not in self.shapes(1):
+            return q1, q2, gap
+        weight, bias = self.variances[:2]
+        r1, r2, apart = (q1, q2, gap) if weight == 1 else (weight * q1, weight * q2, gap)
+        if bias > 0:
+            constant = bias * one
+            r1, r2, product = r1 + constant, r2 + constant, weight * (q1 * q2).sqrt()
+            geometric = (r1 * r2).sqrt()
+            step = (q1 - q2).square() / (q1.sqrt() + q2.sqrt()).square().clamp_min(_TINY)
+            of_lengths = weight * constant * step / (geometric + constant + product).clamp_min(_TINY)
+            apart = (of_lengths + product * gap) / geometric.clamp_min(_TINY)
+        return r1, r2, apart if isinstance(inner, float) and inner == 1.0 else 1 - inner * (1 - apart)
+
+    def dual(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        *,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        one: float | Tensor = 1.0,
+    ) -> Tensor:
+        """E g(u) · g(v) per coordinate at infinite width; arguments as in `preactivations`."""
+        r1, r2, apart = self.preactivations(q1, q2, gap, inner, one)
+        of_weights, of_bias = self.variances[2:]
+        found = self.activation.dual(r1, r2, gap=apart)
+        found = found if of_weights == 1 else found * of_weights
+        return found if of_bias == 0 else found + of_bias * one
+
+    def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        """E |g(u) − g(v)|² / 2 per coordinate in one layer, without cancellation."""
+        r1, r2, apart = self.preactivations(q1, q2, gap)
+        return self.variances.outer_weight * self.activation.difference(r1, r2, gap=apart)
+
+    def dual_prime(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        *,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        one: float | Tensor = 1.0,
+    ) -> Tensor:
+        """The factor of a gradient covariance: E φ'(u) φ'(v) times the variances of the matrices."""
+        r1, r2, apart = self.preactivations(q1, q2, gap, inner, one)
+        weight, _, of_weights, _ = self.variances
+        factor = weight * of_weights * inner if "inner" in self.shapes(1) else weight * of_weights
+        return factor * self.activation.dual_prime(r1, r2, gap=apart)
 
     @abstractmethod
     def critical_beta(self, law: PathLaw) -> float | None:
@@ -80,6 +167,11 @@ class SingleLayer(Block):
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return {"outer": (_columns(width, self.sigma_b2), width)}
+
+    @override
+    @property
+    def variances(self) -> Variances:
+        return Variances(1.0, 0.0, self.sigma_w2, self.sigma_b2)
 
     @override
     def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -122,6 +214,11 @@ class TwoLayer(Block):
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         inner, outer = _columns(width, self.sigma_b2), _columns(width, self.sigma_a2)
         return {"inner": (inner, width), "outer": (outer, width)}
+
+    @override
+    @property
+    def variances(self) -> Variances:
+        return Variances(self.sigma_w2, self.sigma_b2, self.sigma_v2, self.sigma_a2)
 
     @override
     def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -167,6 +264,11 @@ class Reduced(Block):
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return {"inner": (_columns(width, self.sigma_b2), width)}
+
+    @override
+    @property
+    def variances(self) -> Variances:
+        return Variances(self.sigma_w2, self.sigma_b2, 1.0, 0.0)
 
     @override
     def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ class Gelu(Moments):
         ac, root = (1 + q1) * (1 + q2), delta.sqrt()
         psi = torch.atan2(root, -k)
         first = k * psi + (q1 * q2 * delta + k.square()) / (ac * root)
-        second = ac.sqrt() * arc(psi) + 1 / root - root * (2 + q1 + q2) / ac
+        second = ac.sqrt() * arc(psi, torch.sin(psi), torch.cos(psi)) + 1 / root - root * (2 + q1 + q2) / ac
         return torch.where((k < 0) & (4 * k.square() > ac), second, first) / _TURN
 
     @override
@@ -80,7 +80,8 @@ def _of_gap(q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
     angle0 = torch.atan2(root0, k0)
     half = torch.atan2(k0 * (step + gap * root0), root * root0 + k0.square() * (1 - gap)) / 2
     middle = angle0 + half
-    arcs = 2 * (torch.cos(middle) * arc(half) + middle * torch.sin(middle) * torch.sin(half))
+    sine = torch.sin(half)
+    arcs = 2 * (torch.cos(middle) * arc(half, sine, torch.cos(half)) + middle * torch.sin(middle) * sine)
     return k0 * gap / 2 + (step * (1 / (root * root0) + (2 + q1 + q2) / ac) - ac.sqrt() * arcs) / _TURN
 
 

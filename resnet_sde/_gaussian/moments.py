@@ -60,12 +60,17 @@ def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
     return total
 
 
-def arc(x: Tensor) -> Tensor:
-    """Sin x − x cos x for x in [0, π], to full relative accuracy."""
+def arc(x: Tensor, sine: Tensor, cosine: Tensor) -> Tensor:
+    """Sin x − x cos x for x in [0, π], to full relative accuracy; the caller has both at hand."""
+    direct = sine - x * cosine
+    small = x < _ARC_SWITCH
+    if not bool(small.any()):
+        return direct
+    square = x.square()
     series = torch.ones_like(x)
     for ratio in reversed(_ARC_SERIES):
-        series = 1 - ratio * x.square() * series
-    return torch.where(x < _ARC_SWITCH, x.pow(3) / 3 * series, torch.sin(x) - x * torch.cos(x))
+        series = 1 - ratio * square * series
+    return torch.where(small, square * x / 3 * series, direct)
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

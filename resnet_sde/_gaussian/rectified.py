@@ -59,14 +59,16 @@ class Rectified(Moments):
     @override
     def dual(self, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
         gap = clip(gap)
-        kinked = self._bend / (2 * math.pi) * arc(_supplement(gap))
-        return (q1 * q2).sqrt() * (kinked + self.slope * (1 - gap))
+        sine = _sine(gap)
+        kinked = arc(torch.atan2(sine, gap - 1), sine, gap - 1).mul_(self._bend / (2 * math.pi))
+        return (q1 * q2).sqrt() * (kinked + self.slope * (1 - gap) if self.slope else kinked)
 
     @override
     def difference(self, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
         gap = clip(gap)
-        angle = torch.atan2(_sine(gap), 1 - gap)
-        of_gap = (self.slope + self._bend / 2) * gap - self._bend / (2 * math.pi) * arc(angle)
+        sine = _sine(gap)
+        angle = arc(torch.atan2(sine, 1 - gap), sine, 1 - gap)
+        of_gap = (self.slope + self._bend / 2) * gap - self._bend / (2 * math.pi) * angle
         of_lengths = (1 + self.slope**2) / 4
         return of_lengths * root_step(q1, q2).square() + (q1 * q2).sqrt() * of_gap
 

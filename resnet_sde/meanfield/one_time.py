@@ -1,0 +1,147 @@
+r"""Lengths, cosines and gradients of infinitely wide networks with white weights, layer by layer.
+
+A layer h ← λh + α V g(h) with fresh weights takes the mean square q of a state to
+λ² q + α² (w E φ(√r z)² + b), r being the variance of what goes into φ, and gradients back by the factor
+λ² + α² w' E φ'(√r z)² (Poole et al., 2016; Schoenholz et al., 2017; Yang & Schoenholz, 2017). All states are
+kept as logarithms and ratios: neither explosion nor a million layers cost digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnet_sde._checks import positive_integer
+from resnet_sde.blocks import Reduced
+from resnet_sde.laws import FractionalNoise, WhiteNoise
+from resnet_sde.meanfield._table import Table
+from resnet_sde.model import Model
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """One input at infinite width; every tensor has shape (depth + 1,), layer 0 first, float64.
+
+    log_q: natural logarithm of the mean square per coordinate of h.
+    displacement2: E ‖h_l − h_0‖² / ‖h_0‖²; infinite where it overflows.
+    mean: mean of a coordinate of h over its root mean square; 0 but for a reduced block whose φ is not odd.
+    log_gradient_growth: natural logarithm of the mean squared gradient at layer 0 over that at layer l.
+    """
+
+    log_q: Tensor
+    displacement2: Tensor
+    mean: Tensor
+    log_gradient_growth: Tensor
+
+    @property
+    def q(self) -> Tensor:
+        """Mean square per coordinate of h; infinite where it overflows."""
+        return self.log_q.exp()
+
+
+def lengths(model: Model, q0: float = 1.0, *, depth: int, keep_rate: float = 1.0) -> Lengths:
+    """Mean squares and gradients through the layers of an infinitely wide network with white weights.
+
+    Args:
+        model: of any block; its width is not used.
+        q0: mean square per coordinate of h_0. In a feed-forward model h_0 is the first pre-activation.
+        depth: number of layers, which also sets α_L. A million takes a few seconds.
+        keep_rate: of dropout on what goes into the outer (or only) matrix, in (0, 1].
+
+    Raises:
+        ValueError: the law of the weights is not white (use `two_time`), or a number is out of range.
+
+    Example:
+        >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise
+        >>> model = Model(TwoLayer(RELU), WhiteNoise(), 40)
+        >>> round(float(lengths(model, depth=1000).displacement2[-1]), 5)  # (1 + 1/2L)^L − 1
+        0.64852
+    """
+    positive_integer("depth", depth, "give for example 100")
+    walk = _walk(model, check_variance("q0", q0), depth, check_keep_rate(keep_rate))
+    columns = torch.tensor(list(walk), dtype=torch.float64)
+    return Lengths(*columns.unbind(1))
+
+
+def check_white(model: Model) -> None:
+    """Raises ValueError unless the weights of different layers are independent."""
+    law = model.law
+    if not (isinstance(law, WhiteNoise) or (isinstance(law, FractionalNoise) and law.hurst == 0.5)):
+        raise ValueError(
+            f"layers with {law} weights are not independent, so that no recursion of one layer exists; use "
+            "meanfield.two_time, or WhiteNoise()"
+        )
+
+
+def check_variance(name: str, value: float) -> float:
+    """A positive finite number."""
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"{name} is the mean square of a state: it must be positive and finite, got {value}; give for "
+            "example 1"
+        )
+    return float(value)
+
+
+def check_keep_rate(keep_rate: float) -> float:
+    """A probability that is not 0."""
+    if not 0 < keep_rate <= 1:
+        raise ValueError(f"keep_rate must lie in (0, 1], got {keep_rate}; 1 is no dropout")
+    return float(keep_rate)
+
+
+def _walk(
+    model: Model, q0: float, depth: int, keep_rate: float
+) -> Iterator[tuple[float, float, float, float]]:
+    """The columns of `Lengths`, layer by layer."""
+    check_white(model)
+    phi, skip, alpha = model.block.activation, model.skip, model.alpha(depth)
+    weight, bias, of_weights, of_bias = model.block.variances
+    square = Table(lambda r: phi.second_moment(r) / r)
+    slope = Table(phi.second_moment_prime)
+    shifted = isinstance(model.block, Reduced) and not phi.odd
+    centre = Table(lambda r: phi.mean(r) / r.sqrt())
+    a2, skip2 = alpha * alpha, skip * skip
+    forward, backward, kept = a2 * of_weights / keep_rate, a2 * of_weights * weight / keep_rate, 1.0
+    x = start = math.log(q0)
+    mean = moved = gradient = lost = 0.0
+    yield x, moved, mean, gradient
+    for _ in range(depth):
+        inverse = _exp(-x)
+        share = weight + bias * inverse  # of the variance that φ sees in the mean square of the state
+        log_r = x + _log(share)
+        added = forward * square(log_r) * share + a2 * of_bias * inverse
+        if shifted:
+            pull = alpha * centre(log_r) * math.sqrt(share)
+            added += 2.0 * skip * mean * pull
+            mean = skip * mean + pull
+        step = math.log1p(added) if skip2 == 1.0 else _log(skip2 + added)
+        back = backward * slope(log_r)
+        gradient += math.log1p(back) if skip2 == 1.0 else _log(skip2 + back)
+        if skip == 1.0:
+            moved += added * _exp(x - start)
+        x, lost = _add(x, step, lost)
+        if skip != 1.0:
+            kept *= skip
+            moved = _exp(x - start) + 1.0 - 2.0 * kept
+        mean *= math.exp(-step / 2) if shifted else 0.0
+        yield x, moved, mean, gradient
+
+
+def _add(total: float, step: float, lost: float) -> tuple[float, float]:
+    """One step of Kahan's sum: the new total and what rounding took from it."""
+    wanted = step - lost
+    after = total + wanted
+    return after, (after - total) - wanted if math.isfinite(after) else 0.0
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709.0 else math.inf
+
+
+def _log(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf

@@ -1,0 +1,193 @@
+r"""Several inputs in infinitely wide networks with white weights.
+
+Two states are held as half their mean squared distance over the geometric mean of their mean squares, which
+is 1 − cosine for equal lengths: nothing is lost to cancellation where inputs come together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnet_sde.blocks import Reduced
+from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, lengths
+from resnet_sde.model import Model
+
+_LARGEST = 1e100  # moments are asked for up to here; beyond, they are the power law that they end in
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Two inputs each, at every layer: shape (depth + 1, pairs)."""
+
+    gap: Tensor
+    gradient_cosine: Tensor
+
+
+def gaps(
+    model: Model, q0: float = 1.0, gap0: float | Tensor = 1.0, *, depth: int, keep_rate: float = 1.0
+) -> Tensor:
+    """1 − cosine of two inputs of equal length, at every layer of an infinitely wide network.
+
+    Args:
+        model: white weights, any block.
+        q0: mean square per coordinate of both states h_0.
+        gap0: 1 − cosine of the states h_0, in [0, 2]; of any shape, each entry another pair.
+        depth: number of layers.
+        keep_rate: of dropout with masks of their own for the two inputs.
+
+    Returns:
+        (depth + 1, *gap0.shape), float64; relative accuracy is kept as the gap goes to 0.
+
+    Raises:
+        ValueError: the law is not white, or a number is out of range.
+
+    Example:
+        >>> from resnet_sde import TANH, Model, SingleLayer, WhiteNoise
+        >>> ordered = Model(SingleLayer(TANH, 1.0, 0.05), WhiteNoise(), 100, beta=0.0, skip=0.0)
+        >>> bool(gaps(ordered, 0.2, 0.5, depth=100)[-1] < 1e-11)
+        True
+    """
+    start = check_gap(gap0)
+    found = _pairs(model, q0, start, depth, keep_rate).gap
+    return found.reshape(depth + 1, *start.shape)
+
+
+def gradient_cosines(
+    model: Model, q0: float = 1.0, gap0: float | Tensor = 1.0, *, depth: int, keep_rate: float = 1.0
+) -> Tensor:
+    """Cosine of the gradients at layer 0 of two inputs whose gradients agree at layer l, for every l.
+
+    Arguments, shape and errors as `gaps`. The ratio of two layers is the cosine of the gradients at the lower
+    one where those at the upper one agree.
+    """
+    start = check_gap(gap0)
+    found = _pairs(model, q0, start, depth, keep_rate).gradient_cosine
+    return found.reshape(depth + 1, *start.shape)
+
+
+def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> Tensor:
+    """Kernel E ⟨h_l(x_a), h_l(x_b)⟩ / d of several inputs at every layer of an infinitely wide network.
+
+    Args:
+        model: white weights, any block.
+        k0: (input, input), kernel of the states h_0: symmetric, positive semi-definite, positive diagonal.
+        depth: number of layers.
+        keep_rate: of dropout with masks of their own for every input.
+
+    Returns:
+        (depth + 1, input, input), float64; infinite where it overflows.
+
+    Raises:
+        ValueError: the law is not white, or k0 is no kernel.
+
+    Example:
+        >>> from resnet_sde import TANH, Model, SingleLayer, WhiteNoise
+        >>> resnet = Model(SingleLayer(TANH), WhiteNoise(), 64)
+        >>> round(float(kernel(resnet, torch.eye(2), depth=32)[-1, 0, 0]), 3)
+        1.427
+    """
+    start, each = _check_kernel(k0), {}
+    for q in start.diagonal().tolist():
+        if q not in each:
+            each[q] = lengths(model, q, depth=depth, keep_rate=keep_rate)
+    alone = [each[q] for q in start.diagonal().tolist()]
+    rows, columns = torch.triu_indices(len(start), len(start), 1)
+    q1, q2 = start.diagonal()[rows], start.diagonal()[columns]
+    gap0 = 1 - start[rows, columns] / (q1 * q2).sqrt()
+    first, second = _stack(alone, rows), _stack(alone, columns)
+    gap = _walk_pairs(model, first, second, gap0, depth, keep_rate).gap
+    result = torch.empty(depth + 1, *start.shape, dtype=torch.float64)
+    for i, of_input in enumerate(alone):
+        result[:, i, i] = of_input.q
+    between = ((first.log_q + second.log_q) / 2).exp() * (1 - gap)
+    result[:, rows, columns] = result[:, columns, rows] = between
+    return result
+
+
+def _pairs(model: Model, q0: float, gap0: Tensor, depth: int, keep_rate: float) -> _Pairs:
+    """Pairs of equal length."""
+    alone = _stack([lengths(model, q0, depth=depth, keep_rate=keep_rate)], torch.zeros(1, dtype=torch.long))
+    return _walk_pairs(model, alone, alone, gap0.reshape(-1), depth, keep_rate)
+
+
+def _stack(alone: list[Lengths], index: Tensor) -> Lengths:
+    """The chosen inputs along a second axis."""
+    names = ("log_q", "displacement2", "mean", "log_gradient_growth")
+    columns = (torch.stack([getattr(one, name) for one in alone], -1)[:, index] for name in names)
+    return Lengths(*columns)
+
+
+def _walk_pairs(
+    model: Model, first: Lengths, second: Lengths, gap0: Tensor, depth: int, keep_rate: float
+) -> _Pairs:
+    """Both inputs are known on their own; here is what they have in common."""
+    keep_rate = check_keep_rate(keep_rate)
+    unequal = 2 * torch.sinh((first.log_q - second.log_q) / 4).square()  # (√q1 − √q2)² / 2√(q1 q2)
+    steps = (first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2
+    growth = (first.log_gradient_growth.diff(dim=0) + second.log_gradient_growth.diff(dim=0)) / 2
+    gap, cosine = gap0, torch.ones_like(gap0)
+    found = [(gap, cosine)]
+    apart = gap + unequal[0]
+    for layer in range(depth):
+        q1, q2 = _states(first, layer), _states(second, layer)
+        added, factor = _layer(model, q1, q2, gap, keep_rate, depth)
+        apart = model.skip**2 * apart + added + _drift_apart(model, first, second, layer, depth)
+        apart = apart * torch.exp(-steps[layer])
+        gap = (apart - unequal[layer + 1]).clamp(0, 2)
+        cosine = cosine * (model.skip**2 + factor) * torch.exp(-growth[layer])
+        found.append((gap, cosine))
+    return _Pairs(*(torch.stack(torch.broadcast_tensors(*column)) for column in zip(*found, strict=True)))
+
+
+def _states(one: Lengths, layer: int) -> Tensor:
+    return one.log_q[layer].exp().clamp(1 / _LARGEST, _LARGEST)
+
+
+def _layer(
+    model: Model, q1: Tensor, q2: Tensor, gap: Tensor, keep_rate: float, depth: int
+) -> tuple[Tensor, Tensor]:
+    """Half the mean squared distance that a branch adds, over √(q1 q2), and its gradient factor."""
+    block, a2 = model.block, model.alpha(depth) ** 2
+    distance = block.difference(q1, q2, gap=gap)
+    if keep_rate < 1:
+        r1, r2, _ = block.preactivations(q1, q2, gap)
+        squares = block.activation.second_moment(r1) + block.activation.second_moment(r2)
+        distance = distance + (1 / keep_rate - 1) * block.variances.outer_weight * squares / 2
+    return a2 * distance / (q1 * q2).sqrt(), a2 * block.dual_prime(q1, q2, gap=gap)
+
+
+def _drift_apart(model: Model, first: Lengths, second: Lengths, layer: int, depth: int) -> Tensor | float:
+    """What the mean modes of a reduced block whose φ is not odd add for inputs of unequal length."""
+    block = model.block
+    if not isinstance(block, Reduced) or block.activation.odd or first is second:
+        return 0.0
+    q1, q2 = _states(first, layer), _states(second, layer)
+    r1, r2, _ = block.preactivations(q1, q2, torch.zeros_like(q1))
+    modes = first.mean[layer] * q1.sqrt() - second.mean[layer] * q2.sqrt()
+    means = block.activation.mean(r1) - block.activation.mean(r2)
+    return model.skip * model.alpha(depth) * modes * means / (q1 * q2).sqrt()
+
+
+def check_gap(gap0: float | Tensor) -> Tensor:
+    """A tensor of numbers in [0, 2], float64."""
+    start = torch.as_tensor(gap0, dtype=torch.float64)
+    if not bool(((start >= 0) & (start <= 2)).all()):
+        raise ValueError(f"gap0 is 1 − cosine: it must lie in [0, 2], got {gap0}; give for example 0.5")
+    return start
+
+
+def _check_kernel(k0: Tensor) -> Tensor:
+    start = torch.as_tensor(k0, dtype=torch.float64)
+    square = start.ndim == 2 and start.shape[0] == start.shape[1] and start.shape[0] > 0
+    if not square or not torch.equal(start, start.T) or not bool((start.diagonal() > 0).all()):
+        raise ValueError(
+            "k0 must be a symmetric (input, input) matrix with a positive diagonal, got shape "
+            f"{tuple(start.shape)}; give for example torch.eye(2)"
+        )
+    scale = start.diagonal().rsqrt()
+    if float(torch.linalg.eigvalsh(start * scale[:, None] * scale).min()) < -1e-10:
+        raise ValueError("k0 has a negative eigenvalue, so it is no kernel; give ⟨h_0(x_a), h_0(x_b)⟩ / d")
+    return start

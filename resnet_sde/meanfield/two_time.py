@@ -1,0 +1,232 @@
+r"""Kernels between the layers of infinitely wide networks, for weights of any law along depth.
+
+Where weights of different layers are correlated, a layer feels all earlier ones: the kernel
+C_kl = E ⟨h_k, h_l⟩ / d obeys C_{k+1,l+1} − λ C_{k+1,l} − λ C_{k,l+1} + λ² C_kl = α² Φ_kl, with Φ_kl the mean
+product of the branches of the two layers, and gradients a recursion of the same form (one matrix: Marion et
+al., 2025, and further blocks derived here). A row of C follows from the row before it by a sum along the row,
+so that the cost is O(L²) operations in L steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from scipy.signal import lfilter
+from torch import Tensor
+
+from resnet_sde._checks import positive_integer
+from resnet_sde.blocks import Block
+from resnet_sde.laws import PathLaw
+from resnet_sde.meanfield.one_time import check_variance
+from resnet_sde.model import Model
+
+_LARGE = 1e100  # states of homogeneous blocks are brought back when their mean square leaves this
+_ROWS_BETWEEN_CHECKS = 16
+
+
+def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
+    """Kernel E ⟨h_k, h_l⟩ / d between all layers of an infinitely wide network, for one input.
+
+    Args:
+        model: any block and law, of infinite width: its width is not used.
+        q0: mean square per coordinate of h_0, whose coordinates are centred Gaussian.
+        depth: number of layers, which also sets α_L.
+
+    Returns:
+        (depth + 1, depth + 1), float64, symmetric; infinite where it overflows.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Example:
+        >>> from resnet_sde import LINEAR, ConstantNoise, Model, SingleLayer
+        >>> constant = Model(SingleLayer(LINEAR), ConstantNoise(), 40, beta=1.0)
+        >>> round(float(two_time(constant, depth=400)[-1, -1]), 5)  # I_0(2) = 2.27959 in the limit
+        2.27787
+    """
+    alphas = torch.tensor([model.alpha(depth)], dtype=torch.float64)
+    kernel = torch.zeros(depth + 1, depth + 1, dtype=torch.float64)
+    for row in _walk(model.block, model.law, model.skip, depth, alphas, q0, gradients=False):
+        k = row.layer
+        kernel[k, : k + 1] = row.kernel[0] * torch.exp(-row.states.log_one[0])
+    return kernel.tril() + kernel.tril(-1).T
+
+
+def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
+    """Kernel E ⟨p_k, p_l⟩ / ‖p_L‖² between the gradients of all layers, p_L independent of the weights.
+
+    Arguments, shape and errors as `two_time`. At infinite width: in a network of width d a homogeneous branch
+    amplifies the share 1/d of the gradient that lies along h like h itself.
+    """
+    kernel = two_time(model, q0, depth=depth)
+    return gradients_along(model, kernel)
+
+
+def gradients_along(model: Model, kernel: Tensor) -> Tensor:
+    """`gradient_two_time`, from the kernel of the states that `two_time` found."""
+    depth = len(kernel) - 1
+    block, covariance = model.block, model.law.covariance(depth)
+    alpha, skip = model.alpha(depth), model.skip
+    result = torch.empty_like(kernel)
+    q = kernel.diagonal()
+    moved = Moved(torch.full((1, 1), alpha**2, dtype=torch.float64), skip, depth, 1.0)
+    result[depth, depth] = 1.0
+    for k in range(depth):  # layers counted from the top: row k belongs to layer depth − k
+        below = depth - 1 - k
+        columns = torch.arange(depth - 1, below - 1, -1)
+        gap = 1 - kernel[below, columns] / (q[below] * q[columns]).sqrt()
+        gap[-1] = 0.0
+        share = covariance[below, columns]
+        factor = block.dual_prime(q[below], q[columns], gap=gap.clamp(0, 2), inner=share)
+        moved.advance(k, factor * moved.row(k) * (share if "outer" in block.shapes(1) else 1.0))
+        result[below, below:] = result[below:, below] = moved.row(k + 1)[0].flip(0)
+    return result
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """How far networks move, for each of several scalings; all tensors (scaling,), float64.
+
+    log10_forward: log10 of the root mean square of ‖h_L − h_0‖ / ‖h_0‖.
+    log10_gradient: log10 of the root mean square of ‖p_0 − p_L‖ / ‖p_L‖, at infinite width.
+    """
+
+    log10_forward: Tensor
+    log10_gradient: Tensor
+
+    def at_width(self, width: int) -> Tensor:
+        """log10_gradient where the share 1/width of the gradient lies along h and grows like h."""
+        along = torch.full_like(self.log10_forward, -math.log(width)) + 2 * _LN10 * self.log10_forward
+        across = (
+            torch.full_like(along, math.log1p(-1 / width)) if width > 1 else torch.full_like(along, -math.inf)
+        )
+        return torch.logaddexp(along, across + 2 * _LN10 * self.log10_gradient) / (2 * _LN10)
+
+
+_LN10 = math.log(10.0)
+
+
+def displacements(
+    block: Block, law: PathLaw, depth: int, alphas: Tensor, q0: float = 1.0, *, skip: float = 1.0
+) -> Displacements:
+    """End to end displacements of states and gradients for several scalings α at once.
+
+    Args:
+        block, law: of infinitely wide networks.
+        depth: number of layers.
+        alphas: (scaling,), the factor α_L of each.
+        q0: mean square per coordinate of h_0.
+        skip: weight of the identity branch.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    alphas = torch.as_tensor(alphas, dtype=torch.float64)
+    for row in _walk(block, law, skip, depth, alphas, q0, gradients=True):
+        last = row
+    forward, gradient = (
+        moved.values[:, -1].log() - moved.log_one[:, 0] for moved in (last.states, last.gradients)
+    )
+    forward -= math.log(q0)
+    if skip != 1.0:
+        rest = torch.tensor(2 * math.log(abs(1 - skip**depth)), dtype=torch.float64)
+        forward, gradient = torch.logaddexp(forward, rest), torch.logaddexp(gradient, rest)
+    return Displacements(forward / (2 * _LN10), gradient / (2 * _LN10))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Row `layer` of the kernel of the states, (scaling, layer + 1), and where both kernels stand."""
+
+    layer: int
+    kernel: Tensor
+    states: Moved
+    gradients: Moved
+
+
+def _walk(
+    block: Block, law: PathLaw, skip: float, depth: int, alphas: Tensor, q0: float, *, gradients: bool
+) -> Iterator[_Row]:
+    """The rows of both kernels, layer 0 first."""
+    positive_integer("depth", depth, "give for example 100")
+    check_variance("q0", q0)
+    covariance, outer = law.covariance(depth), "outer" in block.shapes(1)
+    a2 = alphas[:, None].square()
+    states, back = Moved(a2, skip, depth, q0), Moved(a2, skip, depth, 1.0)
+    diagonal = a2.new_empty(len(a2), depth + 1)
+    inverse = torch.empty_like(diagonal)
+    for k in range(depth + 1):
+        row = states.row(k)
+        yield _Row(k, row, states, back)
+        if k == depth:
+            return
+        now = row[:, k:]
+        diagonal[:, k : k + 1] = now
+        inverse[:, k : k + 1] = now.rsqrt()
+        gap = (row * inverse[:, : k + 1]).mul_(-inverse[:, k : k + 1]).add_(1.0).clamp_(0, 2)
+        gap[:, k].zero_()
+        q, share = diagonal[:, : k + 1], covariance[k, : k + 1]
+        source = block.dual(now, q, gap=gap, inner=share, one=states.one)
+        states.advance(k, source.mul_(share) if outer else source)
+        if gradients:
+            factor = block.dual_prime(now, q, gap=gap, inner=share, one=states.one) * back.row(k)
+            back.advance(k, factor.mul_(share) if outer else factor)
+        if block.homogeneous and k % _ROWS_BETWEEN_CHECKS == 0:
+            change = states.rescale(k + 1)
+            diagonal.mul_(change)
+            inverse.mul_(change.rsqrt())
+            back.rescale(k + 1)
+
+
+class Moved:
+    """The row of a kernel that is being computed, without its still part λ^{k+l} C_00.
+
+    The difference holds the digits that a small displacement needs.
+
+    values: (scaling, depth + 1), of which the row uses the first entries.
+    one: (scaling, 1), what stands for 1 in the unit of the row; log_one is its logarithm.
+    """
+
+    def __init__(self, a2: Tensor, skip: float, depth: int, start: float) -> None:
+        self.values = a2.new_zeros(len(a2), depth + 1)
+        self.one, self.log_one = torch.ones_like(a2), torch.zeros_like(a2)
+        self._a2, self._skip, self._start = a2, skip, start * torch.ones_like(a2)
+        self._powers = torch.tensor(skip, dtype=torch.float64) ** torch.arange(depth + 1)
+
+    def copy(self) -> Moved:
+        """Another row at the same place, which goes its own way."""
+        other = copy.copy(self)
+        other.values = self.values.clone()
+        return other
+
+    def row(self, k: int) -> Tensor:
+        """Row k of the kernel itself, columns 0 to k."""
+        moved = self.values[:, : k + 1]
+        if self._skip == 1.0:
+            return moved + self._start
+        return moved + self._start * (self._powers[k] * self._powers[: k + 1])
+
+    def advance(self, k: int, source: Tensor) -> None:
+        """From row k to row k + 1, given the mean products of the branches."""
+        old = self.values[:, 1 : k + 1]
+        if self._skip == 1.0:
+            step = source.cumsum(-1).mul_(self._a2)
+        else:
+            step = self._a2 * torch.from_numpy(lfilter([1.0], [1.0, -self._skip], source.numpy(), axis=-1))
+            old.mul_(self._skip)
+        old.add_(step[:, :k])
+        torch.add(step[:, k], self.values[:, k], alpha=self._skip, out=self.values[:, k + 1])
+
+    def rescale(self, k: int) -> Tensor:
+        """Take another unit where entry k of the row is large. Returns the change, a power of two."""
+        exponent = torch.where(self.values[:, k : k + 1] > _LARGE, -300.0, 0.0)
+        change = torch.exp2(exponent)
+        self.log_one += exponent * math.log(2.0)
+        self.one = self.log_one.exp()
+        self.values.mul_(change)
+        self._start.mul_(change)
+        return change
