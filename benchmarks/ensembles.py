@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables, simulate
 from resnet_sde._random import stream
-from resnet_sde.simulate import Ensemble, plan
+from resnet_sde.ensembles import Ensemble, plan
 
 N_IN = 64
 FORWARD = (observables.displacement, observables.growth)

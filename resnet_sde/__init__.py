@@ -20,30 +20,29 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from resnet_sde import observables
-from resnet_sde._random import generator
-from resnet_sde.activations import (
-    ERF,
-    GELU,
-    LINEAR,
-    RELU,
-    SIGMOID,
-    TANH,
-    Activation,
-    AlphaReLU,
-    LeakyReLU,
-    activation,
-)
-from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
-from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
-from resnet_sde.model import Model, Regime, WeightPaths
-from resnet_sde.paths import OffGrid, Path
-from resnet_sde.propagate import Trajectory, forward, trajectory
-from resnet_sde.simulate import simulate
-
 if TYPE_CHECKING:
+    from resnet_sde import finite_width, meanfield, observables
+    from resnet_sde._random import generator
+    from resnet_sde.activations import (
+        ERF,
+        GELU,
+        LINEAR,
+        RELU,
+        SIGMOID,
+        TANH,
+        Activation,
+        AlphaReLU,
+        LeakyReLU,
+        activation,
+    )
+    from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer, Variances
     from resnet_sde.coupling import couple
+    from resnet_sde.ensembles import simulate
+    from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
     from resnet_sde.limits import NoLimit, limit
+    from resnet_sde.model import Model, Regime, WeightPaths
+    from resnet_sde.paths import OffGrid, Path
+    from resnet_sde.propagate import Trajectory, forward, trajectory
     from resnet_sde.studies.study import study
 
 __version__ = version("resnet_sde")
@@ -73,29 +72,50 @@ __all__ = [
     "SmoothNoise",
     "Trajectory",
     "TwoLayer",
+    "Variances",
     "WeightPaths",
     "WhiteNoise",
     "activation",
     "couple",
+    "finite_width",
     "forward",
     "generator",
     "limit",
+    "meanfield",
     "observables",
     "simulate",
     "study",
     "trajectory",
 ]
 
-# Labelled results bring xarray and pandas, limits bring solvers; they are imported when first asked for.
-_LAZY = {
-    "NoLimit": "resnet_sde.limits",
-    "couple": "resnet_sde.coupling",
-    "limit": "resnet_sde.limits",
-    "study": "resnet_sde.studies",
+# Everything is imported when it is first asked for: a help page should not wait for torch, nor a simulation
+# for xarray and solvers.
+_HOMES = {
+    "_random": "generator",
+    "activations": "ERF GELU LINEAR RELU SIGMOID TANH Activation AlphaReLU LeakyReLU activation",
+    "blocks": "Block Layer Reduced SingleLayer TwoLayer Variances",
+    "coupling": "couple",
+    "ensembles": "simulate",
+    "laws": "ConstantNoise FractionalNoise PathLaw SmoothNoise WhiteNoise",
+    "limits": "NoLimit limit",
+    "model": "Model Regime WeightPaths",
+    "paths": "OffGrid Path",
+    "propagate": "Trajectory forward trajectory",
+    "studies": "study",
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOME:
+        found = getattr(import_module(f"resnet_sde.{_HOME[name]}"), name)
+    elif name in __all__:
+        found = import_module(f"resnet_sde.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -155,7 +155,7 @@ def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         def failing(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(sys.modules["resnet_sde.simulate"], "_run_grain", failing)
+        monkeypatch.setattr(sys.modules["resnet_sde.ensembles"], "_run_grain", failing)
         assert "out of memory; give a smaller --width, --depth or --samples" in refusal(*TINY)
 
 
@@ -172,7 +172,7 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["resnet_sde.simulate"], "_run_grain", interrupted)
+    monkeypatch.setattr(sys.modules["resnet_sde.ensembles"], "_run_grain", interrupted)
     status, output, errors = run(*TINY)
     assert (status, output) == (130, "")
     assert errors.strip() == "resnet-sde: interrupted; what was finished under --out is kept"

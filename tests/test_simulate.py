@@ -30,7 +30,7 @@ from resnet_sde import (
 )
 from resnet_sde import observables as ob
 from resnet_sde.propagate import Store, Trajectory
-from resnet_sde.simulate import _GRAIN_ELEMENTS, Ensemble, choose_method, gather, plan, simulate_grains
+from resnet_sde.ensembles import _GRAIN_ELEMENTS, Ensemble, choose_method, gather, plan, simulate_grains
 
 WHITE = WhiteNoise()
 SMALL = Model(TwoLayer(RELU), WHITE, width=6)
@@ -52,7 +52,7 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=str)
 @pytest.fixture
 def networks_in_a_grain(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     # Imported by name: the package's attribute `simulate` is the function.
-    module = import_module("resnet_sde.simulate")
+    module = import_module("resnet_sde.ensembles")
     return lambda count: monkeypatch.setattr(module, "_GRAIN_NETWORKS", count)
 
 

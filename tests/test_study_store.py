@@ -19,7 +19,7 @@ from resnet_sde import observables as ob
 from resnet_sde.cli import main
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.simulate import Ensemble
+from resnet_sde.ensembles import Ensemble
 from resnet_sde.studies import cells, pool
 
 # The store

@@ -18,7 +18,7 @@ import torch
 from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables, simulate
 
 width, depth, grain, gradients = {width}, {depth}, {grain}, {gradients}
-import_module("resnet_sde.simulate")._GRAIN_NETWORKS = grain
+import_module("resnet_sde.ensembles")._GRAIN_NETWORKS = grain
 torch.set_num_threads(1)
 observe = [observables.log10_growth]
 observe += [observables.log10_gradient_growth] if gradients else []

@@ -10,23 +10,34 @@ import io
 import logging
 import sys
 import warnings
+from importlib import import_module
 
 import click
+from typing_extensions import override
 
-from resnet_sde.cli.converge import converge_command
-from resnet_sde.cli.limit import limit_command
-from resnet_sde.cli.study import study_command
+_COMMANDS = ("study", "limit", "converge", "kernel", "phase")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Program(click.Group):
+    """Imports the module of a command when it is asked for: some bring packages that load for a second."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_COMMANDS})
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            name = cmd_name.replace("-", "_")
+            command: click.Command = getattr(import_module(f"resnet_sde.cli.{name}"), f"{name}_command")
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="resnet_sde", prog_name="resnet-sde", message="%(prog)s %(version)s")
 def program() -> None:
     """Random deep residual networks next to their limits, in depth and in width."""
-
-
-program.add_command(study_command)
-program.add_command(limit_command)
-program.add_command(converge_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,15 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import torch
 
-from resnet_sde.activations import Activation, activation
-from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
-from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
-from resnet_sde.model import Model
+import resnet_sde as rs
+
+if TYPE_CHECKING:
+    import torch
 
 BLOCKS = ("res-1", "res-2", "res-3", "full", "reduced", "feed-forward")
 LAWS = ("white", "fractional", "smooth", "constant")
@@ -152,7 +151,7 @@ def with_options(options: Sequence[Callable[[_F], _F]]) -> Callable[[_F], _F]:
     return add
 
 
-def laws(given: Mapping[str, Sequence[Any]]) -> list[PathLaw]:
+def laws(given: Mapping[str, Sequence[Any]]) -> list[rs.PathLaw]:
     """The laws that the options name: each option of a law multiplies the cells of that law only."""
     for option, law in LAW_OPTIONS.items():
         if given[option] and law not in given["law"]:
@@ -161,20 +160,22 @@ def laws(given: Mapping[str, Sequence[Any]]) -> list[PathLaw]:
             )
     if "fractional" in given["law"] and not given["hurst"]:
         raise click.UsageError("--law fractional needs its Hurst index; give for example --hurst 0.7.")
-    found: list[PathLaw] = []
+    found: list[rs.PathLaw] = []
     for law in given["law"]:
         if law == "white":
-            found += [WhiteNoise(entries) for entries in given["entries"] or ("gaussian",)]
+            found += [rs.WhiteNoise(entries) for entries in given["entries"] or ("gaussian",)]
         elif law == "fractional":
-            found += [FractionalNoise(hurst) for hurst in given["hurst"]]
+            found += [rs.FractionalNoise(hurst) for hurst in given["hurst"]]
         elif law == "smooth":
-            found += [SmoothNoise(length) for length in given["length_scale"] or (0.1,)]
+            found += [rs.SmoothNoise(length) for length in given["length_scale"] or (0.1,)]
         else:
-            found.append(ConstantNoise())
+            found.append(rs.ConstantNoise())
     return list(dict.fromkeys(found))
 
 
-def make_block(name: str, phi: Activation, variances: Mapping[str, float]) -> tuple[Block, float | None]:
+def make_block(
+    name: str, phi: rs.Activation, variances: Mapping[str, float]
+) -> tuple[rs.Block, float | None]:
     """The block of this name, and the skip weight that it implies (None: any)."""
     single = name in ("res-1", "reduced", "feed-forward")
     for option in _OUTER if single else ():
@@ -182,21 +183,21 @@ def make_block(name: str, phi: Activation, variances: Mapping[str, float]) -> tu
             raise click.UsageError(
                 f"--{option}: block {name} has one matrix; give its variances as --sw2 and --sb2."
             )
-    if name == "res-3" and phi != activation("relu"):
+    if name == "res-3" and phi != rs.activation("relu"):
         raise click.UsageError(
             "--activation: block res-3 is the ReLU one; give --block res-2 for any other activation."
         )
     fields = {VARIANCES[option]: value for option, value in variances.items()}
-    kinds: dict[str, type[Block]] = {"res-1": SingleLayer, "feed-forward": SingleLayer, "reduced": Reduced}
-    return kinds.get(name, TwoLayer)(phi, **fields), 0.0 if name == "feed-forward" else None  # type: ignore[call-arg]
+    kinds: dict[str, Any] = {"res-1": rs.SingleLayer, "feed-forward": rs.SingleLayer, "reduced": rs.Reduced}
+    return kinds.get(name, rs.TwoLayer)(phi, **fields), 0.0 if name == "feed-forward" else None
 
 
-def make_model(point: Mapping[str, Any]) -> Model:
+def make_model(point: Mapping[str, Any]) -> rs.Model:
     """The model at one point of the grid of options."""
     variances = {option: point[option] for option in VARIANCES if point.get(option) is not None}
     scaling = {option: point[option] for option in ("beta", "gain", "skip") if point.get(option) is not None}
     name = point["block"]
-    block, implied = make_block(name, activation(point["activation"]), variances)
+    block, implied = make_block(name, rs.activation(point["activation"]), variances)
     if implied is not None:
         if scaling:
             raise click.UsageError(
@@ -205,7 +206,7 @@ def make_model(point: Mapping[str, Any]) -> Model:
         scaling["skip"] = implied
     if name in ("feed-forward", "reduced"):
         scaling.setdefault("beta", 0.0)
-    return Model(block, point["law"], point["width"], **scaling)
+    return rs.Model(block, point["law"], point["width"], **scaling)
 
 
 def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -219,6 +220,8 @@ def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def device_of(name: str) -> torch.device:
     """The device of this name. Raises UsageError where there is none."""
+    import torch
+
     if name == "cuda" and not torch.cuda.is_available():
         raise click.UsageError(
             "--device cuda: this machine has no CUDA device that torch can use; give --device cpu."
@@ -242,7 +245,7 @@ def json_number(value: float) -> float | str | None:
     return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
 
 
-def coordinates(model: Model) -> Iterator[tuple[str, Any]]:
+def coordinates(model: rs.Model) -> Iterator[tuple[str, Any]]:
     """What the options call the parts of a model."""
     law = model.law
     yield "law", str(law).partition(":")[0].partition("-")[0]

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
+import resnet_sde as rs
 from resnet_sde.cli.options import VARIANCES, coordinates, make_model, model_axes
-from resnet_sde.model import Model
-from resnet_sde.studies.cells import current_versions
 
 MODEL_NAMES = {
     *("block", "activation", "law", "hurst", "length_scale", "entries", "width", "beta", "gain", "skip"),
@@ -26,7 +25,7 @@ def once(command: click.Command) -> click.Command:
     return command
 
 
-def one_model(given: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
+def one_model(given: Mapping[str, Any]) -> tuple[rs.Model, dict[str, Any]]:
     """The one model that the options name, and what they call its parts.
 
     Raises:
@@ -45,5 +44,7 @@ def one_model(given: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
 
 def document(label: Mapping[str, Any], seed: int, answer: Mapping[str, Any]) -> str:
     """The JSON object of a command about one model."""
+    from resnet_sde.studies.cells import current_versions
+
     header = {"model": dict(label), "seed": seed, "versions": current_versions()}
     return json.dumps({**header, **answer}, allow_nan=False)

@@ -223,7 +223,7 @@ class Moved:
 
     def rescale(self, k: int) -> Tensor:
         """Take another unit where entry k of the row is large. Returns the change, a power of two."""
-        exponent = torch.where(self.values[:, k : k + 1] > _LARGE, -300.0, 0.0)
+        exponent = -300.0 * (self.values[:, k : k + 1] > _LARGE).to(self.values)
         change = torch.exp2(exponent)
         self.log_one += exponent * math.log(2.0)
         self.one = self.log_one.exp()

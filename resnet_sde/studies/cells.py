@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_sde.ensembles import Ensemble, check_request, plan, warn_of_rounding
 from resnet_sde.model import Model
-from resnet_sde.simulate import Ensemble, check_request, plan, warn_of_rounding
 
 Results = dict[str, np.ndarray]
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnet_sde.ensembles import Ensemble, simulate_grains
 from resnet_sde.propagate import Store
-from resnet_sde.simulate import Ensemble, simulate_grains
 from resnet_sde.studies.cells import Results, as_arrays
 
 Task = tuple[int, int, Ensemble, range]
