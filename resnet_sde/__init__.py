@@ -107,12 +107,16 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
+    missing = AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name.startswith("_"):
+        raise missing
     if name in _HOME:
         found = getattr(import_module(f"resnet_sde.{_HOME[name]}"), name)
-    elif name in __all__:
-        found = import_module(f"resnet_sde.{name}")
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            found = import_module(f"resnet_sde.{name}")
+        except ModuleNotFoundError as error:
+            raise (missing if error.name == f"resnet_sde.{name}" else error) from None
     globals()[name] = found
     return found
 

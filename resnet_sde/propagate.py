@@ -59,10 +59,16 @@ class Store:
         return held
 
 
-def forward(block: Block, h: Tensor, layers: Iterable[Layer], alpha: float, skip: float = 1.0) -> Tensor:
-    """States h_0 … h_L of h ← skip · h + α V g(h), differentiable in h and in the weights.
+def forward(
+    block: Block, h: Tensor, layers: Iterable[Layer], alpha: float | Tensor, skip: float = 1.0
+) -> Tensor:
+    """States h_0 … h_L of h ← skip · h + α V g(h), differentiable in h, in the weights and in α.
 
-    Shape: h (sample, input, width); result (depth + 1, sample, input, width).
+    Shape: h (sample, input, width); alpha a number, or one for every input, (input, 1) or (sample, input, 1);
+    result (depth + 1, sample, input, width).
+
+    Raises:
+        ValueError: alpha has another shape.
 
     Example:
         >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
@@ -71,14 +77,14 @@ def forward(block: Block, h: Tensor, layers: Iterable[Layer], alpha: float, skip
         >>> forward(model.block, torch.ones(2, 1, 4), layers, model.alpha(8)).shape
         torch.Size([9, 2, 1, 4])
     """
-    return torch.stack(_Loop(block, alpha, skip, period=None).up(h, layers, keep=True)[0])
+    return torch.stack(_Loop(block, _factor(alpha, h), skip, period=None).up(h, layers, keep=True)[0])
 
 
 def trajectory(
     block: Block,
     h: Tensor,
     layers: Iterable[Layer],
-    alpha: float,
+    alpha: float | Tensor,
     skip: float = 1.0,
     *,
     top: Tensor | None = None,
@@ -93,15 +99,19 @@ def trajectory(
         block: the residual branch.
         h: input states.
         layers: the layers, in order; dense or deferred.
-        alpha: factor on the branch.
+        alpha: factor on the branch; a tensor gives networks of several scalings on the same weights.
         skip: weight of the identity branch.
         top: gradient with respect to h_L; None leaves the backward pass out.
         every_layer: keep all states, not only those of the two ends.
         store: memory to reuse; the states of an earlier call with the same store are overwritten.
 
-    Shape: h and top (sample, input, width).
+    Shape: h and top (sample, input, width); alpha a number, or one for every input, (input, 1) or (sample,
+    input, 1).
+
+    Raises:
+        ValueError: alpha has another shape.
     """
-    loop = _Loop(block, alpha, skip, _rescaling_period(block, alpha, skip))
+    loop = _Loop(block, _factor(alpha, h), skip, _rescaling_period(block, alpha, skip))
     keep = every_layer or top is not None
     seen: list[Layer] = []
     watched = _remember(layers, seen) if top is not None else layers
@@ -126,7 +136,7 @@ class _Loop:
     """
 
     block: Block
-    alpha: float
+    alpha: float | Tensor
     skip: float
     period: int | None
 
@@ -168,7 +178,10 @@ class _Loop:
         return (states[::-1], exponents[::-1]) if keep else ([p, states[0]], [exponent, exponents[0]])
 
     def _step(self, x: Tensor, branch: Tensor, out: Tensor | None = None) -> Tensor:
-        return torch.add(x if self.skip == 1.0 else self.skip * x, branch, alpha=self.alpha, out=out)
+        kept = x if self.skip == 1.0 else self.skip * x
+        if isinstance(self.alpha, Tensor):
+            return torch.addcmul(kept, branch, self.alpha, out=out)
+        return torch.add(kept, branch, alpha=self.alpha, out=out)
 
 
 def _remember(layers: Iterable[Layer], seen: list[Layer]) -> Iterable[Layer]:
@@ -183,14 +196,28 @@ def _rescaled(x: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ldexp(x, -power), exponent + power
 
 
-def _rescaling_period(block: Block, alpha: float, skip: float) -> int:
+def _factor(alpha: float | Tensor, h: Tensor) -> float | Tensor:
+    """α as the loop needs it: of the dtype and device of the states, and the same for all coordinates."""
+    if not isinstance(alpha, Tensor):
+        return alpha
+    samples, inputs, _ = h.shape
+    if alpha.shape not in ((inputs, 1), (samples, inputs, 1)):
+        raise ValueError(
+            f"alpha of shape {tuple(alpha.shape)} is not one number for every input of states of shape "
+            f"{tuple(h.shape)}; give shape {(inputs, 1)}"
+        )
+    return alpha.to(h)
+
+
+def _rescaling_period(block: Block, alpha: float | Tensor, skip: float) -> int:
     """How many layers can pass before a state of size 1 may leave 10^±12.
 
     One layer multiplies a state by less than |skip| + 25 α strength, for Gaussian matrices of any size.
     """
-    step = 25.0 * alpha * block.strength
-    grow = math.log(max(abs(skip) + step, 2.0))
-    shrink = -math.log(min(max(abs(skip) / 2, step / 625.0, 1e-12), 0.5))
+    alphas = alpha.double().cpu() if isinstance(alpha, Tensor) else torch.tensor(alpha, dtype=torch.float64)
+    most, least = (25.0 * block.strength * float(a) for a in (alphas.max(), alphas.min()))
+    grow = math.log(max(abs(skip) + most, 2.0))
+    shrink = -math.log(min(max(abs(skip) / 2, least / 625.0, 1e-12), 0.5))
     return max(1, min(64, int(12 * math.log(10) / max(grow, shrink))))
 
 

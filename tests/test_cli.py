@@ -295,13 +295,9 @@ def test_skip_and_seed_and_method_and_dtype() -> None:
 
 def inputs_of(monkeypatch: pytest.MonkeyPatch, *words: object) -> torch.Tensor:
     """What the verb is given as inputs."""
-    import resnet_sde.studies
-
     seen = []
-    real = resnet_sde.studies.study
-    monkeypatch.setattr(
-        resnet_sde.studies, "study", lambda build, x, **rest: seen.append(x) or real(build, x, **rest)
-    )
+    real = rs.study
+    monkeypatch.setattr(rs, "study", lambda build, x, **rest: seen.append(x) or real(build, x, **rest))
     status, _, errors = run(*words)
     assert status == 0, errors
     return seen[0]

@@ -161,6 +161,59 @@ def test_carrying_a_scale_changes_no_bit(block: Block, skip: float, deferred: bo
             assert torch.equal(carried, natural)
 
 
+SEVERAL = torch.tensor([[0.0], [0.4]], dtype=torch.float64)  # a factor for each input
+
+
+@every_block
+@pytest.mark.parametrize("skip", [1.0, 0.5])
+def test_every_input_may_have_its_own_factor(block: Block, skip: float) -> None:
+    layers, h, top = dense_layers(block), states("h"), states("top")
+    together = trajectory(block, h, layers, SEVERAL, skip, top=top)
+    natural = forward(block, h, layers, SEVERAL.expand(SAMPLES, -1, -1), skip)
+    assert together.adjoint is not None
+    for row, alpha in enumerate(SEVERAL.flatten().tolist()):
+        alone = trajectory(block, h, layers, alpha, skip, top=top)
+        assert alone.adjoint is not None
+        for k in range(DEPTH + 1):
+            expected = alone.hidden.natural(k)[:, row]
+            for found in (together.hidden.natural(k)[:, row], natural[k, :, row]):
+                torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+            gradients = (t.natural(k)[:, row] for t in (together.adjoint, alone.adjoint))
+            torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-13)
+
+
+def test_forward_is_differentiable_in_the_factors() -> None:
+    block, h = TwoLayer(TANH), states("h")
+    alpha = SEVERAL.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(forward(block, h, dense_layers(block), alpha)[-1].sum(), alpha)
+    step = 1e-6
+    for row in range(INPUTS):
+        nudge = torch.zeros_like(SEVERAL)
+        nudge[row] = step
+        ends = [forward(block, h, dense_layers(block), SEVERAL + s * nudge)[-1].sum() for s in (1, -1)]
+        assert float(gradient[row]) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "shape", [(WIDTH,), (INPUTS,), (SAMPLES, INPUTS, WIDTH), (SAMPLES, 1), (1,)], ids=str
+)
+def test_factors_of_coordinates_are_refused(shape: tuple[int, ...]) -> None:
+    block = TwoLayer(RELU)
+    for run in (forward, trajectory):
+        with pytest.raises(ValueError, match="give shape \\(2, 1\\)"):
+            run(block, states("h"), dense_layers(block), torch.ones(shape))
+
+
+def test_factors_of_very_different_size_stay_in_range() -> None:
+    block, alpha = TwoLayer(LINEAR), torch.tensor([[1e-3], [1e3]])
+    h, layers = states("h")[:, :1].repeat(1, 2, 1).float(), dense_layers(block, 200)
+    narrow = [Layer(Dense(x.outer.entries.float()), Dense(x.inner.entries.float())) for x in layers]
+    t = trajectory(block, h, narrow, alpha, 0.0, top=h)
+    for observe in (log10_growth, log10_gradient_growth):
+        small, large = observe(t).unbind(1)
+        torch.testing.assert_close(large - small, torch.full_like(small, 200 * 6.0), rtol=0, atol=1e-3)
+
+
 def mean_log10_growth(skip: float, width: int) -> float:
     """Exact mean of log₁₀ of ‖h_{k+1}‖ / ‖h_k‖: one linear matrix at skip 1, two with ReLU at skip 0."""
     if skip == 1.0:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
-from torch import Tensor
 
-from resnet_sde._random import stream
+import resnet_sde as rs
 from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
@@ -22,10 +20,12 @@ from resnet_sde.cli.options import (
 )
 from resnet_sde.cli.single import document, once, one_model
 from resnet_sde.cli.study import inputs
-from resnet_sde.coupling import Convergence, couple
-from resnet_sde.estimate import LEVEL, Estimate
-from resnet_sde.limits import limit
-from resnet_sde.matrices import Deferred
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from resnet_sde.coupling import Convergence
+    from resnet_sde.estimate import Estimate
 
 DEPTH = Number(int, 1, 10**7, "64")
 BEYOND = 8  # a finite reference is so many times deeper than the deepest network
@@ -99,12 +99,14 @@ def converge_command(**given: Any) -> None:
     depths = sorted(set(given["depth"]))
     reference = given["reference"]
     if reference is None:
-        reference = "solver" if limit(model).kind == "random-ode" else BEYOND * depths[-1]
+        reference = "solver" if rs.limit(model).kind == "random-ode" else BEYOND * depths[-1]
     if given["gradients"] and reference == "exact":
         raise click.UsageError("--gradients: closed forms know no gradient; give a depth as --reference.")
+    import torch
+
     device, dtype = device_of(given["device"]), getattr(torch, given["dtype"])
     x = inputs(given["source"], given["samples"], given["seed"])
-    result = couple(
+    result = rs.couple(
         model,
         _embed(x, model.width, given["samples"], given["seed"]).to(device=device, dtype=dtype),
         depths=depths,
@@ -121,6 +123,9 @@ def converge_command(**given: Any) -> None:
 
 def _embed(x: Tensor, width: int, samples: int, seed: int) -> Tensor:
     """h_0 = A x with A_ij ~ N(0, 1/n_in) of its own for each network, in float64; (samples, input, width)."""
+    from resnet_sde._random import stream
+    from resnet_sde.matrices import Deferred
+
     source = stream(seed, "converge", "embedding", tuple(x.shape), width, samples)
     return Deferred(source, width).look(x.expand(samples, -1, -1), x.shape[-1] ** -0.5)
 
@@ -151,6 +156,8 @@ def _interval(estimate: Estimate | None) -> dict[str, float | str | None] | None
 
 def _table(result: Convergence, reference: str | int) -> Iterator[str]:
     """Errors with a row for each depth, then the orders."""
+    from resnet_sde.estimate import LEVEL
+
     known = {name: getattr(result, name) for name in ERRORS if not _unknown(getattr(result, name))}
     against = {"exact": "the exact solution", "solver": "the limit solved"}.get(
         str(reference), f"a network of {reference} layers"

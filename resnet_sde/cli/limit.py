@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
-from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
+import resnet_sde as rs
 from resnet_sde.cli.options import MODEL_OPTIONS, RUN_OPTION, emit, with_options
 from resnet_sde.cli.single import document, once, one_model
-from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
-from resnet_sde.limits import ItoSDE, ItoSDEInLaw, Limit, NoLimit, YoungODE, limit
-from resnet_sde.model import Model
+
+if TYPE_CHECKING:
+    from resnet_sde.limits import Limit
 
 _NAMES = {"ito-sde": "an Itô equation", "young-ode": "a Young equation", "random-ode": "a random ODE"}
 
@@ -34,13 +33,13 @@ def limit_command(**given: Any) -> None:
     emit(document(label, given["seed"], answer) if given["as_json"] else _paragraph(model, answer))
 
 
-def describe(model: Model) -> dict[str, Any]:
+def describe(model: rs.Model) -> dict[str, Any]:
     """The regime of a model and its limit, or the reason why it has none."""
     equation: Limit | None = None
     try:
-        equation = limit(model)
+        equation = rs.limit(model)
         reason = _driven(equation)
-    except NoLimit as refusal:
+    except rs.NoLimit as refusal:
         reason = _refused(model, refusal)
     return {
         "regime": None if model.regime is None else model.regime.value,
@@ -54,27 +53,31 @@ def describe(model: Model) -> dict[str, Any]:
 
 def _driven(equation: Limit) -> str:
     """Which equation, in words, and how it is driven."""
-    if isinstance(equation, ItoSDE):
+    from resnet_sde import limits
+
+    if isinstance(equation, limits.ItoSDE):
         return (
             "The network is the Euler scheme of the Itô equation dH = gain dB g(H), driven by the Brownian "
             "motion that its own weights sum to."
         )
-    if isinstance(equation, ItoSDEInLaw):
+    if isinstance(equation, limits.ItoSDEInLaw):
         return _in_law(equation.model)
-    if isinstance(equation, YoungODE):
+    if isinstance(equation, limits.YoungODE):
         return _young(equation.model)
-    weights = "one constant matrix" if isinstance(equation.model.law, ConstantNoise) else "its smooth weights"
-    inner = "V, W)" if isinstance(equation.model.block, TwoLayer) else "V)"
+    weights = (
+        "one constant matrix" if isinstance(equation.model.law, rs.ConstantNoise) else "its smooth weights"
+    )
+    inner = "V, W)" if isinstance(equation.model.block, rs.TwoLayer) else "V)"
     return (
         f"The network is the Euler scheme of the ordinary differential equation dH/dt = gain f(H, {inner}, f "
         f"being its residual branch, driven by {weights}."
     )
 
 
-def _in_law(model: Model) -> str:
+def _in_law(model: rs.Model) -> str:
     """The Itô equations that no path of the weights drives."""
     block, law = model.block, model.law
-    if isinstance(block, SingleLayer):
+    if isinstance(block, rs.SingleLayer):
         return (
             "In law, not on the weights themselves, the network tends to the Itô equation dH = gain dB g(H): "
             "sums of weights that are not Gaussian tend to Brownian motion in law only."
@@ -84,23 +87,23 @@ def _in_law(model: Model) -> str:
         "motion of its own in every coordinate: the inner weights average out, and what is left of them is "
         "the variance of a branch"
     )
-    if isinstance(law, WhiteNoise) or (isinstance(law, FractionalNoise) and law.hurst == 0.5):
+    if isinstance(law, rs.WhiteNoise) or (isinstance(law, rs.FractionalNoise) and law.hurst == 0.5):
         return f"{averaged}, without drift."
     return (
         f"{averaged}, summed over all lags at which the weights are correlated, and a drift of size 1/width."
     )
 
 
-def _young(model: Model) -> str:
+def _young(model: rs.Model) -> str:
     """The equations driven by sums of fractional weights, H > 1/2."""
     block = model.block
-    if isinstance(block, SingleLayer):
+    if isinstance(block, rs.SingleLayer):
         return (
             "The network is the Euler scheme of the Young equation dH = gain dX g(H), driven by the "
             "fractional Brownian motion X that its own weights sum to; at width 1 it shows its rate 2H − 1, "
             "at larger widths practical depths see a faster one."
         )
-    assert isinstance(block, TwoLayer)
+    assert isinstance(block, rs.TwoLayer)
     if block.activation.odd and block.sigma_a2 == 0:
         return (
             "The network tends to a Young equation driven by the sums of the products of its own outer and "
@@ -112,33 +115,40 @@ def _young(model: Model) -> str:
     )
 
 
-def _refused(model: Model, refusal: NoLimit) -> str:
+def _refused(model: rs.Model, refusal: rs.NoLimit) -> str:
     """Why there is no limit; a reduced block has a default scaling that is not the critical one."""
     text = f"{refusal}"
-    if isinstance(model.block, Reduced) and model.critical_beta is not None:
+    if isinstance(model.block, rs.Reduced) and model.critical_beta is not None:
         text = f"{refusal.fact}: {refusal.reason}. Give --beta {model.critical_beta:g}."
     return text[0].upper() + text[1:] if text[:2] != "H " else text
 
 
-def _finite_width(model: Model) -> list[str]:
+def _finite_width(model: rs.Model) -> list[str]:
     """Where the answer at infinite width is not that at this one."""
+    import torch
+
     block, law, beta = model.block, model.law, model.beta
     assert beta is not None
-    if not isinstance(block, (SingleLayer, TwoLayer)) or model.skip != 1.0 or beta >= 0.5 or model.gain == 0:
+    if (
+        not isinstance(block, (rs.SingleLayer, rs.TwoLayer))
+        or model.skip != 1.0
+        or beta >= 0.5
+        or model.gain == 0
+    ):
         return []
     here = f"The regime is that of infinite width; at width {model.width}"
-    if isinstance(block, SingleLayer) and isinstance(law, FractionalNoise) and law.hurst < 0.5:
+    if isinstance(block, rs.SingleLayer) and isinstance(law, rs.FractionalNoise) and law.hurst < 0.5:
         return [f"{here} the contraction wins, and where φ(0) = 0 the network collapses instead."]
     biased = block.sigma_b2 > 0 or getattr(block, "sigma_a2", 0.0) > 0
     rests = not biased and float(block.activation(torch.zeros(1))) == 0
-    if model.width == 1 and isinstance(law, WhiteNoise) and rests and beta > 0:
+    if model.width == 1 and isinstance(law, rs.WhiteNoise) and rests and beta > 0:
         return [
             f"{here} a state keeps its sign and collapses, if it moves at all, while the mean square grows."
         ]
     return []
 
 
-def _paragraph(model: Model, answer: dict[str, Any]) -> str:
+def _paragraph(model: rs.Model, answer: dict[str, Any]) -> str:
     """The answer for people."""
     critical = answer["critical_beta"]
     if critical is None:

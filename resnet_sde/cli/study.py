@@ -6,14 +6,11 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-import torch
-from torch import Tensor
 
-from resnet_sde._random import generator
+import resnet_sde as rs
 from resnet_sde.cli.options import (
     LAW_OPTIONS,
     MODEL_OPTIONS,
@@ -27,10 +24,10 @@ from resnet_sde.cli.options import (
     model_axes,
     with_options,
 )
-from resnet_sde.datasets import parse_input
-from resnet_sde.finite_width import homogeneous_moments
-from resnet_sde.model import Model
-from resnet_sde.observables import LOG_RATIOS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 GAUSSIAN_INPUT = 64  # dimension of the Gaussian input
 RATIOS = ("displacement", "growth", "gradient_displacement", "gradient_growth")
@@ -62,7 +59,7 @@ def study_command(**given: Any) -> None:
     Prints ‖h_L − h_0‖ / ‖h_0‖ and ‖p_0 − p_L‖ / ‖p_L‖ over random networks, one row for each model and one
     column for each depth. A repeatable option that is given several times makes a grid with all others.
     """
-    from resnet_sde.studies import study
+    import torch
 
     device = device_of(given["device"])
     if given["out"] == "":
@@ -72,18 +69,18 @@ def study_command(**given: Any) -> None:
     fixed = {name: values[0] for name, values in axes.items() if len(values) == 1 and name not in _ALWAYS}
     over = {name: values for name, values in axes.items() if name not in fixed}
     x = inputs(given["source"], given["samples"], given["seed"])
-    models: list[Model] = []
+    models: list[rs.Model] = []
 
-    def build(**point: Any) -> Model:
+    def build(**point: Any) -> rs.Model:
         models.append(make_model({**fixed, **point}))
         return models[-1]
 
-    dataset = study(
+    dataset = rs.study(
         build,
         x.to(dtype=getattr(torch, given["dtype"]), device=device),
         over=over,
         samples=given["samples"],
-        observe=LOG_RATIOS,
+        observe=rs.observables.LOG_RATIOS,
         method=given["method"],
         seed=given["seed"],
         workers=given["workers"],
@@ -106,9 +103,13 @@ _ALWAYS = ("law", "beta", "depth")
 
 def inputs(source: str, samples: int, seed: int) -> Tensor:
     """(1, n_in) for one chosen image, else (samples, 1, n_in)."""
+    import torch
+
+    from resnet_sde.datasets import parse_input
+
     if source == "gaussian":
         return torch.randn(
-            samples, 1, GAUSSIAN_INPUT, generator=generator(seed, "input"), dtype=torch.float64
+            samples, 1, GAUSSIAN_INPUT, generator=rs.generator(seed, "input"), dtype=torch.float64
         )
     try:
         images = parse_input(source, at_most=samples)
@@ -122,8 +123,10 @@ def inputs(source: str, samples: int, seed: int) -> Tensor:
     return images[torch.arange(samples) % len(images)][:, None]
 
 
-def _cells(dataset: Any, models: list[Model], labels: dict[str, str]) -> list[dict[str, Any]]:
+def _cells(dataset: Any, models: list[rs.Model], labels: dict[str, str]) -> list[dict[str, Any]]:
     """One record a cell, in the order of the grid."""
+    import numpy as np
+
     axes = dataset["model"].dims
     cells = []
     for model, index in zip(models, np.ndindex(dataset["model"].shape), strict=True):
@@ -141,6 +144,8 @@ def _cells(dataset: Any, models: list[Model], labels: dict[str, str]) -> list[di
 
 def _statistics(log10: np.ndarray) -> dict[str, float | str | None]:
     """Statistics over networks of a ratio, given in logarithms."""
+    import numpy as np
+
     with np.errstate(all="ignore"):
         ratio = 10.0**log10
         square = ratio**2
@@ -162,14 +167,16 @@ def _statistics(log10: np.ndarray) -> dict[str, float | str | None]:
 
 def _quantiles(log10: np.ndarray, levels: list[float]) -> np.ndarray:
     """Quantiles of a ratio; between two values that both overflow, of its logarithm."""
+    import numpy as np
+
     quantiles = np.quantile(10.0**log10, levels)
     return np.where(np.isnan(quantiles), 10.0 ** np.quantile(log10, levels), quantiles)
 
 
-def _exact(model: Model, depth: int) -> dict[str, float | str | None]:
+def _exact(model: rs.Model, depth: int) -> dict[str, float | str | None]:
     """Exact mean squares, where the theory of Marion et al. gives them."""
     try:
-        moments = homogeneous_moments(model, depth)
+        moments = rs.finite_width.homogeneous_moments(model, depth)
     except ValueError:
         return {}
     displacement, growth = moments.mean_square_displacement, moments.mean_square_growth

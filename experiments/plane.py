@@ -1,0 +1,206 @@
+r"""How far states and gradients travel at initialization, over the plane of Hurst index H and exponent β.
+
+Marion et al. (2025), section 5: a ReLU network with two matrices in each layer (res-3), fractional noise as
+weights along depth, and α_L = L^{−β}. A network is drawn once for each H and run at every β, with several
+inputs: all of these are rows of one matrix product in a layer. Ratios are kept as logarithms of numbers that
+cannot overflow, so explosion needs no ceiling. Beside them stands their value at infinite width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy.interpolate import PchipInterpolator
+
+import resnet_sde as rs
+from resnet_sde._checks import positive_integer
+from resnet_sde._random import Stream, check_seed, stream
+from resnet_sde.meanfield import displacements
+from resnet_sde.observables import log10_displacement, log10_gradient_displacement
+from resnet_sde.propagate import Store, one_thread
+from resnet_sde.studies.cells import Results, current_versions, write_whole
+
+DIMS = {
+    "log10_displacement": ("beta", "sample", "input"),
+    "log10_gradient_displacement": ("beta", "sample", "input"),
+    "log10_displacement_theory": ("beta",),
+    "log10_gradient_displacement_theory": ("beta",),
+}
+ROWS = 256  # states of a network that run at once: the arithmetic is efficient, and layers stay in cache
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Both ratios for every Hurst index and every β.
+
+    samples: networks for each Hurst index, all of them seen at every β.
+    inputs: Gaussian inputs of a network, of dimension n_in; they share A of h_0 = A x, and
+        have a Gaussian p_L each.
+    """
+
+    hursts: tuple[float, ...]
+    betas: tuple[float, ...]
+    samples: int
+    inputs: int
+    depth: int = 1000
+    width: int = 40
+    n_in: int = 64
+
+    def model(self, hurst: float, beta: float) -> rs.Model:
+        """The law of the networks at a point of the plane."""
+        return rs.Model(rs.TwoLayer(rs.RELU), rs.FractionalNoise(hurst), self.width, beta=beta)
+
+    def alphas(self, hurst: float) -> torch.Tensor:
+        """α_L at every β, float64."""
+        factors = [self.model(hurst, beta).alpha(self.depth) for beta in self.betas]
+        return torch.tensor(factors, dtype=torch.float64)
+
+    def run(self, *, seed: int = 0, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+        """Simulation and theory; no number depends on the workers, or on which other Hurst indices there are.
+
+        log10_displacement: log₁₀ of ‖h_L − h_0‖ / ‖h_0‖; axes hurst, beta, sample, input.
+        log10_gradient_displacement: the same of ‖p_0 − p_L‖ / ‖p_L‖, with p_L independent of the weights.
+        log10_displacement_theory: half of log₁₀ of the mean square at infinite width; axes hurst, beta.
+        log10_gradient_displacement_theory: the same, with the share of the one direction of the state.
+
+        Args:
+            seed: a non-negative integer.
+            workers: local processes.
+            store: folder that keeps every finished Hurst index; the same experiment started again goes on
+                from what is there.
+
+        Raises:
+            ValueError: seed or workers are out of range.
+            OSError: the store cannot be written to.
+        """
+        seed, workers = check_seed(seed), positive_integer("workers", workers, "give for example 1")
+        lines = [replace(self, hursts=(hurst,)) for hurst in self.hursts]
+        if store is not None:
+            store.mkdir(parents=True, exist_ok=True)
+        results = [_load(line, seed, store) for line in lines]
+        missing = [number for number, found in enumerate(results) if found is None]
+        for number, found in _compute_all([lines[k] for k in missing], seed, workers):
+            results[missing[number]] = found
+            _save(found, lines[missing[number]], seed, store)
+        variables = {
+            name: (("hurst", *dims), np.stack([found[name] for found in results if found is not None]))
+            for name, dims in DIMS.items()
+        }
+        attributes = {"seed": seed, "versions": json.dumps(current_versions()), "experiment": repr(self)}
+        axes = {"hurst": list(self.hursts), "beta": list(self.betas)}
+        return xr.Dataset(variables, axes, {**attributes, "depth": self.depth, "width": self.width})
+
+
+def over_networks(values: xr.DataArray) -> xr.Dataset:
+    """Mean and standard error over the networks; the inputs of one are not independent and averaged first."""
+    means = values.mean("input")
+    error = means.std("sample", ddof=1) / means.sizes["sample"] ** 0.5
+    return xr.Dataset({"mean": means.mean("sample"), "error": error})
+
+
+def zero_level(log10: xr.DataArray) -> xr.DataArray:
+    """The largest β at which the ratio is 1, without the axis beta; NaN if there is none.
+
+    It is interpolated between the β of the grid, depends on the depth, and is not the boundary β*.
+    """
+    axes = [["beta"], ["beta"]]
+    return xr.apply_ufunc(_last_root, log10.beta, log10, input_core_dims=axes, vectorize=True)
+
+
+def _last_root(x: np.ndarray, y: np.ndarray) -> float:
+    known = np.isfinite(y)
+    return max(PchipInterpolator(x[known], y[known]).roots(extrapolate=False), default=np.nan)
+
+
+def _compute_all(lines: list[Plane], seed: int, workers: int) -> Iterator[tuple[int, Results]]:
+    """Results of planes of one Hurst index each, with their positions, as they are finished."""
+    if workers == 1 or len(lines) < 2:
+        yield from ((number, _compute(line, seed)) for number, line in enumerate(lines))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(lines)), mp_context=context) as pool:
+        futures = {pool.submit(_compute, line, seed): number for number, line in enumerate(lines)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _compute(line: Plane, seed: int) -> Results:
+    """Everything that is kept of one Hurst index."""
+    (hurst,) = line.hursts
+    model, store = line.model(hurst, 0.5), Store()
+    with one_thread():
+        networks = [
+            _network(line, stream(seed, "plane", model.law, line.depth, line.width, line.inputs, n), store)
+            for n in range(line.samples)
+        ]
+        wide = displacements(model.block, model.law, line.depth, line.alphas(hurst))
+    theory = (wide.log10_forward, wide.at_width(line.width))
+    simulated = [np.stack(ratio, axis=1) for ratio in zip(*networks, strict=True)]
+    return dict(zip(DIMS, [*simulated, *(ratio.numpy() for ratio in theory)], strict=True))
+
+
+def _network(line: Plane, source: Stream, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Both ratios of one network, each (beta, input)."""
+    (hurst,) = line.hursts
+    model, alphas = line.model(hurst, 0.5), line.alphas(hurst)
+    x, first, top = (
+        source.normal_(torch.empty(shape, dtype=torch.float32))
+        for shape in ((line.inputs, line.n_in), (line.n_in, line.width), (line.inputs, line.width))
+    )
+    h = x @ first / line.n_in**0.5
+    paths = {
+        name: model.law.path(line.depth, (1, *shape), generator=source, dtype=torch.float32)
+        for name, shape in model.block.shapes(line.width).items()
+    }
+    layers = rs.WeightPaths(paths).layers(line.depth)
+    found = []
+    for some in alphas.split(max(1, ROWS // line.inputs)):
+        t = rs.trajectory(
+            model.block,
+            h.repeat(len(some), 1)[None],
+            layers,
+            some.repeat_interleave(line.inputs)[:, None],
+            top=top.repeat(len(some), 1)[None],
+            every_layer=False,
+            store=store,
+        )
+        ratios = torch.cat([log10_displacement(t), log10_gradient_displacement(t)])
+        found.append(ratios.view(2, len(some), line.inputs))
+    forward, gradient = torch.cat(found, dim=1).numpy()
+    return forward, gradient
+
+
+def _file(line: Plane, seed: int, store: Path) -> Path:
+    name = repr((line, seed, sorted(current_versions().items())))
+    return store / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
+
+
+def _save(found: Results, line: Plane, seed: int, store: Path | None) -> None:
+    if store is not None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **found)  # type: ignore[arg-type]
+        write_whole(_file(line, seed, store), buffer.getvalue())
+
+
+def _load(line: Plane, seed: int, store: Path | None) -> Results | None:
+    """What is kept of one Hurst index; None if there is nothing, or the file is damaged."""
+    if store is None:
+        return None
+    try:
+        with _file(line, seed, store).open("rb") as content, np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in DIMS}
+    except Exception:  # a damaged archive can raise nearly anything
+        return None
