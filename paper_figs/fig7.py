@@ -93,19 +93,19 @@ def _boundary(ax: Axes, hursts: np.ndarray) -> None:
 def _bulk_boundary(ax: Axes, hursts: np.ndarray) -> None:
     """Of all of a gradient but the share 1/width along the state, which has the boundary of the states."""
     fine = np.linspace(hursts.min(), hursts.max(), 201)
-    label = r"the same for gradients at infinite width"
+    label = r"$\max(1/2, 2H - 1)$"
     ax.plot(fine, np.maximum(0.5, 2 * fine - 1), label=label, **{**BOUNDARY, "linestyle": ":"})
 
 
 def _level_of_theory(ax: Axes, log10: xr.DataArray) -> None:
-    ax.plot(log10.hurst, zero_level(log10), label="ratio 1 at this $L$, mean field", **LEVEL)
+    ax.plot(log10.hurst, zero_level(log10), label="ratio 1, mean field", **LEVEL)
 
 
 def _level_of_networks(ax: Axes, log10: xr.DataArray) -> None:
     """The level of the mean over networks; its error from the levels of single networks."""
     level, single = zero_level(over_networks(log10)["mean"]), zero_level(log10.mean("input"))
     error = 1.96 * single.std("sample", ddof=1) / single.sizes["sample"] ** 0.5
-    label = "ratio 1 at this $L$, networks, 95 %"
+    label = "ratio 1, networks (95 %)"
     ax.errorbar(log10.hurst, level, yerr=error, label=label, **LEVEL_OF_NETWORKS)
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 import click
 from typing_extensions import override
 
-_COMMANDS = ("study", "limit", "converge", "kernel", "phase")
+_COMMANDS = ("study", "limit", "converge", "kernel", "phase", "finite-width")
 
 
 class _Program(click.Group):

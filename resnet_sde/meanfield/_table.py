@@ -58,4 +58,4 @@ class Table:
             last, before = self(sign * _RANGE), self(sign * (_RANGE - 1.0))
             self._ends[sign] = last, sign * math.log(last / before) if min(last, before) > 0 else 0.0
         value, slope = self._ends[sign]
-        return value * math.exp(min(slope * (x - sign * _RANGE), 700.0)) if slope else value
+        return math.exp(min(math.log(value) + slope * (x - sign * _RANGE), 700.0)) if slope else value

@@ -104,6 +104,7 @@ def _walk(
     square = Table(lambda r: phi.second_moment(r) / r)
     slope = Table(phi.second_moment_prime)
     shifted = isinstance(model.block, Reduced) and not phi.odd
+    biased = bias > 0 or of_bias > 0
     centre = Table(lambda r: phi.mean(r) / r.sqrt())
     a2, skip2 = alpha * alpha, skip * skip
     forward, backward, kept = a2 * of_weights / keep_rate, a2 * of_weights * weight / keep_rate, 1.0
@@ -111,7 +112,7 @@ def _walk(
     mean = moved = gradient = lost = 0.0
     yield x, moved, mean, gradient
     for _ in range(depth):
-        inverse = _exp(-x)
+        inverse = _exp(-x) if biased else 0.0
         share = weight + bias * inverse  # of the variance that φ sees in the mean square of the state
         log_r = x + _log(share)
         added = forward * square(log_r) * share + a2 * of_bias * inverse

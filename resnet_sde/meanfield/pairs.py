@@ -6,6 +6,7 @@ is 1 − cosine for equal lengths: nothing is lost to cancellation where inputs 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from resnet_sde.blocks import Reduced
 from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, lengths
 from resnet_sde.model import Model
 
-_LARGEST = 1e100  # moments are asked for up to here; beyond, they are the power law that they end in
+_LARGEST = 100 * math.log(10)  # of |log q|: beyond it, moments are the power laws that they end in
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _walk_pairs(
     found = [(gap, cosine)]
     apart = gap + unequal[0]
     for layer in range(depth):
-        q1, q2 = _states(first, layer), _states(second, layer)
+        q1, q2 = _states(first, second, layer)
         added, factor = _layer(model, q1, q2, gap, keep_rate, depth)
         apart = model.skip**2 * apart + added + _drift_apart(model, first, second, layer, depth)
         apart = apart * torch.exp(-steps[layer])
@@ -142,8 +143,12 @@ def _walk_pairs(
     return _Pairs(*(torch.stack(torch.broadcast_tensors(*column)) for column in zip(*found, strict=True)))
 
 
-def _states(one: Lengths, layer: int) -> Tensor:
-    return one.log_q[layer].exp().clamp(1 / _LARGEST, _LARGEST)
+def _states(first: Lengths, second: Lengths, layer: int) -> tuple[Tensor, Tensor]:
+    """The mean squares, in a unit in which their geometric mean is not too large; their ratio is kept."""
+    logs = first.log_q[layer], second.log_q[layer]
+    centre = (logs[0] + logs[1]) / 2
+    excess = centre - centre.clamp(-_LARGEST, _LARGEST)
+    return (logs[0] - excess).exp(), (logs[1] - excess).exp()
 
 
 def _layer(
@@ -164,7 +169,7 @@ def _drift_apart(model: Model, first: Lengths, second: Lengths, layer: int, dept
     block = model.block
     if not isinstance(block, Reduced) or block.activation.odd or first is second:
         return 0.0
-    q1, q2 = _states(first, layer), _states(second, layer)
+    q1, q2 = _states(first, second, layer)
     r1, r2, _ = block.preactivations(q1, q2, torch.zeros_like(q1))
     modes = first.mean[layer] * q1.sqrt() - second.mean[layer] * q2.sqrt()
     means = block.activation.mean(r1) - block.activation.mean(r2)
@@ -182,12 +187,15 @@ def check_gap(gap0: float | Tensor) -> Tensor:
 def _check_kernel(k0: Tensor) -> Tensor:
     start = torch.as_tensor(k0, dtype=torch.float64)
     square = start.ndim == 2 and start.shape[0] == start.shape[1] and start.shape[0] > 0
-    if not square or not torch.equal(start, start.T) or not bool((start.diagonal() > 0).all()):
+    if not square or not bool(start.isfinite().all()) or not bool((start.diagonal() > 0).all()):
         raise ValueError(
-            "k0 must be a symmetric (input, input) matrix with a positive diagonal, got shape "
-            f"{tuple(start.shape)}; give for example torch.eye(2)"
+            "k0 must be a symmetric (input, input) matrix of finite numbers with a positive diagonal, got "
+            f"shape {tuple(start.shape)}; give for example torch.eye(2)"
         )
     scale = start.diagonal().rsqrt()
+    if bool(((start - start.T) * scale[:, None] * scale).abs().max() > 1e-12):
+        raise ValueError("k0 is not symmetric, so it is no kernel; give ⟨h_0(x_a), h_0(x_b)⟩ / d")
+    start = (start + start.T) / 2  # products of matrices are symmetric up to rounding only
     if float(torch.linalg.eigvalsh(start * scale[:, None] * scale).min()) < -1e-10:
         raise ValueError("k0 has a negative eigenvalue, so it is no kernel; give ⟨h_0(x_a), h_0(x_b)⟩ / d")
     return start

@@ -26,6 +26,7 @@ from resnet_sde.model import Model
 
 _LARGE = 1e100  # states of homogeneous blocks are brought back when their mean square leaves this
 _ROWS_BETWEEN_CHECKS = 16
+_FAST = 10.0  # factor of one layer from which on every row is checked
 
 
 def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
@@ -37,7 +38,7 @@ def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
         depth: number of layers, which also sets α_L.
 
     Returns:
-        (depth + 1, depth + 1), float64, symmetric; infinite where it overflows.
+        (depth + 1, depth + 1), float64, symmetric; infinite in rows and columns whose mean square overflows.
 
     Raises:
         ValueError: a number is out of range.
@@ -53,14 +54,18 @@ def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
     for row in _walk(model.block, model.law, model.skip, depth, alphas, q0, gradients=False):
         k = row.layer
         kernel[k, : k + 1] = row.kernel[0] * torch.exp(-row.states.log_one[0])
-    return kernel.tril() + kernel.tril(-1).T
+    kernel = kernel.tril() + kernel.tril(-1).T
+    lost = ~kernel.diagonal().isfinite()
+    kernel[lost] = kernel[:, lost] = math.inf
+    return kernel
 
 
 def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
     """Kernel E ⟨p_k, p_l⟩ / ‖p_L‖² between the gradients of all layers, p_L independent of the weights.
 
-    Arguments, shape and errors as `two_time`. At infinite width: in a network of width d a homogeneous branch
-    amplifies the share 1/d of the gradient that lies along h like h itself.
+    Arguments, shape and errors as `two_time`; not a number where the states overflow above (`displacements`
+    does without them). At infinite width: in a network of width d a homogeneous branch amplifies the share
+    1/d of the gradient that lies along h like h itself.
     """
     kernel = two_time(model, q0, depth=depth)
     return gradients_along(model, kernel)
@@ -73,15 +78,18 @@ def gradients_along(model: Model, kernel: Tensor) -> Tensor:
     alpha, skip = model.alpha(depth), model.skip
     result = torch.empty_like(kernel)
     q = kernel.diagonal()
+    root = q.sqrt()
     moved = Moved(torch.full((1, 1), alpha**2, dtype=torch.float64), skip, depth, 1.0)
     result[depth, depth] = 1.0
     for k in range(depth):  # layers counted from the top: row k belongs to layer depth − k
         below = depth - 1 - k
         columns = torch.arange(depth - 1, below - 1, -1)
-        gap = 1 - kernel[below, columns] / (q[below] * q[columns]).sqrt()
+        gap = 1 - kernel[below, columns] / root[below] / root[columns]
         gap[-1] = 0.0
         share = covariance[below, columns]
-        factor = block.dual_prime(q[below], q[columns], gap=gap.clamp(0, 2), inner=share)
+        unit = root[below] * root[columns] if block.homogeneous else torch.ones(k + 1, dtype=torch.float64)
+        q1, q2 = q[below] / unit, q[columns] / unit
+        factor = block.dual_prime(q1, q2, gap=gap.clamp(0, 2), inner=share, one=1 / unit)
         moved.advance(k, factor * moved.row(k) * (share if "outer" in block.shapes(1) else 1.0))
         result[below, below:] = result[below:, below] = moved.row(k + 1)[0].flip(0)
     return result
@@ -133,7 +141,7 @@ def displacements(
     )
     forward -= math.log(q0)
     if skip != 1.0:
-        rest = torch.tensor(2 * math.log(abs(1 - skip**depth)), dtype=torch.float64)
+        rest = 2 * (1 - torch.tensor(skip, dtype=torch.float64) ** depth).abs().log()
         forward, gradient = torch.logaddexp(forward, rest), torch.logaddexp(gradient, rest)
     return Displacements(forward / (2 * _LN10), gradient / (2 * _LN10))
 
@@ -153,9 +161,11 @@ def _walk(
 ) -> Iterator[_Row]:
     """The rows of both kernels, layer 0 first."""
     positive_integer("depth", depth, "give for example 100")
-    check_variance("q0", q0)
+    check_start(q0)
     covariance, outer = law.covariance(depth), "outer" in block.shapes(1)
     a2 = alphas[:, None].square()
+    fast = abs(skip) + float(alphas.abs().max()) * block.strength > _FAST
+    rows_between_checks = 1 if fast else _ROWS_BETWEEN_CHECKS
     states, back = Moved(a2, skip, depth, q0), Moved(a2, skip, depth, 1.0)
     diagonal = a2.new_empty(len(a2), depth + 1)
     inverse = torch.empty_like(diagonal)
@@ -175,11 +185,17 @@ def _walk(
         if gradients:
             factor = block.dual_prime(now, q, gap=gap, inner=share, one=states.one) * back.row(k)
             back.advance(k, factor.mul_(share) if outer else factor)
-        if block.homogeneous and k % _ROWS_BETWEEN_CHECKS == 0:
+        if block.homogeneous and k % rows_between_checks == 0:
             change = states.rescale(k + 1)
             diagonal.mul_(change)
             inverse.mul_(change.rsqrt())
             back.rescale(k + 1)
+
+
+def check_start(q0: float) -> None:
+    """Raises ValueError unless products of q0 with itself are far from overflow."""
+    if not 1 / _LARGE <= check_variance("q0", q0) <= _LARGE:
+        raise ValueError(f"q0 must lie between {1 / _LARGE:g} and {_LARGE:g}, got {q0}; give for example 1")
 
 
 class Moved:
