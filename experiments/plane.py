@@ -25,10 +25,11 @@ from scipy.interpolate import PchipInterpolator
 import resnet_sde as rs
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import Stream, check_seed, stream
+from resnet_sde._versions import current_versions
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Store, one_thread
-from resnet_sde.studies.cells import Results, current_versions, write_whole
+from resnet_sde.studies.cells import Results, write_whole
 
 DIMS = {
     "log10_displacement": ("beta", "sample", "input"),

@@ -16,10 +16,11 @@ import xarray as xr
 from small_study import DISPLACEMENT, X, small, white
 
 from resnet_sde import observables as ob
+from resnet_sde._versions import current_versions
 from resnet_sde.cli import main
+from resnet_sde.ensembles import Ensemble
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.ensembles import Ensemble
 from resnet_sde.studies import cells, pool
 
 # The store
@@ -100,7 +101,7 @@ def test_a_cell_with_any_damaged_byte_is_whole_or_refused(tmp_path: Path) -> Non
         {},
         depth=2,
         observe=DISPLACEMENT,
-        versions=cells.current_versions(),
+        versions=current_versions(),
         samples=3,
         gradients=False,
         method="auto",

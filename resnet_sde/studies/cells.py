@@ -10,12 +10,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FunctionType
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from resnet_sde.ensembles import Ensemble, check_request, plan, warn_of_rounding
@@ -151,11 +149,6 @@ def _body(code: CodeType) -> str:
 def as_arrays(results: Mapping[str, Tensor]) -> Results:
     """Tensors as arrays."""
     return {name: values.numpy() for name, values in results.items()}
-
-
-def current_versions() -> dict[str, str]:
-    """Versions of what decides the bits of a result."""
-    return {"resnet_sde": version("resnet_sde"), "torch": torch.__version__, "numpy": np.__version__}
 
 
 def parts(ensemble: Ensemble, batch: int) -> Iterator[range]:

@@ -15,9 +15,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from resnet_sde._checks import positive_integer
+from resnet_sde._versions import current_versions
 from resnet_sde.ensembles import observable_name
 from resnet_sde.model import Model
-from resnet_sde.studies.cells import Cell, CellStore, Results, current_versions, make_cells, parts
+from resnet_sde.studies.cells import Cell, CellStore, Results, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
 log = logging.getLogger("resnet_sde")
