@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
-from resnet_sde.cli.options import MODEL_OPTIONS, RUN_OPTION, Number, emit, json_number, with_options
+from resnet_sde.cli.options import (
+    MODEL_OPTIONS,
+    RUN_OPTION,
+    STATE_OPTIONS,
+    Number,
+    emit,
+    json_number,
+    with_options,
+)
 from resnet_sde.cli.single import document, once, one_model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEAN_SQUARE = Number(float, 1e-30, 1e30, "1")
-COSINE = Number(float, -1, 1, "0.5")
 _BY_LAYER = ("full", "reduced", "feed-forward")
 _SHOWN = 12  # layers of a table
 
@@ -25,14 +31,7 @@ _SHOWN = 12  # layers of a table
 @click.command("kernel")
 @with_options(MODEL_OPTIONS)
 @click.option("--depth", type=Number(int, 1, 10**7, "100"), default=100, show_default=True, help="Of layers.")
-@click.option(
-    *("--k0", "--p0", "--q0", "k0"),
-    type=MEAN_SQUARE,
-    default=1.0,
-    show_default=True,
-    help="Mean square per coordinate of h_0.",
-)
-@click.option("--c0", "--e0", "c0", type=COSINE, help="Cosine of two inputs; needs white weights.")
+@with_options(STATE_OPTIONS)
 @click.option("--keep-rate", type=Number(float, 1e-6, 1, "0.9"), default=1.0, help="Of dropout; 1: none.")
 @click.option("--profile", is_flag=True, help="Also the values at every layer.")
 @with_options([RUN_OPTION["seed"], RUN_OPTION["json"]])

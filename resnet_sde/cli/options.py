@@ -117,6 +117,20 @@ MODEL_OPTIONS = (
     _option("--sa2", type=VARIANCE, many=True, help="Variance of its bias; 0 if left out."),
 )
 
+STATE_OPTIONS = (
+    _option(
+        *("--k0", "--p0", "--q0", "k0"),
+        type=Number(float, 1e-30, 1e30, "1"),
+        default=1.0,
+        help="Mean square per coordinate of h_0, in feed-forward networks the first pre-activations.",
+    ),
+    _option(
+        *("--c0", "--e0", "c0"),
+        type=Number(float, -1, 1, "0.5"),
+        help="Cosine of the states h_0 of two inputs; one input if left out.",
+    ),
+)
+
 RUN_OPTION = {
     "samples": _option(
         "--samples", type=Number(int, 1, 10**8, "200"), default=200, help="Networks in each cell."

@@ -1,9 +1,12 @@
 """Networks of infinite width, which feel their weights through variances and covariances alone."""
 
-from resnet_sde.meanfield.flow import Flow, NoFlow, flow
+from resnet_sde.meanfield.critical import critical_bias, critical_line, dropout_peak, length_coupling
+from resnet_sde.meanfield.flow import Flow, NoFlow, flow, flow_gaps
+from resnet_sde.meanfield.fluctuations import gradient_log_variance
 from resnet_sde.meanfield.one_time import Lengths, lengths
 from resnet_sde.meanfield.pairs import gaps, gradient_cosines, kernel
 from resnet_sde.meanfield.parameters import ParameterGradients, parameter_gradients
+from resnet_sde.meanfield.phases import FixedPoints, NoFixedPoint, Phase, fixed_points, phase
 from resnet_sde.meanfield.two_time import (
     Displacements,
     displacements,
@@ -14,18 +17,29 @@ from resnet_sde.meanfield.two_time import (
 
 __all__ = [
     "Displacements",
+    "FixedPoints",
     "Flow",
     "Lengths",
+    "NoFixedPoint",
     "NoFlow",
     "ParameterGradients",
+    "Phase",
+    "critical_bias",
+    "critical_line",
     "displacements",
+    "dropout_peak",
+    "fixed_points",
     "flow",
+    "flow_gaps",
     "gaps",
     "gradient_cosines",
+    "gradient_log_variance",
     "gradient_two_time",
     "gradients_along",
     "kernel",
+    "length_coupling",
     "lengths",
     "parameter_gradients",
+    "phase",
     "two_time",
 ]

@@ -55,7 +55,9 @@ class Table:
         """The power law that the table ends in."""
         sign = 1.0 if x > 0 else -1.0
         if sign not in self._ends:
-            last, before = self(sign * _RANGE), self(sign * (_RANGE - 1.0))
-            self._ends[sign] = last, sign * math.log(last / before) if min(last, before) > 0 else 0.0
+            # Over half the range, so that rounding weighs little in the exponent.
+            last, before = self(sign * _RANGE), self(sign * _RANGE / 2)
+            rise = math.log(last / before) if min(last, before) > 0 else 0.0
+            self._ends[sign] = last, rise / (sign * _RANGE / 2)
         value, slope = self._ends[sign]
         return math.exp(min(math.log(value) + slope * (x - sign * _RANGE), 700.0)) if slope else value

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from resnet_sde._checks import positive_integer
@@ -122,6 +121,8 @@ def _refuse(model: Model) -> None:
 
 def _solve(model: Model, q0: float, gap0: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean squares (time,), gaps (time, pair) and log gradient growth (time,) for white weights."""
+    from scipy.integrate import solve_ivp  # slow to import
+
     gain2, block = model.gain**2, model.block
 
     def slope(_: float, y: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from scipy.signal import lfilter
 from torch import Tensor
 
 from resnet_sde._checks import positive_integer
@@ -188,7 +187,7 @@ def _walk(
         if block.homogeneous and k % rows_between_checks == 0:
             change = states.rescale(k + 1)
             diagonal.mul_(change)
-            inverse.mul_(change.rsqrt())
+            inverse.mul_(change.rsqrt()).clamp_(max=_LARGE**3)  # of layers so far below that they are 0
             back.rescale(k + 1)
 
 
@@ -232,6 +231,8 @@ class Moved:
         if self._skip == 1.0:
             step = source.cumsum(-1).mul_(self._a2)
         else:
+            from scipy.signal import lfilter  # slow to import, and skip is 1 in most networks
+
             step = self._a2 * torch.from_numpy(lfilter([1.0], [1.0, -self._skip], source.numpy(), axis=-1))
             old.mul_(self._skip)
         old.add_(step[:, :k])
