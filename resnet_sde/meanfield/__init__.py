@@ -1,8 +1,10 @@
 """Networks of infinite width, which feel their weights through variances and covariances alone."""
 
+from resnet_sde.meanfield.asymptotics import asymptotics
 from resnet_sde.meanfield.critical import critical_bias, critical_line, dropout_peak, length_coupling
 from resnet_sde.meanfield.flow import Flow, NoFlow, flow, flow_gaps
 from resnet_sde.meanfield.fluctuations import gradient_log_variance
+from resnet_sde.meanfield.initialization import DepthLaw, Recommendation, depth_law, recommend_variances
 from resnet_sde.meanfield.one_time import Lengths, lengths
 from resnet_sde.meanfield.pairs import gaps, gradient_cosines, kernel
 from resnet_sde.meanfield.parameters import ParameterGradients, parameter_gradients
@@ -16,6 +18,7 @@ from resnet_sde.meanfield.two_time import (
 )
 
 __all__ = [
+    "DepthLaw",
     "Displacements",
     "FixedPoints",
     "Flow",
@@ -24,8 +27,11 @@ __all__ = [
     "NoFlow",
     "ParameterGradients",
     "Phase",
+    "Recommendation",
+    "asymptotics",
     "critical_bias",
     "critical_line",
+    "depth_law",
     "displacements",
     "dropout_peak",
     "fixed_points",
@@ -41,5 +47,6 @@ __all__ = [
     "lengths",
     "parameter_gradients",
     "phase",
+    "recommend_variances",
     "two_time",
 ]

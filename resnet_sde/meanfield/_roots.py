@@ -44,3 +44,10 @@ def _step(a: Tensor, fa: Tensor, b: Tensor, fb: Tensor, c: Tensor, fc: Tensor) -
     well = (height.square() < place) & ((1 - height).square() < 1 - place)
     quadratic = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
     return torch.where(well, quadratic, 0.5)
+
+
+def find_one(f: Callable[[float], float], low: float, high: float, **tolerances: float) -> float:
+    """Where one function of a float changes sign (Brent); tolerances as in scipy."""
+    from scipy.optimize import brentq  # slow to import
+
+    return float(brentq(f, low, high, **tolerances))

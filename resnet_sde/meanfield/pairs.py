@@ -7,7 +7,6 @@ is 1 − cosine for equal lengths: nothing is lost to cancellation where inputs 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,14 +16,6 @@ from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, lengths
 from resnet_sde.model import Model
 
 _LARGEST = 100 * math.log(10)  # of |log q|: beyond it, moments are the power laws that they end in
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Two inputs each, at every layer: shape (depth + 1, pairs)."""
-
-    gap: Tensor
-    gradient_cosine: Tensor
 
 
 def gaps(
@@ -52,8 +43,8 @@ def gaps(
         True
     """
     start = check_gap(gap0)
-    found = _pairs(model, q0, start, depth, keep_rate).gap
-    return found.reshape(depth + 1, *start.shape)
+    alone = _twins(model, q0, depth, keep_rate)
+    return _gaps(model, alone, alone, start.reshape(-1), keep_rate).reshape(depth + 1, *start.shape)
 
 
 def gradient_cosines(
@@ -65,7 +56,12 @@ def gradient_cosines(
     one where those at the upper one agree.
     """
     start = check_gap(gap0)
-    found = _pairs(model, q0, start, depth, keep_rate).gradient_cosine
+    alone = _twins(model, q0, depth, keep_rate)
+    gap = _gaps(model, alone, alone, start.reshape(-1), keep_rate)[:-1]
+    q, _ = _states(alone, alone)
+    factor = model.skip**2 + model.alpha(depth) ** 2 * model.block.dual_prime(q[:-1], q[:-1], gap=gap)
+    ratios = factor * torch.exp(-alone.log_gradient_growth.diff(dim=0))
+    found = torch.cat([torch.ones_like(ratios[:1]), ratios.cumprod(0)])
     return found.reshape(depth + 1, *start.shape)
 
 
@@ -99,7 +95,7 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
     q1, q2 = start.diagonal()[rows], start.diagonal()[columns]
     gap0 = 1 - start[rows, columns] / (q1 * q2).sqrt()
     first, second = _stack(alone, rows), _stack(alone, columns)
-    gap = _walk_pairs(model, first, second, gap0, depth, keep_rate).gap
+    gap = _gaps(model, first, second, gap0, keep_rate)
     result = torch.empty(depth + 1, *start.shape, dtype=torch.float64)
     for i, of_input in enumerate(alone):
         result[:, i, i] = of_input.q
@@ -108,10 +104,9 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
     return result
 
 
-def _pairs(model: Model, q0: float, gap0: Tensor, depth: int, keep_rate: float) -> _Pairs:
-    """Pairs of equal length."""
-    alone = _stack([lengths(model, q0, depth=depth, keep_rate=keep_rate)], torch.zeros(1, dtype=torch.long))
-    return _walk_pairs(model, alone, alone, gap0.reshape(-1), depth, keep_rate)
+def _twins(model: Model, q0: float, depth: int, keep_rate: float) -> Lengths:
+    """Each of two inputs of equal length."""
+    return _stack([lengths(model, q0, depth=depth, keep_rate=keep_rate)], torch.zeros(1, dtype=torch.long))
 
 
 def _stack(alone: list[Lengths], index: Tensor) -> Lengths:
@@ -121,59 +116,49 @@ def _stack(alone: list[Lengths], index: Tensor) -> Lengths:
     return Lengths(*columns)
 
 
-def _walk_pairs(
-    model: Model, first: Lengths, second: Lengths, gap0: Tensor, depth: int, keep_rate: float
-) -> _Pairs:
-    """Both inputs are known on their own; here is what they have in common."""
-    keep_rate = check_keep_rate(keep_rate)
+def _gaps(model: Model, first: Lengths, second: Lengths, gap0: Tensor, keep_rate: float) -> Tensor:
+    """Gaps (depth + 1, pair) of inputs that are known on their own."""
+    keep_rate, depth = check_keep_rate(keep_rate), len(first.log_q) - 1
     unequal = 2 * torch.sinh((first.log_q - second.log_q) / 4).square()  # (√q1 − √q2)² / 2√(q1 q2)
-    steps = (first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2
-    growth = (first.log_gradient_growth.diff(dim=0) + second.log_gradient_growth.diff(dim=0)) / 2
-    gap, cosine = gap0, torch.ones_like(gap0)
-    found = [(gap, cosine)]
-    apart = gap + unequal[0]
+    shrink = torch.exp(-(first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2)
+    q1, q2 = _states(first, second)
+    drift = _drift_apart(model, first, second, q1, q2)
+    found = [gap0]
+    apart = gap0 + unequal[0]
     for layer in range(depth):
-        q1, q2 = _states(first, second, layer)
-        added, factor = _layer(model, q1, q2, gap, keep_rate, depth)
-        apart = model.skip**2 * apart + added + _drift_apart(model, first, second, layer, depth)
-        apart = apart * torch.exp(-steps[layer])
-        gap = (apart - unequal[layer + 1]).clamp(0, 2)
-        cosine = cosine * (model.skip**2 + factor) * torch.exp(-growth[layer])
-        found.append((gap, cosine))
-    return _Pairs(*(torch.stack(torch.broadcast_tensors(*column)) for column in zip(*found, strict=True)))
+        added = _added(model, q1[layer], q2[layer], found[-1], keep_rate, depth)
+        apart = (model.skip**2 * apart + added + drift[layer]) * shrink[layer]
+        found.append((apart - unequal[layer + 1]).clamp(0, 2))
+    return torch.stack(found)
 
 
-def _states(first: Lengths, second: Lengths, layer: int) -> tuple[Tensor, Tensor]:
+def _states(first: Lengths, second: Lengths) -> tuple[Tensor, Tensor]:
     """The mean squares, in a unit in which their geometric mean is not too large; their ratio is kept."""
-    logs = first.log_q[layer], second.log_q[layer]
-    centre = (logs[0] + logs[1]) / 2
+    centre = (first.log_q + second.log_q) / 2
     excess = centre - centre.clamp(-_LARGEST, _LARGEST)
-    return (logs[0] - excess).exp(), (logs[1] - excess).exp()
+    return (first.log_q - excess).exp(), (second.log_q - excess).exp()
 
 
-def _layer(
-    model: Model, q1: Tensor, q2: Tensor, gap: Tensor, keep_rate: float, depth: int
-) -> tuple[Tensor, Tensor]:
-    """Half the mean squared distance that a branch adds, over √(q1 q2), and its gradient factor."""
-    block, a2 = model.block, model.alpha(depth) ** 2
+def _added(model: Model, q1: Tensor, q2: Tensor, gap: Tensor, keep_rate: float, depth: int) -> Tensor:
+    """Half the mean squared distance that a branch adds, over √(q1 q2)."""
+    block = model.block
     distance = block.difference(q1, q2, gap=gap)
     if keep_rate < 1:
         r1, r2, _ = block.preactivations(q1, q2, gap)
         squares = block.activation.second_moment(r1) + block.activation.second_moment(r2)
         distance = distance + (1 / keep_rate - 1) * block.variances.outer_weight * squares / 2
-    return a2 * distance / (q1 * q2).sqrt(), a2 * block.dual_prime(q1, q2, gap=gap)
+    return model.alpha(depth) ** 2 * distance / (q1 * q2).sqrt()
 
 
-def _drift_apart(model: Model, first: Lengths, second: Lengths, layer: int, depth: int) -> Tensor | float:
+def _drift_apart(model: Model, first: Lengths, second: Lengths, q1: Tensor, q2: Tensor) -> Tensor:
     """What the mean modes of a reduced block whose φ is not odd add for inputs of unequal length."""
-    block = model.block
+    block, alpha = model.block, model.alpha(len(q1) - 1)
     if not isinstance(block, Reduced) or block.activation.odd or first is second:
-        return 0.0
-    q1, q2 = _states(first, second, layer)
+        return torch.zeros_like(q1)
     r1, r2, _ = block.preactivations(q1, q2, torch.zeros_like(q1))
-    modes = first.mean[layer] * q1.sqrt() - second.mean[layer] * q2.sqrt()
+    modes = first.mean * q1.sqrt() - second.mean * q2.sqrt()
     means = block.activation.mean(r1) - block.activation.mean(r2)
-    return model.skip * model.alpha(depth) * modes * means / (q1 * q2).sqrt()
+    return model.skip * alpha * modes * means / (q1 * q2).sqrt()
 
 
 def check_gap(gap0: float | Tensor) -> Tensor:
