@@ -21,7 +21,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_sde import finite_width, meanfield, observables
+    from resnet_sde import finite_width, meanfield, observables, theorems
     from resnet_sde._random import generator
     from resnet_sde.activations import (
         ERF,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from resnet_sde.paths import OffGrid, Path
     from resnet_sde.propagate import Trajectory, forward, trajectory
     from resnet_sde.studies.study import study
+    from resnet_sde.theorems import verify
 
 __version__ = version("resnet_sde")
 
@@ -85,7 +86,9 @@ __all__ = [
     "observables",
     "simulate",
     "study",
+    "theorems",
     "trajectory",
+    "verify",
 ]
 
 # Everything is imported when it is first asked for: a help page should not wait for torch, nor a simulation
@@ -102,6 +105,7 @@ _HOMES = {
     "paths": "OffGrid Path",
     "propagate": "Trajectory forward trajectory",
     "studies": "study",
+    "theorems": "verify",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

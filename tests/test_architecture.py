@@ -24,7 +24,7 @@ LAYERS = [
     {"studies", "advise", "plots"},
     {"theorems", "training", "probe"},
     {"__init__"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
     {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
@@ -41,6 +41,7 @@ FENCES = {
     "fbm": {"fractional"},
     "click": {"cli"},
     "tqdm": {"studies", "cli"},
+    "pytest": {"pytest_plugin"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
     "experiments": {"experiments", "paper_figs"},
     "paper_figs": {"paper_figs"},

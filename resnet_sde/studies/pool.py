@@ -47,7 +47,7 @@ def run_tasks(
         initargs=(x.detach().cpu().numpy(), str(x.device), tuple(observe), lifeline),
     )
     try:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             futures: dict[Future[list[Results]], tuple[int, int]] = {
                 pool.submit(_work, ensemble, grains): (cell, part) for cell, part, ensemble, grains in tasks
             }
@@ -85,7 +85,7 @@ def _compute(
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Keep interrupts from the keyboard back meanwhile; processes started inside never get any."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -103,12 +103,12 @@ _worker: dict[str, Any] = {}
 def _start_worker(x: object, device: str, observe: tuple[object, ...], lifeline: Connection) -> None:
     """Set up a worker process, which leaves interrupts to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(1)
     _worker.update(x=torch.as_tensor(x, device=device), observe=observe, store=Store())
 
 
-def _end_with(lifeline: Connection) -> None:
+def end_with(lifeline: Connection) -> None:
     """End this process when the parent closes its end of the pipe, or is no more."""
     try:
         lifeline.recv_bytes()

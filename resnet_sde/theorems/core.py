@@ -1,0 +1,335 @@
+r"""What a theorem is here: a statement, its claims, and a verdict from their confidence intervals.
+
+A claim is an equivalence test. What was measured comes as an interval, and the claim holds if the whole
+interval lies within its tolerance of what is predicted, fails if none of it does, and is undecided
+otherwise. So a check that is too weak to decide says so, and both wrong answers are rare: a claim that is
+true within its tolerance fails, and one that is not holds, with probability (1 − level) / 2 at most.
+
+One level serves the whole suite. Its claims are counted before anything runs, since every theorem
+declares how many it makes, and together they may be ROOM at most. A claim's interval has the level 1 −
+FAMILY[budget] / ROOM, so that by Bonferroni's inequality the chance of any wrong answer in the whole
+suite is below FAMILY[budget]: 1/20 at the quick budget, 1/1000 at the full one. No verdict depends on
+which other theorems there are. Intervals of shares and of distances between laws keep their level at every
+sample size; those of means and of orders up to what the central limit theorem leaves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from resnet_sde._random import check_seed
+from resnet_sde.estimate import Estimate
+from resnet_sde.propagate import one_thread
+
+FAMILY = {"quick": 1 / 20, "full": 1e-3}
+"""Chance of a wrong answer anywhere in the suite, by budget."""
+
+ROOM = 512
+"""How many claims the suite may make, those of other people's theorems included."""
+
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+registry: dict[str, Theorem] = {}
+"""All theorems by their ids, in the order in which they were registered."""
+
+
+class Outcome(enum.Enum):
+    """What the numbers say about a claim or a theorem; the last one says that it does not apply."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNDECIDED = "undecided"
+    NOT_MET = "assumption not met"
+
+
+class AssumptionNotMet(Exception):
+    """What a check raises for a model that its theorem does not speak of; a sentence says why."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One measured number and what it should be.
+
+    name: of the quantity, for people.
+    measured: with its interval; a number that involves no chance has one of no length.
+    predicted, tolerance: the claim is |measured − predicted| ≤ tolerance.
+    relation: "=", or "<=" and ">=" for claims on one side only, measured ≤ predicted + tolerance and
+        the like.
+    unmet: a sentence that says which assumption is not met; such a claim is shown and decides nothing.
+    """
+
+    name: str
+    measured: Estimate
+    predicted: float
+    tolerance: float = 0.0
+    relation: str = "="
+    unmet: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.relation not in ("=", "<=", ">="):
+            raise ValueError(f"unknown relation {self.relation!r}; give one of =, <=, >=")
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the interval says. A number that is not one fails: divergence is no reason for doubt."""
+        if self.unmet is not None:
+            return Outcome.NOT_MET
+        if self.relation == "=":
+            return Outcome(self.measured.within(self.predicted, self.tolerance).value)
+        sign = 1.0 if self.relation == "<=" else -1.0
+        near, far = sorted(sign * end for end in (self.measured.low, self.measured.high))
+        bound = sign * self.predicted + self.tolerance
+        if math.isnan(self.measured.value) or near > bound:
+            return Outcome.FAILS
+        return Outcome.HOLDS if far <= bound else Outcome.UNDECIDED
+
+    def __str__(self) -> str:
+        found = self.measured
+        interval = f"{found.value:.4g}"
+        if found.low != found.high:
+            interval += f" [{found.low:.4g}, {found.high:.4g}]"
+        sign = {"=": "vs", "<=": "≤", ">=": "≥"}[self.relation]
+        within = f" ± {self.tolerance:.2g}" if self.tolerance else ""
+        line = f"{self.name}: {interval} {sign} {self.predicted:.4g}{within}"
+        return line if self.unmet is None else f"{line} ({self.unmet})"
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A statement that can be run.
+
+    id: its short name.
+    words: the statement in one plain sentence.
+    statement: the same in LaTeX.
+    assumptions: what it asks for.
+    source: where it is from.
+    claims: how many claims it makes, at most.
+    budgets: keyword arguments of the check, for the budgets "quick" and "full".
+    controls: false neighbours by name, as keyword arguments of the check that differ; none of them may
+        hold.
+    check: makes the claims, check(seed=…, level=…, **budget); level is the confidence of their
+        intervals.
+    """
+
+    id: str
+    words: str
+    statement: str
+    assumptions: tuple[str, ...]
+    source: str
+    claims: int
+    budgets: Mapping[str, Mapping[str, Any]]
+    controls: Mapping[str, Mapping[str, Any]]
+    check: Callable[..., Iterable[Claim]]
+
+    def __post_init__(self) -> None:
+        if set(self.budgets) != set(FAMILY):
+            raise ValueError(f"theorem {self.id}: give budgets named {' and '.join(FAMILY)}")
+        if self.claims < 1:
+            raise ValueError(f"theorem {self.id}: claims counts what it asserts; give a positive integer")
+        for settings in (*self.budgets.values(), *self.controls.values()):
+            self.accept(settings)
+
+    @property
+    def catalogue(self) -> str:
+        """Name of the catalogue it is in: of the module, or of the package of modules, that has its check."""
+        parts = self.check.__module__.split(".")
+        return parts[2] if parts[:2] == ["resnet_sde", "theorems"] else parts[0]
+
+    def accept(self, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError unless the check takes all these keywords."""
+        taken = [name for name in inspect.signature(self.check).parameters if name not in ("seed", "level")]
+        for name in settings:
+            if name not in taken:
+                known = ", ".join(taken) or "none"
+                raise ValueError(f"theorem {self.id} has no setting {name!r}; its settings are: {known}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of the check of a theorem.
+
+    control: name of the false neighbour that was checked, None for the theorem itself.
+    settings: what differed from the budget, as strings.
+    seconds: it took.
+    """
+
+    id: str
+    claims: tuple[Claim, ...]
+    budget: str
+    seed: int
+    seconds: float
+    control: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Outcome:
+        """FAILS if a claim fails, else UNDECIDED if one is; NOT_MET where none applies."""
+        found = [claim.outcome for claim in self.claims]
+        for outcome in (Outcome.FAILS, Outcome.UNDECIDED, Outcome.HOLDS):
+            if outcome in found:
+                return outcome
+        return Outcome.NOT_MET
+
+    @property
+    def status(self) -> str:
+        """The outcome as a word: holds, fails, undecided or assumption not met."""
+        return self.outcome.value
+
+    @property
+    def holds(self) -> bool:
+        """Whether at least one claim was made, and all hold."""
+        return self.outcome is Outcome.HOLDS
+
+    def __str__(self) -> str:
+        what = self.id if self.control is None else f"{self.id}, control ({self.control})"
+        changed = "".join(f", {name} = {value}" for name, value in self.settings.items())
+        lines = [f"{what}: {self.status} ({self.budget}{changed}, seed {self.seed}, {self.seconds:.1f} s)"]
+        widest = max(len(claim.outcome.value) for claim in self.claims)
+        lines += [f"  {claim.outcome.value:<{widest}}  {claim}" for claim in self.claims]
+        return "\n".join(lines)
+
+
+_Check = TypeVar("_Check", bound=Callable[..., Iterable[Claim]])
+
+
+def theorem(
+    id: str,
+    *,
+    words: str,
+    claims: int,
+    budgets: Mapping[str, Mapping[str, Any]],
+    controls: Mapping[str, Mapping[str, Any]],
+    statement: str = "",
+    assumptions: tuple[str, ...] = (),
+    source: str = "",
+) -> Callable[[_Check], _Check]:
+    """Register the check of a theorem; the arguments are the fields of `Theorem`.
+
+    Raises: ValueError: the id is taken, the suite has no room for so many claims, a budget is missing,
+    or budgets and controls speak of settings that the check does not have.
+    """
+
+    def register(check: _Check) -> _Check:
+        new = Theorem(id, words, statement, assumptions, source, claims, budgets, controls, check)
+        old = registry.get(id)
+        if old is not None and (old.check.__module__, old.check.__qualname__) != (
+            check.__module__,
+            check.__qualname__,
+        ):
+            raise ValueError(f"there is a theorem {id!r} already, in {old.check.__module__}; give another id")
+        others = sum(t.claims for t in registry.values() if t.id != id)
+        if others + claims > ROOM:
+            raise ValueError(
+                f"theorem {id} makes {claims} claims and the others {others}, which is more than the {ROOM} "
+                "that the level of the suite is made for; make fewer claims"
+            )
+        registry[id] = new
+        return check
+
+    return register
+
+
+def find(name: str | Theorem) -> Theorem:
+    """The theorem of this id. Raises ValueError, naming similar ones, if there is none."""
+    if isinstance(name, Theorem):
+        return name
+    if name not in registry:
+        near = difflib.get_close_matches(name, registry, n=3) or list(registry)[:3]
+        raise ValueError(f"there is no theorem {name!r}; there are for example {', '.join(near)}")
+    return registry[name]
+
+
+def confidence(budget: str) -> float:
+    """Level of the interval of one claim. Raises ValueError for an unknown budget."""
+    if budget not in FAMILY:
+        raise ValueError(f"unknown budget {budget!r}; give one of {', '.join(FAMILY)}")
+    return 1.0 - FAMILY[budget] / ROOM
+
+
+def verify(
+    theorem: str | Theorem,
+    *,
+    budget: str = "quick",
+    seed: int = 0,
+    control: str | None = None,
+    **overrides: Any,
+) -> Verdict:
+    """Check a theorem.
+
+    Args:
+        theorem: its id, or the theorem.
+        budget: "quick" (a second or so) or "full" (up to half a minute).
+        seed: of all random numbers; the verdict is a function of it.
+        control: name of one of the theorem's false neighbours, to check that instead.
+        overrides: other settings of the check, such as a model of one's own.
+
+    Raises:
+        ValueError: an argument is unknown or out of range.
+
+    Example:
+        >>> verdict = verify("gradient-invariant")
+        >>> verdict.status
+        'holds'
+        >>> verify("gradient-invariant", control="a bias").status
+        'fails'
+    """
+    found = find(theorem)
+    level = confidence(budget)
+    if control is not None and control not in found.controls:
+        known = ", ".join(map(repr, found.controls)) or "none"
+        raise ValueError(f"theorem {found.id} has no control {control!r}; its controls are: {known}")
+    changed = {**(found.controls[control] if control is not None else {}), **overrides}
+    found.accept(changed)
+    start = time.perf_counter()
+    with one_thread(), _float64():
+        claims = _claims(found, {**found.budgets[budget], **changed}, check_seed(seed), level)
+    seconds = time.perf_counter() - start
+    shown = {name: str(value) for name, value in changed.items()}
+    return Verdict(found.id, claims, budget, check_seed(seed), seconds, control, shown)
+
+
+def assert_holds(theorem: str | Theorem, **arguments: Any) -> Verdict:
+    """Verify, for use in a test; arguments as for `verify`.
+
+    Raises:
+        AssertionError: the verdict is anything else than that it holds; the message shows its claims.
+    """
+    verdict = verify(theorem, **arguments)
+    if not verdict.holds:
+        raise AssertionError(str(verdict))
+    return verdict
+
+
+def _claims(found: Theorem, settings: Mapping[str, Any], seed: int, level: float) -> tuple[Claim, ...]:
+    try:
+        claims = tuple(found.check(seed=seed, level=level, **settings))
+    except AssumptionNotMet as reason:
+        return (Claim("assumptions", NOTHING, math.nan, unmet=str(reason)),)
+    if len(claims) > found.claims:
+        raise RuntimeError(
+            f"theorem {found.id} declares {found.claims} claims and makes {len(claims)}: the level of the "
+            "suite counts on the declared number; correct it"
+        )
+    if not claims:
+        raise RuntimeError(f"theorem {found.id} makes no claim; let its check yield at least one")
+    return claims
+
+
+class _float64:
+    """Makes float64 torch's default for a while: no verdict depends on the default of the caller."""
+
+    def __enter__(self) -> None:
+        self._before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_default_dtype(self._before)

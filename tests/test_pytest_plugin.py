@@ -1,0 +1,97 @@
+"""`pytest --theorems` in a repository of somebody else."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFTEST = """
+import sys
+{theorem}
+def pytest_unconfigure():
+    print("torch was imported:", "torch" in sys.modules)
+"""
+THEOREM = """
+from resnet_sde.estimate import Estimate
+from resnet_sde.theorems import AssumptionNotMet, Claim, theorem
+
+def toy(name, value, half, control=1.0):
+    budgets, controls = {"quick": {}, "full": {}}, {"other": {"value": control}}
+    @theorem(name, words=".", claims=1, budgets=budgets, controls=controls)
+    def check(*, seed, level, value=value):
+        yield Claim("value", Estimate(value, value - half, value + half), 0.0, 0.1)
+    check.__qualname__ = name
+
+toy("toy-true", 0.0, 0.01)
+toy("toy-false", 1.0, 0.01)
+toy("toy-open", 0.0, 1.0)
+toy("toy-weak", 0.0, 0.01, control=0.02)
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """One test, and a conftest.py that registers theorems where it is asked to."""
+    (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
+    (tmp_path / "conftest.py").write_text(CONFTEST.format(theorem=""))
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> tuple[int, str]:
+    """Exit status and output of pytest in a process of its own."""
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pytest", "-p", "resnet_sde.pytest_plugin", "-rA", *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def outcomes(output: str) -> dict[str, str]:
+    """Outcome of every item, from pytest's summary."""
+    lines = re.findall(r"^(PASSED|FAILED) (?:\S*::)?(.*?)(?: - .*)?$", output, re.MULTILINE)
+    return {name: outcome for outcome, name in lines}
+
+
+def test_it_sleeps_unless_it_is_asked(repository: Path) -> None:
+    status, output = run(repository)
+    assert status == 0, output
+    assert "1 passed" in output
+    assert "torch was imported: False" in output
+
+
+def test_theorems_are_collected_beside_the_tests(repository: Path) -> None:
+    (repository / "conftest.py").write_text(CONFTEST.format(theorem=THEOREM))
+    status, output = run(repository, "--theorems", "-k", "own or toy or one-path")
+    assert status == 1, output
+    assert outcomes(output) == {
+        "test_own": "PASSED",
+        "theorem[one-path-many-depths]": "PASSED",
+        "theorem[toy-true]": "PASSED",
+        "theorem[toy-weak]": "PASSED",
+        "theorem[toy-false]": "FAILED",
+    }
+    assert "value: 1 [0.99, 1.01] vs 0 ± 0.1" in output
+    assert "SKIPPED [1]" in output
+    assert "toy-open: undecided" in output
+
+
+def test_controls_are_collected_too(repository: Path) -> None:
+    (repository / "conftest.py").write_text(CONFTEST.format(theorem=THEOREM))
+    words = ("--theorems", "--theorems-controls", "--theorems-budget", "full", "--theorems-seed", "3")
+    status, output = run(repository, *words, "-k", "toy and control")
+    assert status == 1, output
+    found = outcomes(output)
+    assert found["theorem[toy-true, control (other)]"] == "PASSED"
+    assert found["theorem[toy-weak, control (other)]"] == "FAILED"
+    assert "a false neighbour holds" in output
+    assert "(full, value = 0.02, seed 3, " in output
+
+
+def test_a_folder_without_tests_is_enough(tmp_path: Path) -> None:
+    status, output = run(tmp_path, "--theorems", "-m", "theorem", "-k", "gradient-invariant")
+    assert status == 0, output
+    assert outcomes(output) == {"theorem[gradient-invariant]": "PASSED"}
