@@ -9,10 +9,12 @@ from functools import partial
 
 import torch
 
+from benchmarks import finite_width as theories
 from benchmarks import limits as schemes
 from benchmarks.ensembles import DeferredFloor, DenseFloor, Work, ours, ours_in_processes, usual
 from benchmarks.measure import Row, best, gpu_time, peak_memory
 from benchmarks.noise import noise, noise_floor, usual_noise
+from resnet_sde import ERF, TANH
 
 DTYPES = (torch.float32, torch.float64)
 WORKERS = 2
@@ -218,12 +220,38 @@ def _coupling(size: str) -> Iterator[Row]:
     )
 
 
+def finite_width(size: str) -> Iterator[Row]:
+    """The 1/width theory, whose cost grows like the square of the depth; the usual way is for erf alone."""
+    depths, of_usual, repeats = {
+        "full": ((250, 1000), 40, 3),
+        "quick": ((250, 1000), 20, 1),
+        "smoke": ((8,), 3, 1),
+    }[size]
+    for depth in depths:
+        for phi in (ERF, TANH):
+            ours, usual = (
+                partial(theories.theory, phi, depth),
+                partial(theories.sources_by_owen, phi, of_usual),
+            )
+            times = best(repeats, ours=ours, **({"usual": usual} if phi == ERF else {}))
+            pairs = (depth + 1) * (depth + 2) / ((of_usual + 1) * (of_usual + 2))
+            yield Row(
+                f"1/width theory, {type(phi).__name__.lower()}, L = {depth}",
+                "network",
+                times["ours"],
+                usual=times["usual"] * pairs if phi == ERF else None,
+                seconds=15.0 if depth == 1000 else None,
+                memory=peak_memory(ours),
+            )
+
+
 WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
     "figure2": figure2,
     "explicit": explicit,
     "fractional": fractional,
     "scaling": scaling,
     "limits": limits,
+    "finite-width": finite_width,
 }
 
 

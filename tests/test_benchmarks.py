@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import finite_width as theories
 from benchmarks import limits, report
 from benchmarks.ensembles import BOTH, Work, ours, usual
 from benchmarks.measure import Row, best
 from benchmarks.workloads import WORKLOADS
+from resnet_sde import ERF
+from resnet_sde.finite_width.squares import squares
 
-ROWS = {"figure2": 2, "explicit": 1, "fractional": 2, "scaling": 2, "limits": 7}
+ROWS = {"figure2": 2, "explicit": 1, "fractional": 2, "scaling": 2, "limits": 7, "finite-width": 2}
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -21,9 +24,10 @@ def test_every_row_has_finite_ratios(name: str, global_random: None) -> None:
     rows = list(WORKLOADS[name]("smoke"))
     assert len(rows) == ROWS[name]
     for row in rows:
-        assert (row.over_floor is None) == (name == "limits")
+        assert (row.over_floor is None) == (name in ("limits", "finite-width"))
         assert row.over_floor is None or 0 < row.over_floor < math.inf
-        assert (row.speedup is None) == (name == "scaling" or "automatic" in row.workload)
+        alone = name == "scaling" or "automatic" in row.workload or "tanh, L" in row.workload
+        assert (row.speedup is None) == alone
         assert row.speedup is None or 0 < row.speedup < math.inf
         assert (row.memory is None) == (name == "limits")
         assert row.memory is None or 10 < row.memory < 10_000
@@ -54,6 +58,12 @@ def test_all_schemes_of_the_sde_have_the_same_law(global_random: None) -> None:
         error = math.sqrt((x.var() + lengths[0].var()) / 4000)
         assert abs(x.mean() - lengths[0].mean()) < 4.5 * error  # three comparisons: chance below 1e-4
         assert 0.2 > 4.5 * error  # lengths are near 1.5: a variance wrong by half would be seen
+
+
+def test_both_ways_to_the_sources_agree() -> None:
+    kernel = theories.theory(ERF, 5).kernel
+    sources = squares(ERF).sources(kernel, 1.0)[0].tril()
+    assert torch.allclose(torch.as_tensor(theories.sources_by_owen(ERF, 5)), sources, rtol=0, atol=1e-14)
 
 
 def test_torchdiffeq_solves_the_network() -> None:

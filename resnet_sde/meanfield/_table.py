@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
@@ -14,6 +15,11 @@ from torch import Tensor
 _PER_UNIT = 4
 _NODES = 11
 _RANGE = 230.0  # of |log q|: beyond it, every moment of the library is a power law to rounding error
+
+_POINTS = chebyshev.chebpts1(_NODES)
+_TO_POWERS = np.stack(  # from values at the points to coefficients of t^10, …, 1
+    [chebyshev.cheb2poly(chebyshev.chebfit(_POINTS, unit, _NODES - 1))[::-1] for unit in np.eye(_NODES)], 1
+)
 
 
 class Table:
@@ -43,11 +49,8 @@ class Table:
         return total
 
     def _fit(self, piece: int) -> tuple[float, ...]:
-        t = chebyshev.chebpts1(_NODES)
-        x = torch.as_tensor((piece + (t + 1.0) / 2.0) / _PER_UNIT, dtype=torch.float64)
-        values = self._f(x.exp()).numpy()
-        powers = chebyshev.cheb2poly(chebyshev.chebfit(t, values, _NODES - 1))
-        found = tuple(float(c) for c in powers[::-1])
+        x = torch.from_numpy((piece + (_POINTS + 1.0) / 2.0) / _PER_UNIT)
+        found = tuple((_TO_POWERS @ self._f(x.exp()).numpy()).tolist())
         self._pieces[piece] = found
         return found
 

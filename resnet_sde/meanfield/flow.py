@@ -36,7 +36,8 @@ class Flow:
 
     times: (time,), from 0 to 1.
     kernel: (time, time), the limit of E ⟨h_{sL}, h_{tL}⟩ / d.
-    log_gradient_growth: (time,), natural logarithm of the mean squared gradient at time 0 over that at t.
+    log_gradient_growth: (time,), natural logarithm of the mean squared gradient at time 0 over that at t, in
+        a network that ends at t.
     """
 
     times: Tensor
@@ -48,7 +49,8 @@ def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
     """The limit in depth of the kernels of an infinitely wide network.
 
     White weights: an ordinary equation, solved to 1e-10. Else a Volterra equation, by a trapezoidal scheme
-    whose error falls like steps^−2 (smooth weights) or steps^−min(2, 4H − 1).
+    whose error falls like steps^−2 (smooth weights) or steps^−min(2, 4H − 1); gradients of an activation with
+    a kink have steps^−min(2, 3H − 1).
 
     Args:
         model: at its critical scaling; its width is not used.
@@ -112,7 +114,8 @@ def _refuse(model: Model) -> None:
     if not known or (isinstance(block, Reduced) and not block.activation.odd):
         raise NoFlow(f"the flow of {block} with {law} weights is not known; use two_time at a given depth")
     single = isinstance(block, SingleLayer)
-    if isinstance(law, FractionalNoise) and law.hurst > 0.5 and not single and block.activation.odd:
+    silent = block.activation.odd and block.variances.outer_bias == 0  # without a mean that V could carry on
+    if isinstance(law, FractionalNoise) and law.hurst > 0.5 and not single and silent:
         raise NoFlow(
             f"the flow of an odd activation between two matrices with {law} weights is open; use two_time at "
             "a given depth, or WhiteNoise()"

@@ -9,13 +9,14 @@ kept as logarithms and ratios: neither explosion nor a million layers cost digit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from resnet_sde._checks import positive_integer
+from resnet_sde.activations import Activation
 from resnet_sde.blocks import Reduced
 from resnet_sde.laws import FractionalNoise, WhiteNoise
 from resnet_sde.meanfield._table import Table
@@ -101,15 +102,16 @@ def _walk(
     check_white(model)
     phi, skip, alpha = model.block.activation, model.skip, model.alpha(depth)
     weight, bias, of_weights, of_bias = model.block.variances
-    square = Table(lambda r: phi.second_moment(r) / r)
-    slope = Table(phi.second_moment_prime)
+    square = _moment(phi, lambda r: phi.second_moment(r) / r)
+    slope = _moment(phi, phi.second_moment_prime)
     shifted = isinstance(model.block, Reduced) and not phi.odd
     biased = bias > 0 or of_bias > 0
-    centre = Table(lambda r: phi.mean(r) / r.sqrt())
+    centre = _moment(phi, lambda r: phi.mean(r) / r.sqrt())
     a2, skip2 = alpha * alpha, skip * skip
     forward, backward, kept = a2 * of_weights / keep_rate, a2 * of_weights * weight / keep_rate, 1.0
     x = start = math.log(q0)
-    mean = moved = gradient = lost = 0.0
+    mean = moved = gradient = 0.0
+    lost = lost_moved = lost_gradient = 0.0
     yield x, moved, mean, gradient
     for _ in range(depth):
         inverse = _exp(-x) if biased else 0.0
@@ -122,15 +124,24 @@ def _walk(
             mean = skip * mean + pull
         step = math.log1p(added) if skip2 == 1.0 else _log(skip2 + added)
         back = backward * slope(log_r)
-        gradient += math.log1p(back) if skip2 == 1.0 else _log(skip2 + back)
+        back = math.log1p(back) if skip2 == 1.0 else _log(skip2 + back)
+        gradient, lost_gradient = _add(gradient, back, lost_gradient)
         if skip == 1.0:
-            moved += added * _exp(x - start)
+            moved, lost_moved = _add(moved, added * _exp(x - start), lost_moved)
         x, lost = _add(x, step, lost)
         if skip != 1.0:
             kept *= skip
             moved = _exp(x - start) + 1.0 - 2.0 * kept
         mean *= math.exp(-step / 2) if shifted else 0.0
         yield x, moved, mean, gradient
+
+
+def _moment(phi: Activation, f: Callable[[Tensor], Tensor]) -> Callable[[float], float]:
+    """A function of log q; f is one that a homogeneous φ has at all scales alike."""
+    if not phi.homogeneous:
+        return Table(f)
+    value = float(f(torch.ones((), dtype=torch.float64)))
+    return lambda _: value
 
 
 def _add(total: float, step: float, lost: float) -> tuple[float, float]:

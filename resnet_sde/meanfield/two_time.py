@@ -48,6 +48,7 @@ def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
         >>> round(float(two_time(constant, depth=400)[-1, -1]), 5)  # I_0(2) = 2.27959 in the limit
         2.27787
     """
+    positive_integer("depth", depth, "give for example 100")
     alphas = torch.tensor([model.alpha(depth)], dtype=torch.float64)
     kernel = torch.zeros(depth + 1, depth + 1, dtype=torch.float64)
     for row in _walk(model.block, model.law, model.skip, depth, alphas, q0, gradients=False):
