@@ -16,10 +16,13 @@ _PER_UNIT = 4
 _NODES = 11
 _RANGE = 230.0  # of |log q|: beyond it, every moment of the library is a power law to rounding error
 
-_POINTS = chebyshev.chebpts1(_NODES)
-_TO_POWERS = np.stack(  # from values at the points to coefficients of t^10, …, 1
-    [chebyshev.cheb2poly(chebyshev.chebfit(_POINTS, unit, _NODES - 1))[::-1] for unit in np.eye(_NODES)], 1
-)
+_ORDER = np.arange(_NODES)
+_ANGLES = np.pi * (_ORDER + 0.5) / _NODES
+_POINTS = np.cos(_ANGLES)
+_TO_CHEBYSHEV = np.where(_ORDER == 0, 1.0, 2.0)[:, None] / _NODES * np.cos(_ORDER[:, None] * _ANGLES)
+_TO_POWERS = np.zeros((_NODES, _NODES))
+for _k in range(_NODES):
+    _TO_POWERS[: _k + 1, _k] = chebyshev.cheb2poly(np.eye(_k + 1)[_k])
 
 
 class Table:
@@ -50,7 +53,8 @@ class Table:
 
     def _fit(self, piece: int) -> tuple[float, ...]:
         x = torch.from_numpy((piece + (_POINTS + 1.0) / 2.0) / _PER_UNIT)
-        found = tuple((_TO_POWERS @ self._f(x.exp()).numpy()).tolist())
+        powers = _TO_POWERS @ (_TO_CHEBYSHEV @ self._f(x.exp()).numpy())
+        found = tuple(powers[::-1].tolist())
         self._pieces[piece] = found
         return found
 
