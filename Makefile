@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench figures clean
+.PHONY: help demo test lint bench figures theorems clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -34,6 +34,10 @@ bench: $(STAMP) ## speed and memory beside peers, the naive way and the floor
 
 figures: $(STAMP) ## every figure at its smallest budget
 	$(BIN)/python -m paper_figs all --budget smoke
+
+theorems: $(STAMP) ## every theorem and its controls at full budget, into results/theorems/
+	$(BIN)/resnet-sde verify --budget full --controls --workers 2 --out results/theorems \
+	  --report results/theorems.html --table docs/theorems.md
 
 clean: ## remove everything that was built, .venv included
 	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

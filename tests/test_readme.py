@@ -8,7 +8,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 def test_python_examples(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
@@ -24,6 +24,8 @@ def test_python_examples(capsys):
     se = moments.std_square_displacement / 400**0.5
     measured = names["out"]["displacement"].square().mean().item()
     assert abs(measured - moments.mean_square_displacement) < 4.42 * se  # false alarm 1e-5
+    wide = names["networks"]["growth"].square()
+    assert abs(wide.mean() - names["theory"]) < 5 * wide.std() / 20**0.5 + 0.01  # 1/width, and false alarm 1e-6
     assert "displacement" not in capsys.readouterr().err
 
 

@@ -10,6 +10,7 @@ import click
 from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
+    STATE_OPTIONS,
     VARIANCE,
     Number,
     emit,
@@ -46,19 +47,7 @@ _OPTIMA = {
 @click.option(
     "--depth", type=Number(int, 1, 3000, "20"), default=20, show_default=True, help="Number of layers."
 )
-@click.option(
-    "--k0",
-    "--p0",
-    "--q0",
-    "k0",
-    type=_LENGTH,
-    default=1.0,
-    show_default=True,
-    help="Mean square per coordinate of h_0.",
-)
-@click.option(
-    "--c0", "--e0", "c0", type=Number(float, -1, 1, "0"), help="Cosine of two inputs, for their separation."
-)
+@with_options(STATE_OPTIONS)
 @click.option("--out-sw2", type=VARIANCE, help="Variance of the readout matrix; --sw2 if left out.")
 @click.option("--out-sb2", type=VARIANCE, help="Variance of its bias; --sb2 if left out.")
 @click.option("--k-sat", type=_LENGTH, help="Mean square that the last states are to have.")
