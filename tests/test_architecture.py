@@ -40,7 +40,7 @@ FENCES = {
     "sklearn": {"datasets"},
     "fbm": {"fractional"},
     "click": {"cli"},
-    "tqdm": {"studies", "cli"},
+    "tqdm": {"studies", "training", "cli"},
     "pytest": {"pytest_plugin"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
     "experiments": {"experiments", "paper_figs"},
