@@ -97,7 +97,7 @@ class Block(ABC):
             step = (q1 - q2).square() / (q1.sqrt() + q2.sqrt()).square().clamp_min(_TINY)
             of_lengths = weight * constant * step / (geometric + constant + product).clamp_min(_TINY)
             apart = (of_lengths + product * gap) / geometric.clamp_min(_TINY)
-        return r1, r2, apart if isinstance(inner, float) and inner == 1.0 else 1 - inner * (1 - apart)
+        return r1, r2, apart if isinstance(inner, float) and inner == 1.0 else _times(apart, inner)
 
     def dual(
         self,
@@ -291,6 +291,11 @@ class Reduced(Block):
     @property
     def strength(self) -> float:
         return math.sqrt(self.sigma_w2)
+
+
+def _times(gap: Tensor, correlation: float | Tensor) -> Tensor:
+    """The gap 1 − correlation · (1 − gap)."""
+    return torch.rsub(torch.rsub(gap, 1.0) * correlation, 1.0)
 
 
 def _columns(width: int, bias: float) -> int:

@@ -33,7 +33,7 @@ class Gelu(Moments):
         k, delta = (q1 * q2).sqrt() * (1 - gap), _delta(q1, q2, gap)
         ac, root = (1 + q1) * (1 + q2), delta.sqrt()
         psi = torch.atan2(root, -k)
-        first = k * psi + (q1 * q2 * delta + k.square()) / (ac * root)
+        first = k * psi + (q1 / (1 + q1)) * (q2 / (1 + q2)) * (root + (1 - gap).square() / root)
         second = ac.sqrt() * arc(psi, torch.sin(psi), torch.cos(psi)) + 1 / root - root * (2 + q1 + q2) / ac
         return torch.where((k < 0) & (4 * k.square() > ac), second, first) / _TURN
 

@@ -63,9 +63,9 @@ def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
 def arc(x: Tensor, sine: Tensor, cosine: Tensor) -> Tensor:
     """Sin x − x cos x for x in [0, π], to full relative accuracy; the caller has both at hand."""
     direct = sine - x * cosine
-    small = x < _ARC_SWITCH
-    if not bool(small.any()):
+    if x.numel() == 0 or x.min().item() >= _ARC_SWITCH:
         return direct
+    small = x < _ARC_SWITCH
     square = x.square()
     series = torch.ones_like(x)
     for ratio in reversed(_ARC_SERIES):

@@ -59,8 +59,8 @@ class Rectified(Moments):
     @override
     def dual(self, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
         gap = clip(gap)
-        sine = _sine(gap)
-        kinked = arc(torch.atan2(sine, gap - 1), sine, gap - 1).mul_(self._bend / (2 * math.pi))
+        sine, cosine = _sine(gap), gap - 1
+        kinked = arc(torch.atan2(sine, cosine), sine, cosine).mul_(self._bend / (2 * math.pi))
         return (q1 * q2).sqrt() * (kinked + self.slope * (1 - gap) if self.slope else kinked)
 
     @override
@@ -101,7 +101,7 @@ class Rectified(Moments):
 
 def _sine(gap: Tensor) -> Tensor:
     """The sine of the angle between u and v."""
-    return (gap * (2 - gap)).sqrt()
+    return torch.rsub(gap, 2.0).mul_(gap).sqrt_()
 
 
 def _supplement(gap: Tensor) -> Tensor:
