@@ -40,6 +40,7 @@ FENCES = {
     "sklearn": {"datasets"},
     "fbm": {"fractional"},
     "click": {"cli"},
+    "latex2mathml": {"theorems"},
     "tqdm": {"studies", "training", "cli"},
     "pytest": {"pytest_plugin"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide

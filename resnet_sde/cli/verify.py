@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +14,16 @@ from tqdm.auto import tqdm
 from resnet_sde._versions import current_versions
 from resnet_sde.cli.list import IMPORT_OPTION, named
 from resnet_sde.cli.options import RUN_OPTION, emit, with_options
-from resnet_sde.theorems import Outcome, Verdict, confidence
+from resnet_sde.studies.cells import write_whole
+from resnet_sde.theorems import Verdict, confidence
 from resnet_sde.theorems.core import FAMILY
+from resnet_sde.theorems.report import markdown, page
+from resnet_sde.theorems.results import Result, grouped, plural, tally
 from resnet_sde.theorems.suite import Task, plan, record_of, run_suite
 
 log = logging.getLogger("resnet_sde")
 
-
-@dataclass
-class Result:
-    """The verdict of a theorem and those of its controls."""
-
-    verdict: Verdict
-    controls: list[Verdict] = field(default_factory=list)
-
-    @property
-    def control_status(self) -> str | None:
-        """That of the control which does best, as none of them should hold; None if none was checked."""
-        for outcome in (Outcome.HOLDS, Outcome.UNDECIDED, Outcome.NOT_MET, Outcome.FAILS):
-            if any(control.outcome is outcome for control in self.controls):
-                return outcome.value
-        return None
-
-    @property
-    def failed(self) -> bool:
-        """Whether the theorem fails or a control holds."""
-        return self.verdict.outcome is Outcome.FAILS or self.control_status == Outcome.HOLDS.value
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a doubt about the theorem or about a control."""
-        return Outcome.UNDECIDED.value in (self.verdict.status, self.control_status)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("verify")
@@ -63,6 +40,10 @@ class Result:
 @click.option("--strict", is_flag=True, help="Take doubt for failure.")
 @click.option("--verbose", "-v", is_flag=True, help="Print all claims, not only those in doubt.")
 @click.option("--out", metavar="DIR", help="Folder for finished verdicts; resumes.")
+@click.option(
+    "--report", metavar="FILE.html", help="Page with all numbers, drawn, for a browser.", type=_FILE
+)
+@click.option("--table", metavar="FILE.md", help="Table of the verdicts in Markdown.", type=_FILE)
 @IMPORT_OPTION
 @with_options([RUN_OPTION["workers"], RUN_OPTION["json"]])
 def verify_command(**given: Any) -> int:
@@ -71,35 +52,45 @@ def verify_command(**given: Any) -> int:
     The exit status is 1 if a theorem fails or a control holds. Theorems that are undecided leave it at
     0, with a warning, unless --strict is given.
     """
-    if given["out"] == "":
-        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
+    _check_places(given)
     ids = named(given["ids"], given["modules"])
     tasks = plan(ids, budget=given["budget"], seed=given["seed"], controls=given["controls"])
-    results = _run(tasks, given["workers"], None if given["out"] is None else Path(given["out"]))
+    verdicts = _run(tasks, given["workers"], None if given["out"] is None else Path(given["out"]))
+    results = grouped(verdicts)
     if given["as_json"]:
         emit(_document(results, given["budget"], given["seed"]))
     else:
         emit("\n".join(_table(results, given["budget"], given["verbose"])))
+    for file, write in ((given["report"], page), (given["table"], markdown)):
+        if file is not None:
+            write_whole(file, write(verdicts, versions=current_versions()).encode())
     doubts = [result.verdict.id for result in results if result.open and not result.failed]
     if doubts:
         log.warning("undecided: %s; give --budget full, or another --seed", ", ".join(doubts))
     return int(any(result.failed or (given["strict"] and result.open) for result in results))
 
 
-def _run(tasks: Sequence[Task], workers: int, out: Path | None) -> list[Result]:
-    """Results in the order of the catalogue, with a bar on a terminal."""
+def _check_places(given: Mapping[str, Any]) -> None:
+    """Before anything is computed: what is asked for can be kept there."""
+    if given["out"] == "":
+        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
+    for name, example in (("report", "report.html"), ("table", "table.md")):
+        file = given[name]
+        if file is not None and not (file.name and file.parent.is_dir()):
+            raise click.UsageError(
+                f"--{name} needs a file in a folder that is there, got {str(file)!r}; give for example "
+                f"--{name} {example}."
+            )
+
+
+def _run(tasks: Sequence[Task], workers: int, out: Path | None) -> list[Verdict]:
+    """Verdicts in the order of the catalogue, with a bar on a terminal."""
     verdicts: dict[Task, Verdict] = {}
     with tqdm(total=len(tasks), unit="check", disable=None, delay=2) as bar:
         for task, verdict in run_suite(tasks, workers=workers, store=out):
             verdicts[task] = verdict
             bar.update()
-    results: list[Result] = []
-    for task in tasks:
-        if task.control is None:
-            results.append(Result(verdicts[task]))
-        else:
-            results[-1].controls.append(verdicts[task])
-    return results
+    return [verdicts[task] for task in tasks]
 
 
 def _document(results: Sequence[Result], budget: str, seed: int) -> str:
@@ -120,7 +111,7 @@ def _table(results: Sequence[Result], budget: str, verbose: bool) -> Iterator[st
     """A line for each theorem and each control, the claims that are in doubt, and a summary."""
     for result in results:
         verdict = result.verdict
-        size = _plural(len(verdict.claims), "claim")
+        size = plural(len(verdict.claims), "claim")
         yield f"{verdict.status:<9}  {verdict.id}  ({size}, {verdict.seconds:.1f} s)"
         if verbose or not verdict.holds:
             yield from str(verdict).splitlines()[1:]
@@ -129,19 +120,8 @@ def _table(results: Sequence[Result], budget: str, verbose: bool) -> Iterator[st
             if verbose or control.holds:
                 yield from ("  " + line for line in str(control).splitlines()[1:])
     yield ""
-    yield _count("theorem", [result.verdict for result in results])
+    yield tally("theorem", [result.verdict for result in results])
     controls = [control for result in results for control in result.controls]
     if controls:
-        yield f"{_count('control', controls)} (none should hold)"
+        yield f"{tally('control', controls)} (none should hold)"
     yield f"Chance of a wrong answer anywhere in the suite: {FAMILY[budget]:g} or less."
-
-
-def _count(what: str, verdicts: Sequence[Verdict]) -> str:
-    counts = Counter(verdict.status for verdict in verdicts)
-    plural = {"holds": "hold", "fails": "fail"}
-    words = [(n, status if n == 1 else plural.get(status, status)) for status, n in counts.most_common()]
-    return f"{_plural(len(verdicts), what)}: {', '.join(f'{number} {word}' for number, word in words)}"
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

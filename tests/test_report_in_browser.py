@@ -1,0 +1,120 @@
+"""The page of verdicts in a real browser, Chromium without a window."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reported import FAILS, HOLDS, UNDECIDED, VERSIONS, everything, verdict
+
+from resnet_sde.theorems import registry
+from resnet_sde.theorems.report import page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking "
+    "--no-first-run --enable-logging=stderr --v=0 --dump-dom"
+).split()
+FAILING, OPEN = "mean-bounds", "sde-limit"
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"needs one of {', '.join(BROWSERS)}")
+
+# A page with the report in a frame, as windows have a least width. When it is there, the script uses the
+# filter as a reader would, and leaves what it saw for the dump.
+HARNESS = """<!doctype html>
+<iframe id="frame" style="border: 0; width: WIDTHpx; height: 900px" srcdoc="REPORT"></iframe>
+<pre id="found"></pre>
+<script>
+document.getElementById("frame").onload = (event) => {
+  const inside = event.target.contentDocument;
+  const all = (selector, test) => [...inside.querySelectorAll(selector)].filter(test);
+  const form = inside.getElementById("filter");
+  const shown = (status, text) => {
+    form.elements.status.value = status;
+    form.elements.text.value = text;
+    form.elements.text.dispatchEvent(new Event("input", { bubbles: true }));
+    return all("article", (article) => article.offsetHeight > 0).map((article) => article.id);
+  };
+  for (const details of inside.querySelectorAll("details")) details.open = true;
+  const width = inside.documentElement.clientWidth;
+  const found = {
+    frame: event.target.contentWindow.innerWidth,
+    width: width,
+    page: inside.documentElement.scrollWidth,
+    wide: all(".statement", (box) => box.scrollWidth > box.clientWidth).length,
+    cut: all("td, th, h3, h4, p, li, dd", (e) => e.getBoundingClientRect().right > width + 1).length,
+    flat: all("math", (formula) => formula.getBoundingClientRect().height < 10).length,
+    all: shown("", ""),
+    fails: shown("fails", ""),
+    undecided: shown("undecided", ""),
+    controls: shown("controls", ""),
+    word: shown("", "YOUNG-drift"),
+    both: shown("fails", "young-drift"),
+    headings: all("h2", (heading) => heading.offsetHeight > 0).length,
+    count: form.elements.shown.value,
+  };
+  document.getElementById("found").textContent = JSON.stringify(found);
+};
+</script>
+"""
+
+
+def browse(text: str, width: int, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What the script saw in a frame of this width, and the lines of the console."""
+    file = folder / "page.html"
+    made = HARNESS.replace("WIDTH", str(width)).replace("REPORT", html.escape(text))
+    file.write_text(made, encoding="utf-8")
+    words = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000"]
+    done = subprocess.run([*words, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(html.unescape(found[1])), console
+
+
+def text() -> str:
+    """A page of everything, where one theorem fails and one has a control that is undecided."""
+    verdicts = []
+    for made in everything():
+        if made.control is None:
+            made = verdict(HOLDS if made.id != FAILING else FAILS, HOLDS, id=made.id)
+        elif made.id == OPEN:
+            made = verdict(UNDECIDED, id=made.id, control=made.control)
+        verdicts.append(made)
+    return page(verdicts, versions=VERSIONS)
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_in_a_browser(width: int, tmp_path: Path) -> None:
+    seen, console = browse(text(), width, tmp_path)
+    assert console == []
+    assert seen["frame"] == width
+    assert seen["page"] <= seen["width"], "the page does not scroll sideways"
+    assert seen["cut"] == 0
+    assert seen["flat"] == 0, "formulas are typeset"
+    assert width > 400 or seen["wide"] > 0, "wide formulas scroll in boxes of their own"
+    assert seen["all"] == list(registry)
+    assert seen["fails"] == [FAILING]
+    assert seen["undecided"] == []
+    assert seen["controls"] == [OPEN]
+    assert seen["word"] == ["young-drift"]
+    assert (seen["both"], seen["headings"]) == ([], 0)
+    assert seen["count"] == f"0 of {len(registry)} shown"
+
+
+def test_faults_are_noticed(tmp_path: Path) -> None:
+    fault = (
+        '<div style="width: 2000px">x</div><img src="https://example.org/x.png"><script>nothing();</script>'
+    )
+    broken = text().replace("<main>", f"<main>{fault}")
+    broken = broken.replace("article.hidden = ", "article.lost = ")
+    seen, console = browse(broken, 400, tmp_path)
+    assert any("nothing is not defined" in line for line in console)
+    assert any("Content Security Policy" in line for line in console)
+    assert seen["page"] >= 2000
+    assert seen["fails"] != [FAILING]
