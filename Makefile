@@ -36,6 +36,7 @@ figures: $(STAMP) ## every figure at its smallest budget
 	$(BIN)/python -m paper_figs all --budget smoke
 
 theorems: $(STAMP) ## every theorem and its controls at full budget, into results/theorems/
+	mkdir -p docs results
 	$(BIN)/resnet-sde verify --budget full --controls --workers 2 --out results/theorems \
 	  --report results/theorems.html --table docs/theorems.md
 

@@ -11,9 +11,9 @@ import pytest
 from command_line import run
 
 from resnet_sde import TANH, FractionalNoise, Model, SingleLayer
-from resnet_sde.cli import verify as command
 from resnet_sde.estimate import Estimate
 from resnet_sde.theorems import Claim, Theorem, Verdict, registry, suite, theorem, verify
+from resnet_sde.theorems.results import Result
 
 FAST = ("one-path-many-depths", "gradient-invariant")
 MODULE = """
@@ -281,8 +281,8 @@ def test_results_put_controls_beside_their_theorem() -> None:
     def verdict(claim: Claim) -> Verdict:
         return Verdict("x", (claim,), "quick", 0, 0.0)
 
-    assert command.Result(verdict(held)).control_status is None
-    both = command.Result(verdict(held), [verdict(failed), verdict(held)])
+    assert Result(verdict(held)).control_status is None
+    both = Result(verdict(held), [verdict(failed), verdict(held)])
     assert both.control_status == "holds"
     assert both.failed
     assert isinstance(registry[FAST[0]], Theorem)
