@@ -29,8 +29,8 @@ from resnet_sde import (
     simulate,
 )
 from resnet_sde import observables as ob
-from resnet_sde.propagate import Store, Trajectory
 from resnet_sde.ensembles import _GRAIN_ELEMENTS, Ensemble, choose_method, gather, plan, simulate_grains
+from resnet_sde.propagate import Store, Trajectory
 
 WHITE = WhiteNoise()
 SMALL = Model(TwoLayer(RELU), WHITE, width=6)

@@ -14,9 +14,9 @@ from small_study import DISPLACEMENT, X, small, white
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
+from resnet_sde.ensembles import Ensemble
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.ensembles import Ensemble
 from resnet_sde.studies import cells
 
 
