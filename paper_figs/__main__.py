@@ -18,7 +18,15 @@ from paper_figs.criteria import Criterion
 from paper_figs.style import save
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7")
-PICTURES = (*FIGURES, "trajectories")
+THEORY = (  # of wide networks
+    "poole_correlations",
+    "poole_lengths",
+    "schoenholz_dropout",
+    "schoenholz_gradients",
+    "schoenholz_phases",
+    "schoenholz_scales",
+)
+PICTURES = (*FIGURES, "trajectories", *THEORY)
 LARGEST_INTEGER = 2**31 - 1  # of a netCDF 3 file
 
 
@@ -59,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=[*PICTURES, "all"],
         metavar="FIGURE",
-        help="fig1 to fig7, trajectories, or all",
+        help=f"one or more of {', '.join(PICTURES)}, or all",
     )
     result.add_argument(
         "--budget",
