@@ -10,7 +10,9 @@ from functools import partial
 import torch
 
 from benchmarks import finite_width as theories
+from benchmarks import infinite_width as wide
 from benchmarks import limits as schemes
+from benchmarks import training as trained
 from benchmarks.ensembles import DeferredFloor, DenseFloor, Work, ours, ours_in_processes, usual
 from benchmarks.measure import Row, best, gpu_time, peak_memory
 from benchmarks.noise import noise, noise_floor, usual_noise
@@ -245,6 +247,90 @@ def finite_width(size: str) -> Iterator[Row]:
             )
 
 
+def infinite_width(size: str) -> Iterator[Row]:
+    """Recursions of infinite width beside plain loops: layer by layer, and between all layers."""
+    depths, repeats = {
+        "full": ((10_000, 100_000, 1_000_000), 3),
+        "quick": ((10_000, 100_000), 1),
+        "smoke": ((50,), 1),
+    }[size]
+    for name in ("relu", "tanh"):
+        for depth in depths:
+            layers = min(depth, 10_000)
+            times = best(
+                repeats,
+                ours=partial(wide.one_time, name, depth),
+                usual=partial(wide.one_time_by_quadrature, name, depth, layers),
+            )
+            usual = times["usual"] * depth / layers
+            label = f"lengths at infinite width, {name}: L = {depth}"
+            yield Row(label, "network", times["ours"], usual=usual, seconds=10.0 if depth == 10**6 else None)
+    yield from _between_layers(size)
+
+
+def _between_layers(size: str) -> Iterator[Row]:
+    """One scaling and seventy at once; the usual way is run for one of them."""
+    small, depths, repeats = {
+        "full": (100, (250, 1000, 4000), 3),
+        "quick": (100, (250, 1000), 1),
+        "smoke": (8, (8,), 1),
+    }[size]
+    label = "kernel between layers, res-3, H = 0.8"
+    ours = partial(wide.two_time, small, (0.8,))
+    times = best(repeats, ours=ours, usual=partial(wide.two_time_by_entries, small, 0.8))
+    yield Row(f"{label}: L = {small}, beside a loop over entries", "scaling", **times)
+    for depth in depths:
+        rows = partial(wide.two_time_by_rows, depth, 0.8)
+        times = best(repeats, ours=partial(wide.two_time, depth, (0.8,)), usual=rows)
+        yield Row(f"{label}: L = {depth}, beside a loop over rows", "scaling", **times)
+        batch = best(1 if depth > 1000 else repeats, ours=partial(wide.two_time, depth, wide.BETAS))
+        count = len(wide.BETAS)
+        yield Row(
+            f"{label}: L = {depth}, {count} scalings at once",
+            f"{count} scalings",
+            batch["ours"],
+            usual=times["usual"] * count,
+            seconds=10.0 if depth == 1000 else None,
+        )
+
+
+def training(size: str) -> Iterator[Row]:
+    """Stacks of trained networks beside plain modules one after another, and beside the products alone."""
+    for networks, depth, of_usual, steps, repeats in {
+        "full": [(16, 200, 4, 5, 3), (16, 1000, 2, 2, 3), (100, 200, 4, 2, 3), (100, 1000, 2, 1, 2)],
+        "quick": [(16, 200, 2, 2, 2), (16, 1000, 1, 1, 2)],
+        "smoke": [(2, 3, 1, 1, 1)],
+    }[size]:
+        work = trained.Work(networks, depth)
+        run = work.run()
+        trained.ours(run, 1)  # fills the memory that later steps use again
+        times = best(
+            repeats,
+            ours=partial(trained.ours, run, steps),
+            usual=partial(trained.Usual(work, of_usual), steps),
+            floor=partial(trained.Floor(work), steps),
+        )
+        yield Row(
+            f"training, {networks} networks, d = {work.width}, L = {depth}, batch {trained.BATCH}, float32",
+            "network and step",
+            times["ours"] / networks / steps,
+            usual=times["usual"] / of_usual / steps,
+            floor=times["floor"] / networks / steps,
+            faster=4.0,
+            memory=peak_memory(partial(trained.ours_from_scratch, work)),
+            gpu=_gpu_training(work, steps),
+        )
+
+
+def _gpu_training(work: trained.Work, steps: int) -> float | None:
+    """Time of one network and step on a CUDA device; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    run = replace(work, device="cuda").run()
+    seconds = gpu_time(partial(trained.ours, run, steps))
+    return None if seconds is None else seconds / work.networks / steps
+
+
 WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
     "figure2": figure2,
     "explicit": explicit,
@@ -252,6 +338,8 @@ WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
     "scaling": scaling,
     "limits": limits,
     "finite-width": finite_width,
+    "infinite-width": infinite_width,
+    "training": training,
 }
 
 

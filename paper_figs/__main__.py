@@ -26,7 +26,28 @@ THEORY = (  # of wide networks
     "schoenholz_phases",
     "schoenholz_scales",
 )
-PICTURES = (*FIGURES, "trajectories", *THEORY)
+RESIDUAL = (  # of deep residual networks of large width
+    "yang_alpha",
+    "yang_cosines",
+    "yang_gradients",
+    "yang_growth",
+    "yang_lengths",
+    "yang_limit",
+    "yang_relu",
+    "yang_variances",
+)
+FINITE = (  # of finite width, and of the residual scale
+    "fischer_exponents",
+    "fischer_fluctuations",
+    "fischer_kernels",
+    "fischer_optimum",
+    "fischer_pairs",
+    "fischer_posterior",
+    "fischer_regression",
+    "fischer_response",
+    "fischer_separation",
+)
+PICTURES = (*FIGURES, "trajectories", *THEORY, *RESIDUAL, *FINITE)
 LARGEST_INTEGER = 2**31 - 1  # of a netCDF 3 file
 
 

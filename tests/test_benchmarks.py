@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import finite_width as theories
+from benchmarks import infinite_width as wide
 from benchmarks import limits, report
 from benchmarks.ensembles import BOTH, Work, ours, usual
 from benchmarks.measure import Row, best
@@ -16,7 +17,16 @@ from benchmarks.workloads import WORKLOADS
 from resnet_sde import ERF
 from resnet_sde.finite_width.squares import squares
 
-ROWS = {"figure2": 2, "explicit": 1, "fractional": 2, "scaling": 2, "limits": 7, "finite-width": 2}
+ROWS = {
+    "figure2": 2,
+    "explicit": 1,
+    "fractional": 2,
+    "scaling": 2,
+    "limits": 7,
+    "finite-width": 2,
+    "infinite-width": 5,
+    "training": 1,
+}
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -24,12 +34,12 @@ def test_every_row_has_finite_ratios(name: str, global_random: None) -> None:
     rows = list(WORKLOADS[name]("smoke"))
     assert len(rows) == ROWS[name]
     for row in rows:
-        assert (row.over_floor is None) == (name in ("limits", "finite-width"))
+        assert (row.over_floor is None) == (name in ("limits", "finite-width", "infinite-width"))
         assert row.over_floor is None or 0 < row.over_floor < math.inf
         alone = name == "scaling" or "automatic" in row.workload or "tanh, L" in row.workload
         assert (row.speedup is None) == alone
         assert row.speedup is None or 0 < row.speedup < math.inf
-        assert (row.memory is None) == (name == "limits")
+        assert (row.memory is None) == (name in ("limits", "infinite-width"))
         assert row.memory is None or 10 < row.memory < 10_000
         assert report.line(row).count("|") == report.header().splitlines()[0].count("|")
 
@@ -64,6 +74,19 @@ def test_both_ways_to_the_sources_agree() -> None:
     kernel = theories.theory(ERF, 5).kernel
     sources = squares(ERF).sources(kernel, 1.0)[0].tril()
     assert torch.allclose(torch.as_tensor(theories.sources_by_owen(ERF, 5)), sources, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_plain_loops_find_the_same_lengths(name: str) -> None:
+    assert wide.one_time_by_quadrature(name, 40, 40) == pytest.approx(wide.one_time(name, 40), rel=1e-10)
+
+
+def test_plain_loops_find_the_same_kernels() -> None:
+    betas = (0.1, 0.8)
+    found = wide.two_time(40, betas)
+    for way in (wide.two_time_by_rows, wide.two_time_by_entries):
+        for beta, ends in zip(betas, found, strict=True):
+            assert way(40, beta) == pytest.approx(ends, rel=1e-10)
 
 
 def test_torchdiffeq_solves_the_network() -> None:

@@ -15,7 +15,7 @@ from importlib import import_module
 import click
 from typing_extensions import override
 
-_COMMANDS = ("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify")
+_COMMANDS = ("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify", "train")
 
 
 class _Program(click.Group):

@@ -42,7 +42,7 @@ here registers it, and the tests, the command line (`resnet-sde list`, `resnet-s
 plugin of pytest (`pytest --theorems`) find it.
 """
 
-from resnet_sde.theorems import marion
+from resnet_sde.theorems import fischer, kernels, marion, schoenholz, yang
 from resnet_sde.theorems.core import (
     AssumptionNotMet,
     Claim,
@@ -66,8 +66,12 @@ __all__ = [
     "assert_holds",
     "confidence",
     "find",
+    "fischer",
+    "kernels",
     "marion",
     "registry",
+    "schoenholz",
     "theorem",
     "verify",
+    "yang",
 ]

@@ -1,0 +1,118 @@
+"""What all experiments with trained networks share: a grid of members, and its outcomes as a dataset."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from resnet_sde._versions import current_versions
+from resnet_sde.training import Data, Member, Outcome, Recipe, load_data, train
+
+NUMBERS = (
+    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("test_loss", "test_accuracy", "diverged", "steps"),
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where examples come from; see `load_data`."""
+
+    source: str = "digits"
+    scaling: str = "pixels"
+    validation: int | None = None
+    test: int | None = None
+    limit: int | None = None
+
+    def load(self) -> Data:
+        """The examples."""
+        return load_data(
+            self.source, scaling=self.scaling, validation=self.validation, test=self.test, limit=self.limit
+        )
+
+
+@dataclass(frozen=True)
+class How:
+    """How a grid is computed; no number depends on the workers.
+
+    store: folder of what is finished and of checkpoints; None for none.
+    stack: networks trained together at most.
+    """
+
+    workers: int = 1
+    store: Path | None = None
+    stack: int = 16
+    progress: bool = False
+
+
+def outcomes_over(
+    axes: Mapping[str, Sequence[object]],
+    member: Callable[..., Member],
+    recipe: Recipe,
+    data: Data,
+    how: How,
+) -> tuple[xr.Dataset, np.ndarray]:
+    """Outcomes of the members at all points of a grid: their numbers with its axes, and all there is of them.
+
+    Args:
+        axes: labels along every axis.
+        member: from the labels of a point to what is trained there.
+        recipe: how all of them are trained.
+        data: the examples.
+        how: where and with how many processes.
+    """
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    found = train(
+        [member(**point) for point in points],
+        recipe,
+        data,
+        stack=how.stack,
+        workers=how.workers,
+        store=how.store,
+        progress=how.progress,
+    )
+    shape = tuple(len(values) for values in axes.values())
+    everything = np.empty(len(found), dtype=object)
+    everything[:] = found
+    variables = {
+        name: (tuple(axes), np.array([float(getattr(each, name)) for each in found]).reshape(shape))
+        for name in NUMBERS
+    }
+    coordinates = {name: [_label(value) for value in values] for name, values in axes.items()}
+    return xr.Dataset(variables, coordinates), everything.reshape(shape)
+
+
+def of_outcomes(everything: np.ndarray, value: Callable[[Outcome], object]) -> np.ndarray:
+    """A number, or an array, of every outcome; the axes of the grid first."""
+    found = np.array([value(each) for each in everything.flat])
+    return found.reshape(*everything.shape, *found.shape[1:])
+
+
+def at_best_rate(ds: xr.Dataset) -> xr.Dataset:
+    """The outcomes at the learning rate of the best mean validation accuracy, without the axis rate.
+
+    Of equally good rates it is the smallest, kept as the variable `rate`. Test images are not asked.
+    """
+    best = ds.validation_accuracy.mean("sample").sortby("rate").idxmax("rate")
+    return ds.sel(rate=best).drop_vars("rate").assign(rate=best)
+
+
+def attributes(experiment: object, data: Data, seed: int) -> dict[str, object]:
+    """What a dataset says of its origin."""
+    sizes = {"train": len(data.train.x), "validation": len(data.validation.x), "test": len(data.test.x)}
+    return {
+        "experiment": repr(experiment),
+        "data": json.dumps({"name": data.name, **sizes}),
+        "seed": seed,
+        "versions": json.dumps(current_versions()),
+    }
+
+
+def _label(value: object) -> object:
+    return value if isinstance(value, (int, float, str)) else str(value)

@@ -1,0 +1,229 @@
+"""`resnet-sde train`: networks trained together over a grid."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import resnet_sde as rs
+from resnet_sde.cli.options import (
+    MODEL_OPTIONS,
+    RUN_OPTION,
+    Number,
+    coordinates,
+    device_of,
+    emit,
+    json_number,
+    make_model,
+    model_axes,
+    with_options,
+)
+
+if TYPE_CHECKING:
+    from resnet_sde.training import Data, Member, Outcome, Recipe
+
+_RATE = Number(float, 1e-12, 1e6, "0.01")
+_COUNT = Number(int, 1, 10**9, "10")
+_ALWAYS = ("law", "beta", "depth", "lr")
+_RESULTS = (
+    *("test_accuracy", "test_accuracy_se", "validation_accuracy", "train_loss"),
+    *("roughness_before", "roughness_after", "relative_change", "diverged"),
+)
+
+
+@click.command("train")
+@with_options(MODEL_OPTIONS)
+@click.option(
+    "--depth", type=_COUNT, multiple=True, default=[100], show_default=True, help="Of layers. Repeatable."
+)
+@click.option(
+    "--data",
+    "source",
+    default="digits",
+    show_default=True,
+    help="digits, fashion-mnist:DIR, mnist:DIR or cifar10:DIR.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice(("image", "pixels", "centred", "sphere")),
+    default="image",
+    show_default=True,
+    help="Every image to mean 0 and variance 1; pixels in [0, 1]; minus the mean training image, with one "
+    "factor for all; the same, with a factor for each.",
+)
+@click.option("--limit", type=_COUNT, help="Training images to use; all if left out.")
+@click.option(
+    "--lr",
+    type=_RATE,
+    multiple=True,
+    default=[0.001, 0.01],
+    show_default=True,
+    help="Learning rate; of several the best on the validation split is taken. Repeatable.",
+)
+@click.option("--epochs", type=_COUNT, default=10, show_default=True, help="Passes over the training images.")
+@click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images of a step.")
+@click.option("--optimizer", type=click.Choice(("adam", "sgd", "rmsprop")), default="adam", show_default=True)
+@click.option("--momentum", type=Number(float, 0, 0.9999, "0.9"), default=0.0, help="Of sgd; 0 if left out.")
+@click.option("--decay-every", type=_COUNT, help="Epochs after which rates fall tenfold, each time.")
+@click.option("--keep-rate", type=Number(float, 1e-6, 1, "0.9"), default=1.0, help="Of dropout; 1: none.")
+@click.option("--biases", is_flag=True, help="Biases in every layer, from 0 where the block has none.")
+@click.option("--samples", type=_COUNT, default=1, show_default=True, help="Networks in each cell.")
+@click.option("--stack", type=_COUNT, default=16, show_default=True, help="Networks trained at once.")
+@click.option("--out", metavar="DIR", help="Folder for results, logs and checkpoints; resumes.")
+@with_options([RUN_OPTION[name] for name in ("seed", "dtype", "device", "workers", "json")])
+def train_command(**given: Any) -> None:
+    """Train stacks of networks over a grid of models.
+
+    Every cell has one network for each seed, from --seed on, and for each learning rate. The rate is chosen
+    by the mean accuracy on validation images, held out from the training images; test images are looked at
+    once. Roughness is half the mean square increment of the weights along depth over their variance: 1 on
+    average for independent weights, near 0 for smooth ones.
+    """
+    from resnet_sde.training import Recipe, load_data, train
+
+    device_of(given["device"])
+    if given["out"] == "":
+        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
+    points = list(_points(given))
+    fields = ("epochs", "batch_size", "optimizer", "momentum", "decay_every", "keep_rate", "biases", "dtype")
+    recipe = Recipe(**{name: given[name] for name in fields})
+    data = load_data(given["source"], scaling=given["scaling"], limit=given["limit"])
+    _check(points, recipe, data)
+    members = [member for _, _, some in points for each in some.values() for member in each]
+    out = None if given["out"] is None else Path(given["out"])
+    options = {name: given[name] for name in ("stack", "device", "workers")}
+    outcomes = iter(train(members, recipe, data, store=out, progress=True, **options))
+    cells = [
+        _cell(label, {lr: [next(outcomes) for _ in each] for lr, each in some.items()})
+        for label, _, some in points
+    ]
+    document = json.dumps({**_header(cells, given, recipe, data), "cells": cells}, allow_nan=False)
+    if out is not None:
+        from resnet_sde.studies.cells import write_whole
+
+        write_whole(out / "train.json", document.encode())
+    emit(document if given["as_json"] else "\n".join(_table(cells)))
+
+
+def _points(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], rs.Model, dict[float, list[Member]]]]:
+    """Label, model, and members by learning rate, of every cell of the grid."""
+    from resnet_sde.training import Member
+
+    axes = {**model_axes(given), "depth": list(dict.fromkeys(given["depth"]))}
+    rates, seeds = list(dict.fromkeys(given["lr"])), range(given["seed"], given["seed"] + given["samples"])
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        model, depth = make_model(point), point["depth"]
+        names = {"block": point["block"], "activation": point["activation"]}
+        label = {**names, **dict(coordinates(model)), "depth": depth}
+        yield label, model, {lr: [Member(model, depth, lr, seed) for seed in seeds] for lr in rates}
+
+
+def _check(points: list[tuple[dict[str, Any], rs.Model, Any]], recipe: Recipe, data: Data) -> None:
+    """Refuse what would be refused after hours."""
+    if recipe.keep_rate < 1 and any(model.skip != 0 for _, model, _ in points):
+        raise click.UsageError("--keep-rate is for feed-forward networks; give --block feed-forward.")
+    if recipe.batch_size > len(data.train.x):
+        raise click.UsageError(
+            f"--batch-size {recipe.batch_size} is more than the {len(data.train.x)} training images; "
+            "give fewer."
+        )
+
+
+def _cell(label: dict[str, Any], found: dict[float, list[Outcome]]) -> dict[str, Any]:
+    """The record of one cell: means over the networks of the chosen rate."""
+    from resnet_sde.training import best_rate
+
+    lr = best_rate(found)
+    chosen = found[lr]
+    accuracies = [outcome.test_accuracy for outcome in chosen]
+    values = {
+        "test_accuracy": _mean(accuracies),
+        "test_accuracy_se": _error(accuracies),
+        "validation_accuracy": _mean([outcome.validation_accuracy for outcome in chosen]),
+        "train_loss": _mean([outcome.train_loss for outcome in chosen]),
+        "roughness_before": _mean([_outermost(outcome.roughness_before) for outcome in chosen]),
+        "roughness_after": _mean([_outermost(outcome.roughness_after) for outcome in chosen]),
+        "relative_change": _mean([_outermost(outcome.relative_change) for outcome in chosen]),
+    }
+    numbers = {name: json_number(value) for name, value in values.items()}
+    return {**label, "lr": lr, **numbers, "diverged": sum(outcome.diverged for outcome in chosen)}
+
+
+def _outermost(values: Mapping[str, float]) -> float:
+    """The value of the matrix that writes into the state."""
+    return values["outer" if "outer" in values else "inner"]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _error(values: list[float]) -> float:
+    """The standard error of the mean."""
+    count, mean = len(values), _mean(values)
+    if count == 1:
+        return math.nan
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
+
+
+def _header(
+    cells: list[dict[str, Any]], given: Mapping[str, Any], recipe: Recipe, data: Data
+) -> dict[str, Any]:
+    """What the cells have in common."""
+    from resnet_sde._versions import current_versions
+
+    shared = {name: value for name, value in cells[0].items() if all(c.get(name) == value for c in cells)}
+    hidden = (*_RESULTS, "lr", "depth")
+    return {
+        "model": {name: value for name, value in shared.items() if name not in hidden},
+        "seed": given["seed"],
+        "samples": given["samples"],
+        "data": {
+            "source": given["source"],
+            "scaling": given["scaling"],
+            "train": len(data.train.x),
+            "validation": len(data.validation.x),
+            "test": len(data.test.x),
+        },
+        "training": {name: given[name] for name in ("epochs", "batch_size", "optimizer", "decay_every")},
+        "versions": current_versions(),
+    }
+
+
+def _table(cells: list[dict[str, Any]]) -> Iterator[str]:
+    """A row for each cell; of the coordinates those that tell cells apart."""
+    every = dict.fromkeys(name for cell in cells for name in cell)
+    names = sorted((n for n in every if _is_coordinate(n, cells)), key=lambda n: n in ("depth", "lr"))
+    rows = [[*names, "test accuracy", "train loss", "roughness", "change", "diverged"]]
+    for cell in cells:
+        accuracy, error = cell["test_accuracy"], cell["test_accuracy_se"]
+        rows.append(
+            [
+                *(_plain(cell.get(name)) for name in names),
+                _plain(accuracy) if error is None else f"{accuracy:.4f} ± {error:.4f}",
+                _plain(cell["train_loss"]),
+                f"{_plain(cell['roughness_before'])} → {_plain(cell['roughness_after'])}",
+                _plain(cell["relative_change"]),
+                str(cell["diverged"]),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(entry.rjust(width) for entry, width in zip(row, widths, strict=True))
+
+
+def _is_coordinate(name: str, cells: list[dict[str, Any]]) -> bool:
+    values = [cell[name] for cell in cells if name in cell]
+    of_some = name in ("hurst", "length_scale") and len(values) < len(cells)
+    return name in _ALWAYS or of_some or (len(set(values)) > 1 and name not in _RESULTS)
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

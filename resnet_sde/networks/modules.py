@@ -1,0 +1,290 @@
+"""Networks that can be trained, drawn from a `Model`: one of them, or a stack of many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from resnet_sde._checks import positive_integer
+from resnet_sde._random import Stream, stream
+from resnet_sde.blocks import Block
+from resnet_sde.model import Model
+from resnet_sde.networks.residual import Layers, Weights
+
+_MATRICES = ("inner", "outer")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What surrounds the layers: h_0 = A x + a, and the outputs B h_L + b or B φ(h_L) + b.
+
+    embed_w2, embed_b2: variances of A (times n_in) and of a; embed_w2 None for no such layer, h_0 = x.
+    readout_w2, readout_b2: the same for B (times the width) and b.
+    activated: whether the readout reads φ(h_L).
+    """
+
+    embed_w2: float | None = 1.0
+    embed_b2: float = 0.0
+    readout_w2: float = 1.0
+    readout_b2: float = 0.0
+    activated: bool = False
+
+    @classmethod
+    def of(cls, model: Model) -> Ends:
+        """The ends that belong to a model.
+
+        Those of feed-forward networks are like their layers. Those of residual networks have A and B of
+        variance 1 and biases that start at 0, and the readout reads h_L itself.
+        """
+        if model.skip != 0.0:
+            return cls()
+        weight, bias = _variances(model.block)["outer" if "outer" in model.block.shapes(1) else "inner"]
+        return cls(weight, bias, weight, bias, activated=True)
+
+
+class ResNet(nn.Module):
+    """A network drawn from a model: x → h_0 → L residual layers → outputs.
+
+    The path of a matrix along depth is one parameter, `outer` or `inner`, (depth, in, out): the weights as
+    layers use them, σ V / √d, so that a learning rate means what it means for `nn.Linear`. Their biases are
+    `outer_bias` and `inner_bias`, (depth, out). Around the layers are `embed`, (n_in, width), and `readout`,
+    (width, n_out), with biases. The buffer `alpha` is α_L.
+
+    The weights are those of ``model.draw(depth, samples=1, seed=seed)``.
+
+    Args:
+        model: the law of the layers.
+        depth: number of residual layers.
+        n_in, n_out: dimensions of inputs and outputs.
+        seed: a non-negative integer.
+        ends: what surrounds the layers; `Ends.of(model)` if None.
+        biases: give every layer biases, which start at 0 where the block has none.
+
+    Raises:
+        ValueError: a number is out of range, or there is no input layer and n_in is not the width.
+
+    Example:
+        >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
+        >>> net = ResNet(Model(SingleLayer(RELU), WhiteNoise(), width=8), 20, 64, 10, seed=0)
+        >>> net.outer.shape, net(torch.zeros(5, 64)).shape
+        (torch.Size([20, 8, 8]), torch.Size([5, 10]))
+    """
+
+    alpha: Tensor
+
+    def __init__(
+        self,
+        model: Model,
+        depth: int,
+        n_in: int,
+        n_out: int,
+        *,
+        seed: int = 0,
+        ends: Ends | None = None,
+        biases: bool = False,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        dtype = dtype or torch.get_default_dtype()
+        sizes = _sizes(depth, n_in, n_out)
+        ends = ends or Ends.of(model)
+        self._layers, self._activated = Layers(model.block.activation, model.skip), ends.activated
+        drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
+        self.register_buffer("alpha", torch.tensor(model.alpha(sizes[0]), dtype=dtype, device=device))
+        for name, value in drawn.items():
+            self.register_parameter(name, nn.Parameter(value))
+
+    def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
+        """Outputs, (input, n_out), of inputs (input, n_in).
+
+        Args:
+            masks: factors on φ in each layer, and at a readout that reads φ, see `dropout_masks`; (depth + 1,
+                width, input).
+        """
+        parameters = {name: value[None] for name, value in self.named_parameters()}
+        masks = None if masks is None else masks[:, None]
+        return _outputs(self._layers, parameters, self.alpha[None], x[None], masks, self._activated)[0]
+
+
+class Stack(nn.Module):
+    """Many networks as one module, with one batched product a layer.
+
+    They may differ in law, β, gain, variances and seed. Parameters and buffers are those of `ResNet` with a
+    leading axis member. Every network computes what it would alone, up to the rounding of batched products,
+    whatever its neighbours do.
+
+    Args:
+        models: one for each member, with the same kind of block, activation, width and skip.
+        seeds: one for each member.
+        depth, n_in, n_out, ends, biases: as in `ResNet`.
+
+    Raises:
+        ValueError: as in `ResNet`, there is no model, or models and seeds cannot be stacked.
+
+    Example:
+        >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
+        >>> models = [Model(SingleLayer(RELU), WhiteNoise(), width=8, beta=beta) for beta in (0.5, 1.0)]
+        >>> stack = Stack(models, 20, 64, 10, seeds=[0, 0])
+        >>> stack(torch.zeros(5, 64)).shape
+        torch.Size([2, 5, 10])
+    """
+
+    alpha: Tensor
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        depth: int,
+        n_in: int,
+        n_out: int,
+        *,
+        seeds: Sequence[int],
+        ends: Ends | None = None,
+        biases: bool = False,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        if not models or len(models) != len(seeds):
+            raise ValueError(
+                f"a stack has one seed for each model and at least one, got {len(models)} models and "
+                f"{len(seeds)} seeds; give as many seeds as models"
+            )
+        kinds = {structure(model, biases) for model in models}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"these models have layers of {len(kinds)} different shapes or forms; stack models with the "
+                "same kind of block, activation, width, skip and biases"
+            )
+        dtype = dtype or torch.get_default_dtype()
+        sizes = _sizes(depth, n_in, n_out)
+        self._layers = Layers(models[0].block.activation, models[0].skip)
+        self._activated = (ends or Ends.of(models[0])).activated
+        alphas = torch.tensor([model.alpha(sizes[0]) for model in models], dtype=dtype, device=device)
+        self.register_buffer("alpha", alphas)
+        for i, (model, seed) in enumerate(zip(models, seeds, strict=True)):
+            drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
+            for name, value in drawn.items():
+                if i == 0:
+                    self.register_parameter(name, nn.Parameter(value.new_empty(len(models), *value.shape)))
+                self.get_parameter(name).data[i] = value
+
+    def __len__(self) -> int:
+        return len(self.alpha)
+
+    def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
+        """Outputs, (member, input, n_out), of inputs (member, input, n_in), or (input, n_in) for all members.
+
+        Args:
+            masks: as in `ResNet`, (depth + 1, member, width, input).
+        """
+        x = x.expand(len(self), *x.shape) if x.dim() == 2 else x
+        return _outputs(self._layers, dict(self.named_parameters()), self.alpha, x, masks, self._activated)
+
+    def member_state(self, member: int) -> dict[str, Tensor]:
+        """The state dict of one network, a copy, which a `ResNet` of the same shapes can load."""
+        return {name: value[member].detach().clone() for name, value in self.state_dict().items()}
+
+    def recycle(self) -> None:
+        """Give up all gradients; their memory is used again by the next backward pass."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                self._layers.pool.give(parameter.grad)
+                parameter.grad = None
+
+
+def structure(model: Model, biases: bool = False) -> tuple[object, ...]:
+    """What the models of a stack must share."""
+    variances = _variances(model.block)
+    with_bias = tuple(biases or variances[name][1] > 0 for name in model.block.shapes(1))
+    return type(model.block), model.block.activation, model.width, model.skip, with_bias
+
+
+def dropout_masks(shape: tuple[int, ...], keep_rate: float, source: Stream, like: Tensor) -> Tensor:
+    """Factors that keep each number with probability `keep_rate` and then divide it by that rate."""
+    uniform = source.uniform_(torch.empty(shape, dtype=like.dtype, device=like.device))
+    threshold = math.sqrt(3.0) * (2.0 * keep_rate - 1.0)  # these numbers are uniform on (−√3, √3)
+    return (uniform < threshold).to(like.dtype).div_(keep_rate)
+
+
+def _outputs(
+    layers: Layers,
+    parameters: Mapping[str, Tensor],
+    alpha: Tensor,
+    x: Tensor,
+    masks: Tensor | None,
+    activated: bool,
+) -> Tensor:
+    """Outputs of every member, (member, input, n_out); inside, inputs are the last axis."""
+    h = x.mT
+    if "embed" in parameters:
+        h = torch.baddbmm(parameters["embed_bias"][..., None], parameters["embed"].mT, h)
+    weights = Weights(*(parameters.get(name) for name in Weights._fields))
+    if masks is not None and masks.shape != (weights.depth + 1, *h.shape):
+        raise ValueError(
+            f"masks of shape {tuple(masks.shape)} are not one for every layer and the readout; give shape "
+            f"{(weights.depth + 1, *h.shape)}"
+        )
+    h = layers(h, alpha, weights, None if masks is None else masks[:-1])
+    if activated:
+        h = layers.activation(h)
+        h = h if masks is None else h * masks[-1]
+    return torch.baddbmm(parameters["readout_bias"][..., None], parameters["readout"].mT, h).mT
+
+
+def _draw(
+    model: Model,
+    depth: int,
+    n_in: int,
+    n_out: int,
+    *,
+    seed: int,
+    ends: Ends | None,
+    biases: bool,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> dict[str, Tensor]:
+    """The parameters of one network by name, in a fixed order."""
+    ends = ends or Ends.of(model)
+    width, drawn = model.width, {}
+    source = stream(seed, "ends", n_in, width, n_out, device=device)
+
+    def end(name: str, rows: int, columns: int, weight: float, bias: float) -> None:
+        numbers = source.normal_(torch.empty(rows + 1, columns, dtype=dtype, device=device))
+        drawn[name], drawn[f"{name}_bias"] = (
+            numbers[:rows] * math.sqrt(weight / rows),
+            numbers[rows] * bias**0.5,
+        )
+
+    if ends.embed_w2 is not None:
+        end("embed", n_in, width, ends.embed_w2, ends.embed_b2)
+    elif n_in != width:
+        raise ValueError(f"without an input layer n_in is the width, got {n_in} and {width}; give embed_w2")
+    paths = model.draw(depth, samples=1, seed=seed, dtype=dtype, device=device).matrices
+    for name in (name for name in _MATRICES if name in paths):
+        path = paths[name].weights(depth)[:, 0]
+        weight, bias = _variances(model.block)[name]
+        drawn[name] = path[:, :width] * math.sqrt(weight / width)
+        if bias > 0:
+            drawn[f"{name}_bias"] = path[:, width] * math.sqrt(bias)
+        elif biases:
+            drawn[f"{name}_bias"] = torch.zeros_like(path[:, 0])
+    end("readout", width, n_out, ends.readout_w2, ends.readout_b2)
+    return drawn
+
+
+def _variances(block: Block) -> dict[str, tuple[float, float]]:
+    """Variances of the matrices of a block and of their biases, by the names of the matrices."""
+    of = block.variances
+    return {"inner": (of.inner_weight, of.inner_bias), "outer": (of.outer_weight, of.outer_bias)}
+
+
+def _sizes(depth: int, n_in: int, n_out: int) -> tuple[int, int, int]:
+    given = {"depth": depth, "n_in": n_in, "n_out": n_out}
+    found = [positive_integer(name, value, "give for example 10") for name, value in given.items()]
+    return found[0], found[1], found[2]

@@ -1,0 +1,122 @@
+"""The feed-forward networks that these theorems look at, and what is measured on them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from resnet_sde import observables as ob
+from resnet_sde._random import stream
+from resnet_sde.activations import Activation
+from resnet_sde.blocks import SingleLayer
+from resnet_sde.ensembles import simulate
+from resnet_sde.laws import WhiteNoise
+from resnet_sde.meanfield import NoFixedPoint, Phase, phase
+from resnet_sde.model import Model
+from resnet_sde.propagate import Trajectory
+from resnet_sde.theorems.core import AssumptionNotMet
+
+FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")
+WRONG = {
+    "variance 5 % too large": {"variance": 1.05},
+    "variance 5 % too small": {"variance": 0.95},
+}
+
+
+def feed_forward(phi: Activation, sigma_w2: float, sigma_b2: float = 0.0, width: int = 1) -> Model:
+    """A network of layers W φ(z) + b; its first state h_0 is the first pre-activation."""
+    return Model(SingleLayer(phi, sigma_w2, sigma_b2), WhiteNoise(), width, beta=0.0, skip=0.0)
+
+
+def variances(model: Model) -> tuple[Activation, float, float]:
+    """φ, σ_w² and σ_b², the gain included; a network that is not feed-forward is not spoken of."""
+    block = model.block
+    if not isinstance(block, SingleLayer) or model.skip != 0 or model.beta != 0 or model.law != WhiteNoise():
+        raise AssumptionNotMet(
+            f"one matrix, skip 0, beta 0 and white Gaussian weights are asked for, not {model}"
+        )
+    power = model.gain**2
+    return block.activation, power * block.sigma_w2, power * block.sigma_b2
+
+
+def settled(model: Model) -> tuple[Phase, float]:
+    """The fixed point of a network and its q*; lengths must settle."""
+    try:
+        found = phase(*variances(model))
+    except NoFixedPoint as refusal:
+        raise AssumptionNotMet(str(refusal)) from None
+    if found.q_star is None or not 0 < found.q_star < math.inf or found.c_star is None:
+        raise AssumptionNotMet(f"lengths settle at no positive number: the network is {found.label}")
+    return found, found.q_star
+
+
+def inputs(q1: float, q2: float, c: float) -> Tensor:
+    """Two inputs whose states h_0 have these mean squares and this correlation, (input, n_in), float32."""
+    directions = torch.tensor([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]])
+    return (directions * torch.tensor([[2 * q1], [2 * q2]]).sqrt()).float()
+
+
+def one_input(q: float) -> Tensor:
+    """An input whose state h_0 has this mean square, (1, n_in), float32."""
+    return torch.tensor([[math.sqrt(q)]], dtype=torch.float32)
+
+
+def squares(model: Model, q0: float, *, depth: int, samples: int, seed: int) -> Tensor:
+    """Mean squares of the last layer of networks, (sample,)."""
+    found = simulate(model, one_input(q0), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)
+    return found["kernel"][:, 0, 0]
+
+
+def kernels(
+    model: Model, start: tuple[float, float, float], *, depth: int, samples: int, seed: int
+) -> Tensor:
+    """Kernels of two inputs at the last layer of networks, (sample, 2, 2); `start` as in `inputs`."""
+    return simulate(model, inputs(*start), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)[
+        "kernel"
+    ]
+
+
+def gap(kernel: Tensor) -> Tensor:
+    """1 − correlation of the two inputs of each kernel; (sample,)."""
+    return 1 - kernel[:, 0, 1] / (kernel[:, 0, 0] * kernel[:, 1, 1]).sqrt()
+
+
+@ob.observable("input", "other_input", gradients=True)
+def gradient_products(t: Trajectory) -> Tensor:
+    """⟨p_0(x), p_0(x')⟩ / ‖p_L‖². Shape: (sample, input, input)."""
+    assert t.adjoint is not None
+    first, last = t.adjoint.natural(0), t.adjoint.natural(-1)
+    return first @ first.mT / last[:, :1].square().sum(-1, keepdim=True)
+
+
+def dropped(
+    model: Model,
+    start: tuple[float, float, float],
+    *,
+    keep_rate: float,
+    depth: int,
+    samples: int,
+    seed: int,
+    shared: bool = False,
+) -> Tensor:
+    """Kernels of two inputs at the last layer of networks with dropout, (sample, 2, 2).
+
+    Given the layer before, the pre-activations of all neurons are independent and normal; so networks of
+    finite width are drawn here without their matrices, exactly in law. Masks are drawn for each input, or
+    once for both if they are `shared`.
+    """
+    phi, weight, bias = variances(model)
+    q1, q2, c = start
+    product = c * math.sqrt(q1 * q2)
+    source = stream(seed, "dropout", model, keep_rate, shared, depth, samples)
+    covariance = torch.tensor([[q1, product], [product, q2]]).expand(samples, 2, 2)
+    for layer in range(depth + 1):
+        z = source.normal_(torch.empty(samples, 2, model.width))
+        z = torch.linalg.cholesky(covariance) @ z
+        if layer < depth:
+            masks = torch.rand(samples, 1 if shared else 2, model.width, generator=source.torch) < keep_rate
+            y = phi(z) * (masks / keep_rate)
+            covariance = weight * y @ y.mT / model.width + bias
+    return z @ z.mT / model.width

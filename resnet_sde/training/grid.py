@@ -1,0 +1,227 @@
+"""Grids of networks, trained in stacks, each kept as soon as it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from resnet_sde._checks import positive_integer
+from resnet_sde._versions import current_versions
+from resnet_sde.studies.cells import write_whole
+from resnet_sde.training.data import Data, Examples
+from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
+from resnet_sde.training.recipe import Member, Recipe, kind
+
+OUTCOMES = "outcomes.json"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One stack: the positions of its members in the grid, and where it is kept."""
+
+    positions: tuple[int, ...]
+    members: tuple[Member, ...]
+    recipe: Recipe
+    device: str
+    folder: Path | None
+
+
+def train(
+    members: Sequence[Member],
+    recipe: Recipe,
+    data: Data,
+    *,
+    stack: int = 16,
+    device: str = "cpu",
+    workers: int = 1,
+    store: str | Path | None = None,
+    progress: bool = False,
+) -> list[Outcome]:
+    """Train every member; members of one shape are trained together, `stack` at a time.
+
+    How members are put together depends on the list of members and on `stack` alone, and workers change no
+    bit of a result.
+
+    Args:
+        members: any networks.
+        recipe: how they are trained.
+        data: the examples.
+        stack: members of a stack at most; memory grows with it.
+        device: where they are trained.
+        workers: local processes, each of which trains a stack; 1 trains in this one.
+        store: folder that keeps every finished stack, and the checkpoint and the log of those under way. The
+            same call goes on from what is there.
+        progress: draw progress bars on standard error if that is a terminal.
+
+    Returns:
+        The outcome of every member, in their order.
+
+    Raises:
+        ValueError: an argument is out of range.
+        RuntimeError: a worker process died; what was finished is kept.
+        OSError: the store cannot be written to.
+
+    Example:
+        >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
+        >>> from resnet_sde.training import load_data
+        >>> model = Model(SingleLayer(RELU), WhiteNoise(), width=16, beta=0.5)
+        >>> members = [Member(model, depth=10, lr=lr) for lr in (0.001, 0.01)]
+        >>> outcomes = train(members, Recipe(steps=40), load_data("digits"))
+        >>> outcomes[1].test_accuracy > outcomes[0].test_accuracy
+        True
+    """
+    for name, value in (("stack", stack), ("workers", workers)):
+        positive_integer(name, value, "give for example 1")
+    if not members:
+        raise ValueError("there is no network to train; give at least one member")
+    tasks = _tasks(members, recipe, data, stack, device, None if store is None else Path(store))
+    found: dict[int, Outcome] = {}
+    waiting = []
+    for task in tasks:
+        kept = _load(task)
+        if kept is None:
+            waiting.append(task)
+        else:
+            found |= zip(task.positions, kept, strict=True)
+    for task, outcomes in _run(waiting, data, workers, progress):
+        found |= zip(task.positions, outcomes, strict=True)
+    return [found[i] for i in range(len(members))]
+
+
+def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
+    """The learning rate of the best mean validation accuracy over seeds, the smallest of equally good ones.
+
+    Args:
+        outcomes: those of every seed, by learning rate.
+
+    Raises:
+        ValueError: there is no rate.
+    """
+    if not outcomes:
+        raise ValueError("there is no learning rate to choose from; give at least one")
+    means = {lr: sum(o.validation_accuracy for o in each) / len(each) for lr, each in outcomes.items()}
+    return max(sorted(means), key=lambda lr: means[lr])
+
+
+def _tasks(
+    members: Sequence[Member], recipe: Recipe, data: Data, stack: int, device: str, store: Path | None
+) -> list[_Task]:
+    """The stacks, in the order of their first members."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for i, member in enumerate(members):
+        alike.setdefault(kind(member, recipe), []).append(i)
+    digest = data.digest if store is not None else ""
+    tasks = []
+    for positions in alike.values():
+        for first in range(0, len(positions), stack):
+            some = tuple(positions[first : first + stack])
+            chosen = tuple(members[i] for i in some)
+            name = repr((chosen, recipe, digest, device, sorted(current_versions().items())))
+            key = hashlib.sha256(name.encode()).hexdigest()[:32]
+            tasks.append(_Task(some, chosen, recipe, device, None if store is None else store / key))
+    return sorted(tasks, key=lambda task: task.positions)
+
+
+def _run(
+    tasks: Sequence[_Task], data: Data, workers: int, progress: bool
+) -> Iterator[tuple[_Task, list[Outcome]]]:
+    """Tasks and their outcomes, as they are finished."""
+    if workers == 1 or len(tasks) < 2:
+        for number, task in enumerate(tasks, start=1):
+            label = f"stack {number} of {len(tasks)}" if len(tasks) > 1 else "training"
+            yield task, _train(task, data, progress=progress, label=label)
+        return
+    context = multiprocessing.get_context("spawn")
+    lifeline, held = context.Pipe(duplex=False)
+    parts = [tensor.cpu().numpy() for part in (data.train, data.validation, data.test) for tensor in part]
+    pool = ProcessPoolExecutor(
+        max_workers=min(workers, len(tasks)),
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(data.name, data.classes, parts, lifeline),
+    )
+    bar = tqdm(total=len(tasks), desc="training", unit="stack", disable=None if progress else True)
+    try:
+        futures = {pool.submit(_work, task): task for task in tasks}
+        for future in as_completed(futures):
+            bar.update()
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process ended before its work was done, for lack of memory perhaps; give fewer workers "
+            "or a smaller stack, what was finished is kept"
+        ) from error
+    finally:
+        held.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+        lifeline.close()
+        bar.close()
+
+
+def _train(task: _Task, data: Data, *, progress: bool = False, label: str = "") -> list[Outcome]:
+    """Train one stack, and keep what has become of it instead of its checkpoint."""
+    _, outcomes = fit(
+        task.members,
+        task.recipe,
+        data,
+        device=task.device,
+        folder=task.folder,
+        progress=progress,
+        label=label,
+    )
+    if task.folder is not None:
+        plain = [outcome.to_json() for outcome in outcomes]
+        write_whole(task.folder / OUTCOMES, json.dumps(plain, allow_nan=False).encode())
+        (task.folder / CHECKPOINT).unlink(missing_ok=True)
+    return outcomes
+
+
+def _load(task: _Task) -> list[Outcome] | None:
+    """The outcomes of a finished stack; None if there are none, or the file is damaged."""
+    if task.folder is None:
+        return None
+    try:
+        plain = json.loads((task.folder / OUTCOMES).read_bytes())
+        found = [Outcome.from_json(each) for each in plain]
+    except (OSError, TypeError, ValueError):
+        return None
+    return found if len(found) == len(task.members) else None
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(name: str, classes: int, parts: Sequence[Any], lifeline: Connection) -> None:
+    """Set up a worker process, which leaves interrupts to its parent and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    torch.set_num_threads(1)
+    x, y = (map(torch.from_numpy, parts[first::2]) for first in (0, 1))
+    train, validation, test = map(Examples, x, y)
+    _worker["data"] = Data(name, train, validation, test, classes)
+
+
+def _end_with(lifeline: Connection) -> None:
+    """End this process when the parent closes its end of the pipe, or is no more."""
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _work(task: _Task) -> list[Outcome]:
+    return _train(task, _worker["data"])

@@ -1,0 +1,56 @@
+"""Optimizers of `torch.optim` on stacked parameters, with a learning rate for every member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnet_sde.networks import Stack
+from resnet_sde.training.recipe import Recipe
+
+
+class StackOptimizer:
+    """One parameter group for each member, made of views of the stacked parameters.
+
+    So every member has a learning rate and a state of its own, and one without gradients stays as it is.
+    """
+
+    def __init__(self, stack: Stack, recipe: Recipe) -> None:
+        self._parameters = list(stack.parameters())
+        self._views = [[p.detach()[i] for p in self._parameters] for i in range(len(stack))]
+        self._torch = _make(recipe, [{"params": views} for views in self._views])
+
+    def step(self, rates: Sequence[float], moving: Sequence[bool]) -> None:
+        """Move the members that are to move, by the gradients of the stack and their rates."""
+        gradients: list[Tensor] = []
+        for parameter in self._parameters:
+            assert parameter.grad is not None
+            gradients.append(parameter.grad)
+        for i, (views, group) in enumerate(zip(self._views, self._torch.param_groups, strict=True)):
+            group["lr"] = rates[i]
+            for view, gradient in zip(views, gradients, strict=True):
+                view.grad = gradient[i] if moving[i] else None
+        if any(moving):
+            self._torch.step()
+        for views in self._views:
+            for view in views:
+                view.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """As in `torch.optim`."""
+        return self._torch.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As in `torch.optim`."""
+        self._torch.load_state_dict(state)
+
+
+def _make(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, fused=True)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, fused=True)
+    return torch.optim.RMSprop(groups, foreach=True)

@@ -1,0 +1,209 @@
+"""The training of one stack, step by step; it can be left after any step and taken up again, bit for bit.
+
+Nothing random is carried along: the order of the examples of an epoch and the dropout masks of a step are
+named by the seed of the member and the number of the epoch or step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from resnet_sde._random import stream
+from resnet_sde.networks import Stack, dropout_masks
+from resnet_sde.training.data import Data, Examples
+from resnet_sde.training.optimizers import StackOptimizer
+from resnet_sde.training.recipe import Member, Recipe, kind
+
+_EVALUATED = 2**21  # numbers in the states of one layer when networks are evaluated
+
+
+class Run:
+    """Networks that are trained together, each on its own order of the examples.
+
+    A member diverges when its loss is no finite number. From that step on its weights stay as they are; it
+    keeps its place, so that its neighbours keep their bits.
+
+    Args:
+        members: networks of one shape.
+        recipe: how they are trained.
+        data: the examples.
+        device: where they are trained.
+
+    Raises:
+        ValueError: the members cannot be stacked, or there are fewer examples than a batch has.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        recipe: Recipe,
+        data: Data,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len({kind(member, recipe) for member in members}) != 1:
+            raise ValueError("members of a stack have one depth and one shape; train others apart")
+        if len(data.train.x) < recipe.batch_size:
+            raise ValueError(
+                f"a batch of {recipe.batch_size} is more than the {len(data.train.x)} training examples; "
+                "give a smaller batch_size"
+            )
+        if recipe.keep_rate < 1 and members[0].model.skip != 0:
+            raise ValueError("dropout is for feed-forward networks; give models with skip=0, or keep_rate=1")
+        self.members, self.recipe, self.data = tuple(members), recipe, data.to(device)
+        self.dtype: torch.dtype = getattr(torch, recipe.dtype)
+        self.stack = self.draw(members, device)
+        self.optimizer = StackOptimizer(self.stack, recipe)
+        self.step = 0
+        self.diverged_at: list[int | None] = [None] * len(members)
+        self.log: list[dict[str, Any]] = []
+        self._sums = torch.zeros(2, len(members), dtype=torch.float64, device=device)
+        self._order = torch.empty(0)
+        self._order_of = -1
+
+    def draw(self, members: Sequence[Member], device: torch.device | str = "cpu") -> Stack:
+        """Members as they start."""
+        ends, biases = self.recipe.ends, self.recipe.biases
+        sizes = (members[0].depth, self.data.n_in, self.data.classes)
+        models, seeds = [m.model for m in members], [m.seed for m in members]
+        return Stack(models, *sizes, seeds=seeds, ends=ends, biases=biases, dtype=self.dtype, device=device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch."""
+        return len(self.data.train.x) // self.recipe.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps from beginning to end."""
+        given = self.recipe.steps
+        return self.recipe.epochs * self.steps_per_epoch if given is None else given
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which members have not diverged."""
+        return [at is None for at in self.diverged_at]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or no member is left to move."""
+        return self.step >= self.steps or not any(self.alive)
+
+    def advance(self) -> None:
+        """One step of every member, and the line of the log at the end of an epoch."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        x, y = self._batch(epoch, position)
+        outputs = self.stack(x, masks=self._masks(x))
+        losses = self._losses(outputs, y)
+        losses.sum().backward()
+        for i, finite in enumerate(losses.isfinite().tolist()):
+            if not finite and self.diverged_at[i] is None:
+                self.diverged_at[i] = self.step
+        rates = [self.recipe.rate(member.lr, epoch) for member in self.members]
+        self.optimizer.step(rates, self.alive)
+        self.stack.recycle()
+        self._sums += torch.stack([losses.detach().double(), self._hits(outputs, y)])
+        self.step += 1
+        if position + 1 == self.steps_per_epoch or self.finished:
+            self._close_epoch(epoch, position + 1)
+
+    def evaluate(self, examples: Examples, stack: Stack | None = None) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy of every member, both (member,); outputs that are not finite are wrong."""
+        stack = stack or self.stack
+        size = max(1, _EVALUATED // (len(stack) * self.members[0].model.width))
+        totals = torch.zeros_like(self._sums)
+        with torch.no_grad():
+            for x, y in zip(examples.x.split(size), examples.y.split(size), strict=True):
+                outputs, targets = stack(x), y.expand(len(stack), *y.shape)
+                found = [self._losses(outputs, targets).double(), self._hits(outputs, targets)]
+                totals += torch.stack(found) * len(x)
+        loss, accuracy = totals / len(examples.x)
+        return loss, accuracy
+
+    def running(self) -> tuple[list[float], list[float]]:
+        """Mean loss and accuracy of every member over the steps of this epoch."""
+        done = (self.step - 1) % self.steps_per_epoch + 1
+        loss, accuracy = (self._sums / done).tolist()
+        return loss, accuracy
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that another run of the same members needs to go on from here."""
+        return {
+            "stack": self.stack.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "diverged_at": self.diverged_at,
+            "log": self.log,
+            "sums": self._sums,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.stack.load_state_dict(state["stack"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.diverged_at, self.log = state["step"], list(state["diverged_at"]), list(state["log"])
+        self._sums.copy_(state["sums"])
+
+    def _batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of every member in one step."""
+        train, size = self.data.train, self.recipe.batch_size
+        if epoch != self._order_of:
+            orders = {
+                seed: torch.from_numpy(stream(seed, "order", epoch).numpy.permutation(len(train.x)))
+                for seed in {member.seed for member in self.members}
+            }
+            self._order = torch.stack([orders[member.seed] for member in self.members]).to(train.x.device)
+            self._order_of = epoch
+        rows = self._order[:, position * size : (position + 1) * size]
+        return train.x[rows], train.y[rows]
+
+    def _masks(self, x: Tensor) -> Tensor | None:
+        """Dropout masks, equal for members of one seed."""
+        if self.recipe.keep_rate == 1:
+            return None
+        first, rate = self.members[0], self.recipe.keep_rate
+        shape = (first.depth + 1, first.model.width, x.shape[1])
+        masks = {
+            seed: dropout_masks(shape, rate, stream(seed, "dropout", self.step, device=x.device), x)
+            for seed in {member.seed for member in self.members}
+        }
+        return torch.stack([masks[member.seed] for member in self.members], dim=1)
+
+    def _losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Mean loss of every member over its examples."""
+        if self.recipe.loss == "mse":
+            return (outputs - y).square().flatten(1).mean(1)
+        each = cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none")
+        return each.view(y.shape).mean(1)
+
+    def _hits(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Share of right answers of every member; NaN where targets are no classes."""
+        if self.recipe.loss == "mse":
+            return torch.full((len(outputs),), math.nan, dtype=torch.float64, device=outputs.device)
+        right = (outputs.detach().argmax(-1) == y) & outputs.detach().isfinite().all(-1)
+        return right.double().mean(1)
+
+    def _close_epoch(self, epoch: int, done: int) -> None:
+        loss, accuracy = (self._sums / done).tolist()
+        validation_loss, validation_accuracy = (t.tolist() for t in self.evaluate(self.data.validation))
+        for i in range(len(self.members)):
+            self.log.append(
+                {
+                    "epoch": epoch,
+                    "step": self.step,
+                    "member": i,
+                    "lr": self.recipe.rate(self.members[i].lr, epoch),
+                    "diverged": not self.alive[i],
+                    "train_loss": loss[i],
+                    "train_accuracy": accuracy[i],
+                    "validation_loss": validation_loss[i],
+                    "validation_accuracy": validation_accuracy[i],
+                }
+            )
+        self._sums.zero_()

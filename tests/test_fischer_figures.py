@@ -1,0 +1,301 @@
+"""Figures of finite width at the smoke budget: they hold, they notice what is wrong, and they draw.
+
+Seeds are fixed, so the checks cannot fail by chance; were the random numbers to change, all of them together
+would raise a false alarm with probability 0.01. Numbers are made in torch's default precision, as on the
+command line: a constant that is rounded to float32 must fail here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from paper_figs.__main__ import FINITE, PICTURES
+from paper_figs.fischer_regression import digits, kernel_of_angle
+from paper_figs.narrow import Networks, deviations, extrapolated, mean, sharp_shift, sharp_variance, variance
+from paper_figs.style import house_style
+from resnet_sde import ERF
+from resnet_sde.finite_width import output_response
+from resnet_sde.meanfield import kernel
+
+PANELS = {
+    "fischer_exponents": 2,
+    "fischer_fluctuations": 6,
+    "fischer_kernels": 4,
+    "fischer_optimum": 4,
+    "fischer_pairs": 3,
+    "fischer_posterior": 3,
+    "fischer_regression": 3,
+    "fischer_response": 4,
+    "fischer_separation": 2,
+}
+_computed: dict[str, xr.Dataset] = {}
+
+
+def module(name: str):
+    return import_module(f"paper_figs.{name}")
+
+
+@contextmanager
+def as_on_the_command_line() -> Iterator[None]:
+    torch.set_default_dtype(torch.float32)
+    yield
+    torch.set_default_dtype(torch.float64)
+
+
+def smoke(name: str) -> xr.Dataset:
+    """The dataset of a figure at the smoke budget, computed once for all tests."""
+    if name not in _computed:
+        with as_on_the_command_line():
+            _computed[name] = module(name).compute("smoke", 0)
+    return _computed[name].copy(deep=True)
+
+
+def failures(name: str, ds: xr.Dataset) -> list[str]:
+    return [str(c) for c in module(name).check(ds) if not c.passed]
+
+
+def drawn_numbers(figure: Figure) -> list[np.ndarray]:
+    return [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
+
+
+def test_every_figure_is_tested() -> None:
+    assert set(FINITE) == set(PANELS)
+    assert set(FINITE) < set(PICTURES)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_numbers_hold(name: str) -> None:
+    assert failures(name, smoke(name)) == []
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_dataset_says_where_it_came_from(name: str) -> None:
+    attributes = smoke(name).attrs
+    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
+    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
+    assert all(package in attributes["versions"] for package in ("torch", "numpy", "resnet_sde"))
+    assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of words of one panel, or of the whole figure, that lie upon each other."""
+    canvas = FigureCanvasAgg(figure)
+    with house_style():
+        canvas.draw()
+    renderer = canvas.get_renderer()
+
+    def words(ax: Axes) -> list:
+        legend = ax.get_legend()
+        shown = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        shown += legend.get_texts() if legend else []
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+        return [text for text in shown if text.get_visible() and text.get_text()]
+
+    texts = [text for ax in figure.axes for text in words(ax)]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
+    pairs = [(one, other) for number, one in enumerate(boxes) for other in boxes[:number]]
+    return [(a[0], b[0]) for a, b in pairs if a[1].padded(-1).overlaps(b[1].padded(-1))]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
+    ds, path = smoke(name), tmp_path / "stored.nc"
+    ds.to_netcdf(path, engine="scipy")
+    stored = xr.load_dataset(path, engine="scipy")
+    figure, again = module(name).draw(ds), module(name).draw(stored)
+    assert len(figure.axes) == PANELS[name]
+    assert all(ax.get_xlabel() and ax.get_title("left") and ax.get_lines() for ax in figure.axes)
+    assert figure.legends
+    assert not plt.get_fignums()
+    for one, other in zip(drawn_numbers(figure), drawn_numbers(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+    assert overlapping(figure) == []
+
+
+# What must be noticed
+
+
+def kernels_without_memory() -> xr.Dataset:
+    ds = smoke("fischer_kernels")
+    wrong = ds.variance_theory.copy()
+    wrong.loc[{"network": "residual"}] = ds.without_memory
+    return ds.assign(variance_theory=wrong)
+
+
+def kernels_with_deviations_for_variances() -> xr.Dataset:
+    """What falls like width^−1/2."""
+    ds = smoke("fischer_kernels")
+    return ds.assign(readout=ds.readout * (ds.networks_width / 32) ** 0.5)
+
+
+def responses_without_the_readout() -> xr.Dataset:
+    """The response of the states, which has no maximum."""
+    ds = smoke("fischer_response")
+    states = [Networks(20, float(x)).theory().kernel_response[-1, 0] for x in ds.simulated_scale]
+    return ds.assign(simulated_theory=(ds.simulated_theory.dims, [[float(x) for x in states]]))
+
+
+def responses_of_another_exponent() -> xr.Dataset:
+    """Optimal scales that fall like L^−0.45."""
+    ds = smoke("fischer_response")
+    factor = xr.where(ds.scaled_peak["at"] == "scale", (ds.scaled_depth / 20) ** 0.05, 1.0)
+    return ds.assign(scaled_peak=ds.scaled_peak * factor)
+
+
+def optima_of_another_exponent() -> xr.Dataset:
+    ds = smoke("fischer_optimum")
+    return ds.assign(scale=ds.scale * (ds.depth / 20) ** 0.05)
+
+
+def prefactors_of_deviations() -> xr.Dataset:
+    """Variances where standard deviations are meant: 1/σ_w² for 1/σ_w."""
+    ds = smoke("fischer_optimum")
+    return ds.assign(prefactor=ds.prefactor / ds.sigma_w2**0.5)
+
+
+def separation_with_the_slope_of_lengths() -> xr.Dataset:
+    ds = smoke("fischer_separation")
+    lengths = [output_response(Networks(20, float(x)).model(), 0.05, depth=20) for x in ds.simulated_scale]
+    return ds.assign(simulated_theory=ds.simulated_theory * 0 + np.array(lengths))
+
+
+def fluctuations_without_memory() -> xr.Dataset:
+    ds = smoke("fischer_fluctuations")
+    wrong = ds.at_scales.copy()
+    wrong.loc[{"quantity": "variance"}] = ds.at_scales.sel(quantity="without_memory")
+    return ds.assign(at_scales=wrong)
+
+
+def fluctuations_that_shift_upwards() -> xr.Dataset:
+    ds = smoke("fischer_fluctuations")
+    wrong = ds.simulated.copy()
+    wrong.loc[{"of": "shift", "estimate": "value"}] *= -1
+    return ds.assign(simulated=wrong)
+
+
+def exponents_off_by_little() -> xr.Dataset:
+    """Networks with ρ = 0.9 L^−b."""
+    ds = smoke("fischer_exponents")
+    factor = xr.where(ds.simulated["of"] == "kernel", 1 - 0.19 * (1 - 0.05 / ds.simulated_theory), 1.0)
+    return ds.assign(simulated=ds.simulated * factor)
+
+
+def pairs_with_biases_of_their_own() -> xr.Dataset:
+    """Biases that are independent between inputs add nothing to the entry 12."""
+    ds = smoke("fischer_pairs")
+    return ds.assign(limit=ds.limit - 0.05 * (ds.entry == "12"))
+
+
+def pairs_with_one_slope() -> xr.Dataset:
+    """The entry 12 responds to itself as the entry 22 does."""
+    ds = smoke("fischer_pairs")
+    wrong = ds.response.copy()
+    wrong.loc[{"moved": "12 to 12"}] = ds.response.sel(moved="22 to 22")
+    return ds.assign(response=wrong)
+
+
+def posterior_with_half_the_score() -> xr.Dataset:
+    """The entry 12 counted once, not twice."""
+    ds = smoke("fischer_posterior")
+    return ds.assign(limit=ds.limit * xr.where(ds.entry == "12", 0.5, 1.0))
+
+
+def regression_best_at_one_over_depth() -> xr.Dataset:
+    ds = smoke("fischer_regression")
+    return ds.assign(best=ds.best * (10 / ds.depth) ** 0.5)
+
+
+PLANTED = [
+    ("fischer_kernels", kernels_without_memory, "residual, variance of C"),
+    ("fischer_kernels", kernels_with_deviations_for_variances, "slope of the variance"),
+    ("fischer_kernels", kernels_with_deviations_for_variances, "slope of the shift"),
+    ("fischer_response", responses_without_the_readout, "response against ρ"),
+    ("fischer_response", responses_of_another_exponent, "L = 500, ρ√L of the maximum"),
+    ("fischer_optimum", optima_of_another_exponent, "slope of ln ρ*"),
+    ("fischer_optimum", prefactors_of_deviations, "prefactors"),
+    ("fischer_separation", separation_with_the_slope_of_lengths, "separation, networks"),
+    ("fischer_fluctuations", fluctuations_without_memory, "L = 20, variance, networks"),
+    ("fischer_fluctuations", fluctuations_that_shift_upwards, "L = 20, shift, networks"),
+    ("fischer_exponents", exponents_off_by_little, "b = 0.5, kernel, networks"),
+    ("fischer_pairs", pairs_with_biases_of_their_own, "means, networks"),
+    ("fischer_pairs", pairs_with_one_slope, "responses, networks"),
+    ("fischer_posterior", posterior_with_half_the_score, "all widths, networks"),
+    ("fischer_regression", regression_best_at_one_over_depth, "ρ√L of the least test error"),
+]
+
+
+@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
+def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
+    assert any(noticed in failure for failure in failures(name, plant()))
+
+
+def test_overlaps_are_noticed() -> None:
+    figure = module("fischer_separation").draw(smoke("fischer_separation"))
+    figure.axes[0].set_title("a title that is much too long for a panel of half the width", loc="left")
+    assert overlapping(figure)
+
+
+# What the numbers are made with
+
+
+NETWORKS = {
+    "residual": Networks(6, 0.3, 1.2, k0=0.1),
+    "partial skip": Networks(6, 0.5, 1.2, k0=0.3, skip=0.8),
+    "feed-forward": Networks(6, 1.0, 1.2, k0=0.5, skip=0.0),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sharp_estimates(name: str) -> None:
+    """The same as plain ones, with less noise: five standard errors, a false alarm of 6e-7 each."""
+    networks, width = NETWORKS[name], 32
+    parts = networks.simulate(width, 4000, deviations(networks), 0)
+    linear, error = mean(parts[:, 1])
+    assert abs(linear) < 5 * error
+    for (value, noise), (plain, plain_noise) in (
+        (sharp_variance(parts, width), [width * x for x in variance(parts[:, 0])]),
+        (sharp_shift(parts, width), [width * x for x in mean(parts[:, 0])]),
+    ):
+        assert noise < plain_noise / 1.5
+        assert abs(value - plain) < 5 * plain_noise
+    theory = networks.theory()
+    expected, allowed = float(theory.branch_covariance[-1, -1]), 5 / width
+    value, noise = sharp_variance(parts, width)
+    assert abs(value - expected) < 5 * noise + allowed * expected
+
+
+def test_memory_is_what_feed_forward_networks_do_not_have() -> None:
+    alone = NETWORKS["feed-forward"]
+    full, other = alone.theory().branch_covariance, alone.without_memory().branch_covariance[..., 0, 0]
+    torch.testing.assert_close(other, full)
+    assert alone.simulate(8, 2, deviations(alone), 0).dtype == torch.float64
+
+
+def test_extrapolation_is_exact_where_it_should_be() -> None:
+    widths = np.array([32, 64, 128])
+    assert extrapolated(widths, 3 - 7 / widths, np.array([1, 2, 1])) == pytest.approx(3, rel=1e-12)
+
+
+def test_a_kernel_of_angles_is_that_of_the_images() -> None:
+    networks, (x, _) = Networks(20, 0.4), digits()
+    x = x[:12] - x.mean(0)
+    cosine = (x @ x.T / torch.outer(*[torch.linalg.vector_norm(x, dim=1)] * 2)).clamp(-1, 1)
+    k = kernel(networks.model(), networks.k0 * cosine, depth=networks.depth)[-1]
+    q = k.diagonal()
+    expected = ERF.dual(q[:, None], q, gap=1 - k / torch.outer(q, q).sqrt())
+    found = torch.from_numpy(kernel_of_angle(networks)(cosine.numpy()))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)

@@ -1,0 +1,222 @@
+"""Figures of deep residual networks at the smoke budget: they hold, they notice what is wrong, and they draw.
+
+Seeds are fixed, so the checks cannot fail by chance. Numbers are made in torch's default precision, as on the
+command line.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import resnet_sde as rs
+from paper_figs.__main__ import PICTURES, RESIDUAL
+from paper_figs.residuals import name as variances_of
+from paper_figs.residuals import networks, states
+from paper_figs.style import house_style
+
+PANELS = {
+    "yang_alpha": 4,
+    "yang_cosines": 3,
+    "yang_gradients": 2,
+    "yang_growth": 3,
+    "yang_lengths": 2,
+    "yang_limit": 3,
+    "yang_relu": 3,
+    "yang_variances": 3,
+}
+_computed: dict[str, xr.Dataset] = {}
+
+
+def module(name: str):
+    return import_module(f"paper_figs.{name}")
+
+
+@contextmanager
+def default_precision() -> Iterator[None]:
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float64)
+
+
+def smoke(name: str) -> xr.Dataset:
+    """The dataset of a figure at the smoke budget, computed once for all tests."""
+    if name not in _computed:
+        with default_precision():
+            _computed[name] = module(name).compute("smoke", 0)
+    return _computed[name].copy(deep=True)
+
+
+def failures(name: str, ds: xr.Dataset) -> list[str]:
+    return [str(c) for c in module(name).check(ds) if not c.passed]
+
+
+def drawn_numbers(figure: Figure) -> list[np.ndarray]:
+    return [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
+
+
+def test_every_figure_is_tested() -> None:
+    assert set(RESIDUAL) == set(PANELS)
+    assert set(RESIDUAL) < set(PICTURES)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_numbers_hold(name: str) -> None:
+    assert failures(name, smoke(name)) == []
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_dataset_says_where_it_came_from(name: str) -> None:
+    attributes = smoke(name).attrs
+    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
+    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
+    assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
+    ds, path = smoke(name), tmp_path / "stored.nc"
+    ds.to_netcdf(path, engine="scipy")
+    stored = xr.load_dataset(path, engine="scipy")
+    figure, again = module(name).draw(ds), module(name).draw(stored)
+    assert len(figure.axes) == PANELS[name]
+    assert all(ax.get_xlabel() and ax.get_title("left") and ax.get_lines() for ax in figure.axes)
+    assert figure.legends
+    for one, other in zip(drawn_numbers(figure), drawn_numbers(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_words_lie_inside_the_picture(name: str) -> None:
+    figure = module(name).draw(smoke(name))
+    with house_style():
+        figure.draw_without_rendering()
+    words = [text for legend in figure.legends for text in legend.get_texts()]
+    words += [text for ax in figure.axes for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)]
+    page = figure.bbox
+    for text in filter(Text.get_text, words):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0, text
+        assert box.x1 <= page.x1, text
+
+
+# What must not pass.
+
+
+def powers_of_one_more() -> xr.Dataset:
+    """Lengths with the exponent 1/(1 − α) + 1/10."""
+    ds = smoke("yang_alpha")
+    return ds.assign(log_p=ds.log_p + 0.1 * np.log(ds.layer.clip(1)))
+
+
+def kernel_of_another_power() -> xr.Dataset:
+    ds = smoke("yang_alpha")
+    return ds.assign(kernel=ds.kernel * 1.001)
+
+
+def cosines_that_decay_faster() -> xr.Dataset:
+    """e − e* with the exponent δ* + 0.02."""
+    ds = smoke("yang_cosines")
+    layer = ds.layer.clip(1)
+    e_star, f = ds.constant.sel(all_of="e_star"), ds.constant.sel(all_of="f")
+    over = 1 - e_star - ds.gap + f * layer**-0.5
+    return ds.assign(gap=1 - e_star - over * layer**-0.02 + f * layer**-0.5)
+
+
+def cosines_without_their_second_power() -> xr.Dataset:
+    """The slope that a look at e − e* alone gives."""
+    ds = smoke("yang_cosines")
+    return ds.assign(constant=ds.constant.where(ds.all_of != "f", 1e-6))
+
+
+def gradients_of_typical_networks() -> xr.Dataset:
+    """Geometric means, which lie half a variance below the theory: here by a half."""
+    ds = smoke("yang_gradients")
+    return ds.assign(gradient=ds.gradient - 0.5)
+
+
+def biases_for_weights() -> xr.Dataset:
+    ds = smoke("yang_gradients")
+    return ds.assign(extra=-ds.extra)
+
+
+def growth_without_its_power() -> xr.Dataset:
+    ds = smoke("yang_growth")
+    return ds.assign(constant=ds.constant.where(ds.of == "a", 0.0))
+
+
+def networks_that_double() -> xr.Dataset:
+    ds = smoke("yang_lengths")
+    return ds.assign(p=ds.p * 2, e=ds.e * 0.7)
+
+
+def limit_of_second_order() -> xr.Dataset:
+    """An error like 1/depth²."""
+    ds = smoke("yang_limit")
+    return ds.assign(layers=ds.limit + (ds.layers - ds.limit) * 10 / ds.depth)
+
+
+def cosines_like_depth_to_the_minus_one() -> xr.Dataset:
+    ds = smoke("yang_relu")
+    return ds.assign(gap=ds.gap**0.5)
+
+
+def weights_that_explode() -> xr.Dataset:
+    ds = smoke("yang_relu")
+    return ds.assign(gradient=ds.gradient * 1.1)
+
+
+def variances_like_the_root_of_depth() -> xr.Dataset:
+    ds = smoke("yang_variances")
+    return ds.assign(sigma_w2=ds.sigma_w2 * ds.depth**0.5)
+
+
+PLANTED = [
+    ("yang_alpha", powers_of_one_more, "exponent of p"),
+    ("yang_alpha", kernel_of_another_power, "crosses the diagonal"),
+    ("yang_cosines", cosines_that_decay_faster, "1, 0.25, 1, 0.25 from cosine -0.5, corrected slope"),
+    ("yang_cosines", cosines_without_their_second_power, "corrected slope"),
+    ("yang_gradients", gradients_of_typical_networks, "inner_bias, log of mean"),
+    ("yang_gradients", biases_for_weights, "inner, exponent"),
+    ("yang_growth", growth_without_its_power, "change in the last decade"),
+    ("yang_lengths", networks_that_double, "p over theory"),
+    ("yang_lengths", networks_that_double, "from cosine 0.9, e"),
+    ("yang_limit", limit_of_second_order, "ratio of errors"),
+    ("yang_relu", cosines_like_depth_to_the_minus_one, "straightened cosine"),
+    ("yang_relu", weights_that_explode, "inner matrix"),
+    ("yang_variances", variances_like_the_root_of_depth, "slope from depth 256"),
+]
+
+
+@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
+def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
+    assert any(noticed in failure for failure in failures(name, plant()))
+
+
+# The networks.
+
+
+def test_inputs_have_the_cosines_they_should() -> None:
+    x = states(12, (1.0, 0.9, 0.0, -0.5))
+    torch.testing.assert_close(x.square().mean(-1), torch.ones(4))
+    torch.testing.assert_close((x @ x[0]) / 12, torch.tensor([1.0, 0.9, 0.0, -0.5]))
+
+
+def test_networks_begin_at_their_inputs() -> None:
+    """Gradients are 1 at the top, and the first state is the input."""
+    block = rs.Reduced(rs.TANH, 1.0, 0.5)
+    seen = networks(block, (0.3,), width=8, depth=5, samples=3, seed=0)
+    assert seen.q.shape == (3, 6, 2)
+    assert torch.allclose(seen.cosine[:, 0, 1], torch.full((3,), 0.3), atol=1e-6)
+    assert bool((seen.log_gradient[:, -1] == 0).all())
+    assert variances_of(block) == "1, 0.5, -, -"
