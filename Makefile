@@ -1,6 +1,6 @@
 # Everything runs inside .venv, which is made (and brought up to date) on demand from constraints.txt.
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -26,7 +26,7 @@ lint: $(STAMP) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## style, types and tests (PYTEST_ARGS="-n 2 -k datasets" is passed on)
+test: lint ## style, types and tests (PYTEST_ARGS="-k datasets" is passed on)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMP) ## speed and memory beside peers, the naive way and the floor
