@@ -98,7 +98,7 @@ def _argmax(log_response: Callable[[complex], complex], around: float) -> float:
     words="The residual scale of the largest response is where saturation at the readout outweighs "
     "what the skip branches gain; deep networks reach it when the mean square of their last states "
     "is K*, which depends on σ_b²/σ_w² alone. Two inputs are separated most at a larger scale.",
-    statement=r"\rho^* = \arg\max_\rho\, a(K^L) \prod_{l<L} (1 + \rho^2 \sigma_w^2\, a(K^l)), "
+    statement=r"\rho^* = \mathrm{arg\,max}_\rho\, a(K^L) \prod_{l<L} (1 + \rho^2 \sigma_w^2\, a(K^l)), "
     r"\qquad (f(K^*) + \sigma_b^2/\sigma_w^2)\, f''(K^*) + f'(K^*)^2 = 0",
     assumptions=SATURATING,
     source=DERIVED,
