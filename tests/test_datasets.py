@@ -299,7 +299,7 @@ def test_standardized_images_have_mean_0_and_deviation_1(array) -> None:
     expected = (array - array.mean(1, keepdims=True)) / array.std(1, keepdims=True)
     assert x.dtype == np.float64
     np.testing.assert_allclose(x, expected, rtol=0, atol=1e-13)  # |x| ≤ 3 and a few roundings
-    # A grey image with one pixel off by 1 has a mean up to 850 times its deviation, which multiplies roundings.
+    # An image with one pixel off by 1 has a mean up to 850 times its deviation: so much are roundings.
     np.testing.assert_allclose(x.mean(1), 0, atol=850 * 2.2e-16)
     np.testing.assert_allclose(np.square(x).mean(1), 1, atol=1e-14)
 

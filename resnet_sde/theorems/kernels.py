@@ -35,7 +35,7 @@ from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import exactly, shift
 
 SOURCE = "derived here; for one matrix after Marion, Fermanian, Biau & Vert, JMLR 26(56), 2025"
-WIDE = ("width → ∞", "Gaussian weights, the same law in both matrices")
+WIDE = ("Gaussian weights of any law along depth", "width → ∞", "p_L independent of the weights")
 
 
 @observable("input", every_layer=True, gradients=True)
@@ -112,7 +112,7 @@ NETWORK_CONTROLS = {"H off by 0.1": {"off": 0.1}, "beta off by 0.15": {"beta_off
     statement=r"\Delta_k \Delta_l C_{kl} = \alpha^2 \gamma_{kl}\, "
     r"\mathbb{E}\varphi(u_k)\varphi(u_l), \quad u \sim N(0, C); \qquad \Delta_k \Delta_l T_{kl} = "
     r"\alpha^2 \gamma_{kl}\, \mathbb{E}\varphi'(u_k)\varphi'(u_l)\, T_{kl}",
-    assumptions=("one weight matrix", *WIDE, "p_L independent of the weights"),
+    assumptions=("one weight matrix", *WIDE),
     source=SOURCE,
     claims=8,
     budgets={"quick": {"samples": 1000}, "full": {"samples": 5000}},
@@ -133,7 +133,7 @@ def two_time_kernel(
     r"\mathbb{E}\varphi(u_k)\varphi(u_l), \quad \mathbb{E} u_k u_l = \gamma_{kl} C_{kl}; \qquad "
     r"\Delta_k \Delta_l T_{kl} = \alpha^2 \gamma_{kl}^2\, \mathbb{E}\varphi'(u_k)\varphi'(u_l)\, "
     r"T_{kl}",
-    assumptions=("two weight matrices", *WIDE, "p_L independent of the weights"),
+    assumptions=("two weight matrices of the same law", *WIDE),
     source=SOURCE,
     claims=8,
     budgets={"quick": {"samples": 1000}, "full": {"samples": 5000}},
