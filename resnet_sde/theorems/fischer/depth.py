@@ -28,8 +28,9 @@ from resnet_sde.theorems.fischer.networks import (
     WRONG,
     Case,
     Deviation,
+    Seen,
+    collect,
     covariance,
-    look,
     network,
     square,
 )
@@ -69,8 +70,8 @@ def feed_forward_fluctuations(
     yield Claim("N Var C / fixed point, 40 layers", exactly(ratio), 1.0, 1e-8)
     decay = float(theory.kernel_response[40, 20]) ** 0.05
     yield Claim("decay of the response per layer / χ", exactly(decay / chi), 1.0, 1e-4)
-    kernel = look(replace(seen, depth=8), samples, seed).q()
-    found = average(covariance(kernel, kernel), level, unit=2 * k**2 + settled)
+    (values,) = collect(replace(seen, depth=8), samples, seed, lambda s: covariance(s.q(), s.q()))
+    found = average(values, level, unit=2 * k**2 + settled)
     yield Claim("N Var Q / fixed point, networks of 8 layers", found, 1.0, 0.1)
 
 
@@ -122,11 +123,14 @@ def depth_limit(
 def posterior_kernel(*, seed: int, level: float, samples: int, noise: float = 0.1) -> Iterator[Claim]:
     """At width 128, weighted by how well networks explain the outputs 1.5 and −1; next order 6/width."""
     case, y = TWO_INPUTS.at(128), torch.tensor([1.5, -1.0])
-    seen = look(case, samples, seed)
-    entries = [seen.c(entry) for entry in range(3)]
-    found = average(covariance(_likelihood(entries, y, 0.1), entries[2]), level)
+
+    def weighted(seen: Seen) -> Tensor:
+        entries = [seen.c(entry) for entry in range(3)]
+        return covariance(_likelihood(entries, y, 0.1), entries[2])
+
+    (values,) = collect(case, samples, seed, weighted)
     exact = 128 * float(posterior_shift(case.theory, y[:, None], noise=noise)[2])
-    yield Claim("N times the shift of C_12", found, exact, 0.15 * abs(exact))
+    yield Claim("N times the shift of C_12", average(values, level), exact, 0.15 * abs(exact))
 
 
 def _likelihood(entries: list[Deviation], y: Tensor, noise: float) -> Deviation:

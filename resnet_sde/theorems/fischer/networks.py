@@ -10,6 +10,7 @@ times in every network, and only what the linear part leaves has to be averaged 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,7 @@ from resnet_sde.model import Model
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import AssumptionNotMet
+from resnet_sde.theorems.samples import child
 
 RESIDUAL = ("one matrix a layer: h ← λ h + ρ (W φ(h) + b)", "white Gaussian weights and biases")
 WRONG = {"variance off by 5 %": {"variance": 1.05}}
@@ -179,6 +181,12 @@ class Seen:
         return Deviation(limit, (h[:, a] * h[:, b]).mean(-1) - limit, terms)
 
 
+Statistic = Callable[[Seen], Tensor]
+"""Of every network, (sample,)."""
+
+_HELD = 2**21  # numbers in the states of a batch of networks
+
+
 @observable(every_layer=True)
 def every_state(t: Trajectory) -> Tensor:
     """Shape: (sample, depth + 1, input, width)."""
@@ -224,6 +232,18 @@ def look(case: Case, samples: int, seed: int) -> Seen:
         moved[:, layer + 1] = theory.growth[layer] @ moved[:, layer] + s * source[:, layer]
     slope = (theory.growth - case.model.skip**2 * torch.eye(len(pairs))) / s
     return Seen(theory, block.sigma_w2, slope, h, alone, branch, source, moved)
+
+
+def collect(case: Case, samples: int, seed: int, *statistics: Statistic) -> list[Tensor]:
+    """Statistics of networks, each (sample,), from batches that fit into memory."""
+    held = case.model.width * (case.depth + 1) * len(case.start)
+    batches = -(-samples * held // _HELD)
+    parts = []
+    for batch in range(batches):
+        count = samples // batches + (batch < samples % batches)
+        seen = look(case, count, child(seed, "networks", batch))
+        parts.append([statistic(seen) for statistic in statistics])
+    return [torch.cat(columns) for columns in zip(*parts, strict=True)]
 
 
 def _alone(case: Case, h: Tensor, branch: Tensor, theory: FiniteSize) -> Tensor:
