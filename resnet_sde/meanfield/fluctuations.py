@@ -1,8 +1,8 @@
 r"""How much the gradients of single networks of finite width scatter around their mean square.
 
 At width N the log of the mean squared gradient of one feed-forward network is a random walk along its
-layers, with variance v and a drift of log χ_1 + O(1/N) a layer. Lengths fluctuate too, with a memory of ξ_q layers,
-and carry the gradients along: with f = E φ'² as a function of q, a = d log f/dq and S = σ_w⁴ Var φ²,
+layers, with variance v and a drift of log χ_1 + O(1/N) a layer. Lengths fluctuate too, with a memory of
+ξ_q layers, and carry the gradients along: with f = E φ'² as a function of q, a = d log f/dq and S = σ_w⁴ Var φ²,
 
     N v = 3 E φ'⁴/f² − 1 + a² S/(1 − χ_q)² + 2 a σ_w² (E φ²φ'²/f − E φ²)/(1 − χ_q).
 
@@ -31,8 +31,8 @@ def gradient_log_variance(
     """Variance that each layer adds to the log of the mean squared gradient of one network, times the width.
 
     To leading order in 1/width, where lengths have settled. The drift of the logarithm is log χ_1 − v/2 for
-    ReLU; for other activations there are more terms of the order of v. NaN where lengths do not settle at a positive
-    number, but for homogeneous activations; infinite where E φ'⁴ is.
+    ReLU; for other activations there are more terms of the order of v. NaN where lengths do not settle at
+    a positive number, but for homogeneous activations; infinite where E φ'⁴ is.
 
     Example:
         >>> from resnet_sde import RELU
