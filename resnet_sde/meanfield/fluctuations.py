@@ -2,7 +2,8 @@ r"""How much the gradients of single networks of finite width scatter around the
 
 At width N the log of the mean squared gradient of one feed-forward network is a random walk along its
 layers, with variance v and a drift of log χ_1 + O(1/N) a layer. Lengths fluctuate too, with a memory of
-ξ_q layers, and carry the gradients along: with f = E φ'² as a function of q, a = d log f/dq and S = σ_w⁴ Var φ²,
+ξ_q layers, and carry the gradients along: with f = E φ'² as a function of q, a = d log f/dq and
+S = σ_w⁴ Var φ²,
 
     N v = 3 E φ'⁴/f² − 1 + a² S/(1 − χ_q)² + 2 a σ_w² (E φ²φ'²/f − E φ²)/(1 − χ_q).
 
