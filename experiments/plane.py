@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Store, one_thread
 from resnet_sde.studies.cells import Results, write_whole
+from resnet_sde.studies.processes import work_on
 
 DIMS = {
     "log10_displacement": ("beta", "sample", "input"),
@@ -128,14 +127,15 @@ def _compute_all(lines: list[Plane], seed: int, workers: int) -> Iterator[tuple[
     if workers == 1 or len(lines) < 2:
         yield from ((number, _compute(line, seed)) for number, line in enumerate(lines))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(lines)), mp_context=context) as pool:
-        futures = {pool.submit(_compute, line, seed): number for number, line in enumerate(lines)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    lost = "for lack of memory perhaps; give fewer workers, what was finished is kept in a store"
+    tasks = [(number, line, seed) for number, line in enumerate(lines)]
+    for (number, _, _), found in work_on(tasks, _work, workers=workers, lost=lost):
+        yield number, found
+
+
+def _work(task: tuple[int, Plane, int]) -> Results:
+    _, line, seed = task
+    return _compute(line, seed)
 
 
 def _compute(line: Plane, seed: int) -> Results:

@@ -13,7 +13,7 @@ FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
 
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
-    {"_checks", "_gaussian", "_random", "_versions"},
+    {"_checks", "_gaussian", "_json", "_random", "_versions"},
     {"activations", "estimate", "fractional", "paths"},
     {"laws", "matrices", "datasets"},
     {"blocks"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
@@ -14,7 +15,6 @@ from resnet_sde.cli.options import (
     VARIANCE,
     Number,
     emit,
-    json_number,
     with_options,
 )
 from resnet_sde.cli.single import document, once, one_model

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
+from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
     STATE_OPTIONS,
     Number,
     emit,
-    json_number,
     with_options,
 )
 from resnet_sde.cli.single import document, once, one_model

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
+from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
     LAW_OPTIONS,
     MODEL_OPTIONS,
@@ -19,7 +20,6 @@ from resnet_sde.cli.options import (
     coordinates,
     device_of,
     emit,
-    json_number,
     make_model,
     model_axes,
     with_options,

@@ -8,26 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from resnet_sde._json import json_number
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.studies.cells import write_whole
-from resnet_sde.studies.pool import end_with, interrupts_held_back
+from resnet_sde.studies.processes import work_on
 from resnet_sde.theorems.core import Claim, Verdict, find, registry, verify
 
 
@@ -97,36 +90,19 @@ def _computed(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Verdi
         for task in tasks:
             yield task, task.run()
         return
-    context = multiprocessing.get_context("spawn")
-    lifeline, held = context.Pipe(duplex=False)
-    modules = sorted({find(task.id).check.__module__ for task in tasks})
-    pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(tasks)),
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(modules, list(sys.path), lifeline),
+    yield from work_on(
+        tasks,
+        Task.run,
+        workers=workers,
+        prepare=_prepare,
+        prepared_with=(sorted({find(task.id).check.__module__ for task in tasks}), list(sys.path)),
+        lost="for lack of memory perhaps, or because it could not import a theorem; give fewer workers, or "
+        "define theorems in a module",
     )
-    try:
-        with interrupts_held_back():
-            futures = {pool.submit(task.run): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process ended before its work was done, for lack of memory perhaps, or because "
-            "it could not import a theorem; give fewer workers, or define theorems in a module"
-        ) from error
-    finally:
-        held.close()
-        pool.shutdown(wait=True, cancel_futures=True)
-        lifeline.close()
 
 
-def _start_worker(modules: Sequence[str], path: Sequence[str], lifeline: Connection) -> None:
-    """Set up a worker process, which leaves interrupts to its parent and knows its theorems."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with, args=(lifeline,), daemon=True).start()
-    torch.set_num_threads(1)
+def _prepare(modules: Sequence[str], path: Sequence[str]) -> None:
+    """Let a worker process know its theorems."""
     sys.path[:] = path
     for module in modules:
         import_module(module)
@@ -197,7 +173,7 @@ def _claim_record(claim: Claim) -> dict[str, Any]:
     return {
         "name": claim.name,
         "status": claim.outcome.value,
-        **{name: _plain(value) for name, value in numbers.items()},
+        **{name: json_number(value) for name, value in numbers.items()},
         "tolerance": claim.tolerance,
         "relation": claim.relation,
         "unmet": claim.unmet,
@@ -219,12 +195,6 @@ def verdict_of(record: Mapping[str, Any]) -> Verdict:
     )
     rest = (record[name] for name in ("budget", "seed", "seconds", "control", "settings"))
     return Verdict(record["id"], claims, *rest)
-
-
-def _plain(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    return float(value) if math.isfinite(value) else ("inf" if value > 0 else "-inf")
 
 
 def _number(value: float | str | None) -> float:

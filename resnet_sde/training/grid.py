@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +15,7 @@ from tqdm.auto import tqdm
 from resnet_sde._checks import positive_integer
 from resnet_sde._versions import current_versions
 from resnet_sde.studies.cells import write_whole
+from resnet_sde.studies.processes import work_on
 from resnet_sde.training.data import Data, Examples
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
 from resnet_sde.training.recipe import Member, Recipe, kind
@@ -145,31 +139,19 @@ def _run(
             label = f"stack {number} of {len(tasks)}" if len(tasks) > 1 else "training"
             yield task, _train(task, data, progress=progress, label=label)
         return
-    context = multiprocessing.get_context("spawn")
-    lifeline, held = context.Pipe(duplex=False)
     parts = [tensor.cpu().numpy() for part in (data.train, data.validation, data.test) for tensor in part]
-    pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(tasks)),
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(data.name, data.classes, parts, lifeline),
+    finished = work_on(
+        tasks,
+        _work,
+        workers=workers,
+        prepare=_prepare,
+        prepared_with=(data.name, data.classes, parts),
+        lost="for lack of memory perhaps; give fewer workers or a smaller stack, what was finished is kept",
     )
-    bar = tqdm(total=len(tasks), desc="training", unit="stack", disable=None if progress else True)
-    try:
-        futures = {pool.submit(_work, task): task for task in tasks}
-        for future in as_completed(futures):
+    with tqdm(total=len(tasks), desc="training", unit="stack", disable=None if progress else True) as bar:
+        for task, outcomes in finished:
             bar.update()
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process ended before its work was done, for lack of memory perhaps; give fewer workers "
-            "or a smaller stack, what was finished is kept"
-        ) from error
-    finally:
-        held.close()
-        pool.shutdown(wait=True, cancel_futures=True)
-        lifeline.close()
-        bar.close()
+            yield task, outcomes
 
 
 def _train(task: _Task, data: Data, *, progress: bool = False, label: str = "") -> list[Outcome]:
@@ -205,22 +187,11 @@ def _load(task: _Task) -> list[Outcome] | None:
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(name: str, classes: int, parts: Sequence[Any], lifeline: Connection) -> None:
-    """Set up a worker process, which leaves interrupts to its parent and ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    torch.set_num_threads(1)
+def _prepare(name: str, classes: int, parts: Sequence[Any]) -> None:
+    """Give a worker process the examples."""
     x, y = (map(torch.from_numpy, parts[first::2]) for first in (0, 1))
     train, validation, test = map(Examples, x, y)
     _worker["data"] = Data(name, train, validation, test, classes)
-
-
-def _end_with(lifeline: Connection) -> None:
-    """End this process when the parent closes its end of the pipe, or is no more."""
-    try:
-        lifeline.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
 
 
 def _work(task: _Task) -> list[Outcome]:
