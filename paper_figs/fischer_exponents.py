@@ -15,9 +15,19 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_figs.criteria import Criterion
-from paper_figs.narrow import DOTS, STEP, Networks, agrees, equals, last_squares, mean
+from paper_figs.narrow import DOTS, STEP, Networks, agrees, equals, last_squares
 from paper_figs.style import BLUE, GREEN, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs.wide import DOTTED, LINE, NETWORKS, dataset, fitted_slope, key, panel_legend, points
+from paper_figs.wide import (
+    DOTTED,
+    LINE,
+    NETWORKS,
+    dataset,
+    fitted_slope,
+    key,
+    mean_and_error,
+    panel_legend,
+    points,
+)
 from resnet_sde.finite_width import output_response
 from resnet_sde.meanfield import lengths
 
@@ -86,7 +96,7 @@ def _simulated(b: float, depth: int, settings: Exponents, seed: int) -> list[tup
         for sign in (1, -1)
     )
     kernel, quotient = (up + down)[:, 0] / 2, (up - down)[:, 1] / (2 * STEP * networks.k0)
-    return [mean(kernel), mean(quotient)]
+    return [mean_and_error(kernel), mean_and_error(quotient)]
 
 
 # The picture

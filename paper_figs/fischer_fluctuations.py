@@ -23,13 +23,12 @@ from paper_figs.narrow import (
     agrees,
     deviations,
     equals,
-    mean,
     sharp_shift,
     sharp_variance,
     ticks,
 )
 from paper_figs.style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, key, panel_legend, points
+from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, key, mean_and_error, panel_legend, points
 from resnet_sde.finite_width import FiniteSize, finite_size
 
 DEPTHS = (5, 10, 20, 40, 80, 160, 320)
@@ -138,7 +137,7 @@ def _relative(networks: Networks) -> tuple[float, float]:
 
 def _simulated(networks: Networks, settings: Fluctuations, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     parts = networks.simulate(settings.width, settings.samples, deviations(networks), seed)
-    conditional = mean(settings.width * (parts[:, 3] - parts[:, 3].mean()).square())
+    conditional = mean_and_error(settings.width * (parts[:, 3] - parts[:, 3].mean()).square())
     return [sharp_variance(parts, settings.width), conditional, sharp_shift(parts, settings.width)]
 
 

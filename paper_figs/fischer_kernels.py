@@ -22,7 +22,6 @@ from paper_figs.narrow import (
     deviations,
     equals,
     extrapolated,
-    mean,
     sharp_shift,
     sharp_variance,
     squares,
@@ -30,7 +29,17 @@ from paper_figs.narrow import (
     variance,
 )
 from paper_figs.style import BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, fitted_slope, key, panel_legend, points
+from paper_figs.wide import (
+    DASHED,
+    LINE,
+    NETWORKS,
+    dataset,
+    fitted_slope,
+    key,
+    mean_and_error,
+    panel_legend,
+    points,
+)
 
 NETS = {
     "residual": Networks(depth=10, gain=0.3, sigma_w2=1.2, k0=0.1),
@@ -95,7 +104,7 @@ def _layers(networks: Networks, settings: Kernels, seed: int) -> dict[str, tuple
     limit = torch.stack([theory.kernel, theory.branch])
     found = networks.simulate(settings.width, settings.samples, squares, seed)
     found[:, 1] = networks.branch(found[:, 1])
-    measured, error = mean(found)
+    measured, error = mean_and_error(found)
     spread, spread_error = variance(found[:, 1])
     layered, single = ("network", "kernel", "layer"), ("network", "layer")
     return {

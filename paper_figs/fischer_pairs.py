@@ -17,7 +17,7 @@ from torch import Tensor
 
 import resnet_sde as rs
 from paper_figs.criteria import Criterion
-from paper_figs.narrow import Networks, agrees, covariance, equals, mean, seen
+from paper_figs.narrow import Networks, agrees, covariance, equals, seen
 from paper_figs.style import (
     BLACK,
     BLUE,
@@ -29,7 +29,7 @@ from paper_figs.style import (
     new_figure,
     panel_title,
 )
-from paper_figs.wide import LINE, NETWORKS, dataset, key, panel_legend, points
+from paper_figs.wide import LINE, NETWORKS, dataset, key, mean_and_error, panel_legend, points
 from resnet_sde.finite_width import finite_size_pair
 from resnet_sde.observables import observable
 
@@ -82,11 +82,11 @@ def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
     found = _branches(settings, START, settings.samples, seed)
     overlaps = [covariance(found[:, p], found[:, q]) for p, q in OVERLAPS]
     slopes = [_slopes(settings, q, seed) for q in range(3)]
-    responses = [mean(slopes[q][:, p]) for p, q in RESPONSES]
+    responses = [mean_and_error(slopes[q][:, p]) for p, q in RESPONSES]
     variables = {
         "limit": (("entry", "layer"), size.branch.T),
         "shift": (("entry", "layer"), size.branch_shift.T),
-        "mean": (("entry", "estimate", "layer"), [mean(found[:, p]) for p in range(3)]),
+        "mean": (("entry", "estimate", "layer"), [mean_and_error(found[:, p]) for p in range(3)]),
         "overlap": (("pair", "layer"), torch.stack([spread[p, q] for p, q in OVERLAPS])),
         "networks_overlap": (("pair", "estimate", "layer"), settings.width * np.array(overlaps)),
         "response": (

@@ -26,7 +26,6 @@ from paper_figs.narrow import (
     agrees,
     equals,
     last_squares,
-    mean,
     squares,
     ticks,
 )
@@ -39,6 +38,7 @@ from paper_figs.wide import (
     depth_scale,
     graded,
     key,
+    mean_and_error,
     note,
     panel_legend,
     points,
@@ -130,7 +130,7 @@ def _layers(settings: Responses, seed: int) -> dict[str, tuple[tuple[str, ...], 
         theory.append(torch.stack([of.kernel_response[:, 0], of.branch_response[:, 0]]))
         slopes = networks.slopes(settings.width, settings.samples, squares, seed)
         slopes[:, 1] *= networks.sigma_w2
-        found.append(mean(slopes))
+        found.append(mean_and_error(slopes))
     dims = ("network", "of", "layer")
     means, errors = zip(*found, strict=True)
     return {
@@ -143,7 +143,7 @@ def _layers(settings: Responses, seed: int) -> dict[str, tuple[tuple[str, ...], 
 def _simulated(settings: Responses, seed: int) -> dict[str, tuple[tuple[str, ...], object]]:
     def found(depth: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
         networks = Networks(depth, scale)
-        return mean(networks.slopes(settings.width, settings.samples, last_squares, seed)[:, 1])
+        return mean_and_error(networks.slopes(settings.width, settings.samples, last_squares, seed)[:, 1])
 
     depths = settings.simulated_depths
     return {

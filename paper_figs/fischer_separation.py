@@ -19,9 +19,9 @@ from torch import Tensor
 
 import resnet_sde as rs
 from paper_figs.criteria import Criterion
-from paper_figs.narrow import DASHES, MAXIMUM, STEP, TRIANGLE, Networks, agrees, equals, mean, seen, ticks
+from paper_figs.narrow import DASHES, MAXIMUM, STEP, TRIANGLE, Networks, agrees, equals, seen, ticks
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, graded, key, panel_legend, points
+from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, graded, key, mean_and_error, panel_legend, points
 from resnet_sde.finite_width import (
     diagonal_optimum,
     off_diagonal_optimum,
@@ -131,7 +131,7 @@ def _separated(
         model = networks.model(settings.width)
         return seen(model, x, settings.depth, settings.samples, last_overlap, seed)
 
-    return mean((run(STEP) - run(-STEP)) / (2 * STEP * networks.k0))
+    return mean_and_error((run(STEP) - run(-STEP)) / (2 * STEP * networks.k0))
 
 
 @observable()

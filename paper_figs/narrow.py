@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 import resnet_sde as rs
+from paper_figs import wide
 from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK
+from paper_figs.wide import mean_and_error
 from resnet_sde.finite_width import FiniteSize, finite_size
-from resnet_sde.finite_width.finite_size import Readout, expand, expansion_of
+from resnet_sde.finite_width.finite_size import forgetful
 from resnet_sde.observables import observable
 
 Z = 4.0  # standard errors that a criterion grants to chance: two-sided false alarm 6e-5
@@ -51,10 +54,7 @@ class Networks:
 
     def without_memory(self) -> FiniteSize:
         """The same, if the noise of every layer's kernel were independent of that of the others."""
-        model, branch = self.model(), self.theory().branch[:, None]
-        expansion = expansion_of(model, self.k0, self.depth, Readout.of(model, None, None))
-        own = torch.eye(self.depth + 1, dtype=torch.float64)[..., None, None]
-        return expand(replace(expansion, sources=expansion.sources * own), 1, branch)
+        return forgetful(self.model(), self.k0, depth=self.depth)
 
     def branch(self, squares: Tensor) -> Tensor:
         """The branch kernel C of means of erf²."""
@@ -141,31 +141,26 @@ def deviations(networks: Networks) -> Callable[[rs.Trajectory], Tensor]:
 # Estimates: a number and its standard error
 
 
-def mean(values: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Over the networks, which are the first axis."""
-    return values.mean(0).numpy(), (values.std(0) / len(values) ** 0.5).numpy()
-
-
 def variance(values: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Of every entry over the networks."""
-    return mean((values - values.mean(0)).square())
+    return mean_and_error((values - values.mean(0)).square())
 
 
 def covariance(first: Tensor, second: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Of two entries over the networks."""
-    return mean((first - first.mean(0)) * (second - second.mean(0)))
+    return mean_and_error((first - first.mean(0)) * (second - second.mean(0)))
 
 
 def sharp_variance(parts: Tensor, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Var C times the width, from `deviations`: the variance of the linear part, and what C has beside it."""
     exact, linear, square, _ = parts.unbind(-1)
     centred = exact - (exact - linear).mean()
-    return mean(square + width * (centred.square() - linear.square()))
+    return mean_and_error(square + width * (centred.square() - linear.square()))
 
 
 def sharp_shift(parts: Tensor, width: int) -> tuple[np.ndarray, np.ndarray]:
     """E C − its limit, times the width, from `deviations`."""
-    return mean(width * (parts[..., 0] - parts[..., 1]))
+    return mean_and_error(width * (parts[..., 0] - parts[..., 1]))
 
 
 def extrapolated(widths: np.ndarray, values: np.ndarray, errors: np.ndarray) -> float:
@@ -196,11 +191,7 @@ def ticks(ax: Axes, which: str, values: Sequence[float]) -> None:
 # Criteria
 
 
-def agrees(name: str, measured: object, error: object, theory: object, allowed: object = 0.0) -> Criterion:
-    """Networks next to theory: largest distance over what chance and higher orders explain."""
-    found, error, theory, allowed = (np.asarray(x, dtype=float) for x in (measured, error, theory, allowed))
-    ratio = np.abs(found - theory) / (allowed + Z * error)
-    return Criterion(f"{name}, networks, largest distance to theory over what is allowed", ratio.max(), 0, 1)
+agrees = partial(wide.agrees, z=Z)
 
 
 def equals(name: str, values: object, expected: object, tolerance: float) -> Criterion:

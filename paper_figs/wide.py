@@ -87,10 +87,12 @@ def depth_scale(distance: np.ndarray, window: np.ndarray) -> float:
 # Criteria
 
 
-def agrees(name: str, mean: object, error: object, theory: object, allowed: object) -> Criterion:
+def agrees(
+    name: str, mean: object, error: object, theory: object, allowed: object = 0.0, z: float = Z
+) -> Criterion:
     """Means of networks next to theory: largest distance over what finite width and chance explain."""
     mean, error, theory, allowed = (np.asarray(x, dtype=float) for x in (mean, error, theory, allowed))
-    ratio = np.abs(mean - theory) / (allowed + Z * error)
+    ratio = np.abs(mean - theory) / (allowed + z * error)
     return Criterion(f"{name}, networks, largest distance to theory over what is allowed", ratio.max(), 0, 1)
 
 

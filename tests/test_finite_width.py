@@ -1,7 +1,6 @@
 """The 1/width theory of one input against tables, exact networks and its own limits."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -22,8 +21,8 @@ from resnet_sde import (
     WhiteNoise,
 )
 from resnet_sde.activations import GELU, AlphaReLU
-from resnet_sde.finite_width import FiniteSize, finite_size, output_response
-from resnet_sde.finite_width.finite_size import Readout, expand, expansion_of
+from resnet_sde.finite_width import finite_size, output_response
+from resnet_sde.finite_width.finite_size import forgetful
 from resnet_sde.finite_width.squares import squares
 
 
@@ -32,16 +31,6 @@ def close(
     found: Tensor | float, table: list[float] | float, rtol: float = 5e-12, atol: float = 1e-13
 ) -> bool:
     return torch.allclose(torch.as_tensor(found), torch.as_tensor(table), rtol=rtol, atol=atol)
-
-
-def without_memory(model: Model, q0: float, depth: int) -> FiniteSize:
-    """What a recursion from layer to layer would say, as if states of two layers were independent."""
-    readout = Readout.of(model, None, None)
-    expansion = expansion_of(model, q0, depth, readout)
-    same_layer = torch.eye(depth + 1)[..., None, None]
-    moments = model.block.activation.second_moment(expansion.kernel)
-    forgetful = replace(expansion, sources=expansion.sources * same_layer)
-    return expand(forgetful, model.width, readout.branch(model.block, moments))
 
 
 # Tables
@@ -70,13 +59,13 @@ def test_sources_of_one_layer_alone_are_not_enough(name: str) -> None:
     """The negative control: the recursion of feed-forward networks fails in every residual one."""
     case = LAYERS[name]
     model = model_of(case)
-    forgetful = without_memory(model, case["K0"], case["L"]).branch_covariance[-1, -1]
-    assert close(forgetful.squeeze(), case["NVarC_out_diag_source_only"])
+    less = forgetful(model, case["K0"], depth=case["L"]).branch_covariance[-1, -1]
+    assert close(less.squeeze(), case["NVarC_out_diag_source_only"])
     full = finite_size(model, case["K0"], depth=case["L"]).branch_covariance[-1, -1]
     if model.skip == 0:
-        assert close(forgetful.squeeze(), full, rtol=1e-14)
+        assert close(less.squeeze(), full, rtol=1e-14)
     else:
-        assert float(forgetful) < 0.95 * float(full)
+        assert float(less) < 0.95 * float(full)
 
 
 def test_against_the_residual_scale() -> None:
@@ -88,8 +77,8 @@ def test_against_the_residual_scale() -> None:
         assert close(size.branch_covariance[-1, -1], table["full"][row], rtol=5e-10)
         assert close(size.branch_shift[-1], table["mean_corr"][row], rtol=5e-10)
         assert close(size.branch[-1], table["C_out"][row], rtol=5e-10)
-        forgetful = without_memory(model, table["K0"], 20).branch_covariance[-1, -1]
-        assert close(forgetful.squeeze(), table["diag_only"][row], rtol=5e-10)
+        less = forgetful(model, table["K0"], depth=20).branch_covariance[-1, -1]
+        assert close(less.squeeze(), table["diag_only"][row], rtol=5e-10)
 
 
 @pytest.mark.parametrize("rows", ["rows_rho_betastar_over_sqrtL", "rows_rho_2p5_over_sqrtL"])
@@ -99,7 +88,7 @@ def test_deep_networks(rows: str) -> None:
     forgotten = []
     for depth, *values in table[rows]:
         model = Model(SingleLayer(ERF, table["sw2"], table["sb2"]), WhiteNoise(), 100, gain=gain)  # beta 1/2
-        size, less = finite_size(model, table["K0"], depth=depth), without_memory(model, table["K0"], depth)
+        size, less = finite_size(model, table["K0"], depth=depth), forgetful(model, table["K0"], depth=depth)
         found = [
             size.kernel[-1],
             size.output_response,

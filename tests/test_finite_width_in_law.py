@@ -5,18 +5,18 @@ two hundred. Beside them networks may differ from the leading order by 5/width o
 """
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from finite_width_cases import LAYERS, PAIRS, model_of, square
-from finite_width_runs import run, theory_of
+from finite_width_runs import case_of, covariance, shift
 from torch import Tensor
 
 from resnet_sde import ERF, Model, SingleLayer, Trajectory, WhiteNoise, simulate
 from resnet_sde.finite_width import FiniteSize, finite_size_pair, output_response, posterior_shift
-from resnet_sde.finite_width.finite_size import Readout, expand, expansion_of
+from resnet_sde.finite_width.finite_size import forgetful
+from resnet_sde.theorems.fischer.networks import look
 
 WIDTHS = {"deferred": (256, 400), "dense": (64, 160)}  # width, samples
 FULL = {"deferred": (256, 20_000), "dense": (64, 6_000)}
@@ -37,14 +37,14 @@ def comparisons(case: dict[str, Any], theory: FiniteSize, method: str, samples: 
     width, last, entries = theory.width, case["L"], theory.kernel.shape[1]
     parts = []
     for seed in range(-(-samples // AT_ONCE)):
-        seen = run(case, width=width, samples=min(samples, AT_ONCE), method=method, seed=seed)
+        seen = look(case_of(case, width), min(samples, AT_ONCE), seed, method)
         found: dict[str, tuple[float, float]] = {}
         for p in range(entries):
-            found[f"shift {p}"] = seen.shift("branch", last, p)
-            found[f"empirical {p}"] = seen.covariance("kernel", (last, p), (last, p))
-            found[f"layers {p}"] = seen.covariance("branch", (1, p), (last, p))
+            found[f"shift {p}"] = shift(seen.c(p))
+            found[f"empirical {p}"] = covariance(seen.q(p), seen.q(p))
+            found[f"layers {p}"] = covariance(seen.c(p, 1), seen.c(p))
             for q in range(p, entries):
-                found[f"readout {p} {q}"] = seen.covariance("branch", (last, p), (last, q))
+                found[f"readout {p} {q}"] = covariance(seen.c(p), seen.c(q))
         parts.append(found)
     expected = {}
     for p in range(entries):
@@ -68,7 +68,7 @@ def missed(found: list[Comparison], width: int) -> list[Comparison]:
 def test_fluctuations_and_shifts(name: str, method: str) -> None:
     case = {**ONE_INPUT, **TWO_INPUTS}[name]
     width, samples = WIDTHS[method]
-    theory = theory_of(case, case.get("width", width))
+    theory = case_of(case, case.get("width", width)).theory
     found = comparisons(case, theory, method, samples)
     assert not missed(found, theory.width)
     for what, _, error, expected in found:
@@ -82,7 +82,7 @@ def test_fluctuations_and_shifts(name: str, method: str) -> None:
 def test_fluctuations_and_shifts_of_many_networks(name: str, method: str) -> None:
     case = {**ONE_INPUT, **TWO_INPUTS}[name]
     width, samples = FULL[method]
-    theory = theory_of(case, case.get("width", width))
+    theory = case_of(case, case.get("width", width)).theory
     found = comparisons(case, theory, method, samples)
     print("\n".join(f"{name} {method} {w} {v:.5f} ({e:.5f}) {t:.5f}" for w, v, e, t in found))
     assert not missed(found, theory.width)
@@ -92,11 +92,9 @@ def test_fluctuations_and_shifts_of_many_networks(name: str, method: str) -> Non
 def test_a_theory_without_memory_is_caught(name: str) -> None:
     """The planted error: sources of one layer are taken to be independent of those of the others."""
     case, (width, samples) = LAYERS[name], WIDTHS["deferred"]
-    found = comparisons(case, theory_of(case, width), "deferred", samples)
-    model = model_of(case, width)
-    expansion = expansion_of(model, case["K0"], case["L"], Readout.of(model, None, None))
-    forgetful = replace(expansion, sources=expansion.sources * torch.eye(case["L"] + 1)[..., None, None])
-    wrong = float(expand(forgetful, width, expansion.kernel).branch_covariance[-1, -1])
+    found = comparisons(case, case_of(case, width).theory, "deferred", samples)
+    less = forgetful(model_of(case, width), case["K0"], depth=case["L"])
+    wrong = float(less.branch_covariance[-1, -1])
     claimed = [(what, value, error, wrong) for what, value, error, _ in found if what.startswith("readout")]
     assert len(missed(claimed, width)) == 1
 
@@ -171,5 +169,5 @@ def test_outputs_are_mixtures_of_gaussian_variables() -> None:
     model = Model(SingleLayer(ERF, 1.2, 0.05), WhiteNoise(), width, beta=0.0, gain=0.3)
     kernels = readout(model, torch.tensor([[0.1]]), 10, samples).flatten()
     found = 3 * float(kernels.var() / kernels.mean().square())
-    theory = theory_of({**LAYERS["E1"]}, width).output_excess_kurtosis
+    theory = case_of(LAYERS["E1"], width).theory.output_excess_kurtosis
     assert abs(found / float(theory) - 1) < 5 * math.sqrt(2 / samples) + 5 / width

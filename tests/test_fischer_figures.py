@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 
 from paper_figs.__main__ import FINITE, PICTURES
 from paper_figs.fischer_regression import digits, kernel_of_angle
-from paper_figs.narrow import Networks, deviations, extrapolated, mean, sharp_shift, sharp_variance, variance
+from paper_figs.narrow import Networks, deviations, extrapolated, sharp_shift, sharp_variance, variance
 from paper_figs.style import house_style
+from paper_figs.wide import mean_and_error
 from resnet_sde import ERF
 from resnet_sde.finite_width import output_response
 from resnet_sde.meanfield import kernel
@@ -264,11 +265,11 @@ def test_sharp_estimates(name: str) -> None:
     """The same as plain ones, with less noise: five standard errors, a false alarm of 6e-7 each."""
     networks, width = NETWORKS[name], 32
     parts = networks.simulate(width, 4000, deviations(networks), 0)
-    linear, error = mean(parts[:, 1])
+    linear, error = mean_and_error(parts[:, 1])
     assert abs(linear) < 5 * error
     for (value, noise), (plain, plain_noise) in (
         (sharp_variance(parts, width), [width * x for x in variance(parts[:, 0])]),
-        (sharp_shift(parts, width), [width * x for x in mean(parts[:, 0])]),
+        (sharp_shift(parts, width), [width * x for x in mean_and_error(parts[:, 0])]),
     ):
         assert noise < plain_noise / 1.5
         assert abs(value - plain) < 5 * plain_noise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -129,6 +129,27 @@ def finite_size(
     expansion = expansion_of(model, q0, depth, readout)
     moments = model.block.activation.second_moment(expansion.kernel)
     return _of_one_input(expand(expansion, model.width, readout.branch(check_model(model), moments)))
+
+
+def forgetful(
+    model: Model, q0: float, *, depth: int, fluctuations: bool = True, feedback: bool = False
+) -> FiniteSize:
+    """What a recursion from one layer to the next would say of one input; wrong, for comparison only.
+
+    Arguments and errors as `finite_size`; every quantity keeps the axis of the only entry.
+
+    fluctuations: forget that the noise of a layer's kernel is not independent of that of other layers.
+    feedback: forget that a neuron feeds back on its own later steps.
+    """
+    readout = Readout.of(model, None, None)
+    expansion = expansion_of(model, q0, depth, readout)
+    if fluctuations:
+        own = torch.eye(depth + 1, dtype=torch.float64)[..., None, None]
+        expansion = replace(expansion, sources=expansion.sources * own)
+    if feedback:
+        expansion = replace(expansion, feedback=torch.zeros_like(expansion.feedback))
+    moments = model.block.activation.second_moment(expansion.kernel)
+    return expand(expansion, model.width, readout.branch(check_model(model), moments))
 
 
 def expansion_of(model: Model, q0: float, depth: int, readout: Readout) -> Expansion:

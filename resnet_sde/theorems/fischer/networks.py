@@ -20,7 +20,7 @@ from resnet_sde.activations import ERF, LINEAR, RELU, TANH, Activation
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.ensembles import simulate
 from resnet_sde.finite_width import FiniteSize, finite_size, finite_size_pair
-from resnet_sde.finite_width.finite_size import Readout, check_model, expand, expansion_of
+from resnet_sde.finite_width.finite_size import check_model, forgetful
 from resnet_sde.finite_width.two_inputs import PAIRS, second_moments
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
@@ -70,13 +70,8 @@ class Case:
 
         Sources of different layers are then independent, or neurons do not feed back on themselves.
         """
-        expansion = expansion_of(self.model, self.start[0], self.depth, Readout.of(self.model, None, None))
-        if fluctuations:
-            alone = torch.eye(self.depth + 1)[..., None, None]
-            expansion = replace(expansion, sources=expansion.sources * alone)
-        if feedback:
-            expansion = replace(expansion, feedback=torch.zeros_like(expansion.feedback))
-        return expand(expansion, self.model.width, self.theory.branch)
+        model, start = self.model, self.start[0]
+        return forgetful(model, start, depth=self.depth, fluctuations=fluctuations, feedback=feedback)
 
 
 def network(
@@ -199,11 +194,13 @@ def last_state(t: Trajectory) -> Tensor:
     return t.hidden.natural(-1)
 
 
-def states(case: Case, observe: object, samples: int, seed: int) -> Tensor:
+def states(case: Case, observe: object, samples: int, seed: int, method: str = "auto") -> Tensor:
     """States of networks; h_0 = A x has the kernel x xᵀ / n_in."""
     k0 = square(case.start)
     x = torch.linalg.cholesky(k0) * math.sqrt(len(k0))
-    found = simulate(case.model, x, depth=case.depth, samples=samples, observe=[observe], seed=seed)
+    found = simulate(
+        case.model, x, depth=case.depth, samples=samples, observe=[observe], method=method, seed=seed
+    )
     (only,) = found.values()
     return only
 
@@ -215,11 +212,11 @@ def readout_kernels(case: Case, samples: int, seed: int) -> Tensor:
     return block.sigma_w2 / case.model.width * y @ y.mT + block.sigma_b2
 
 
-def look(case: Case, samples: int, seed: int) -> Seen:
+def look(case: Case, samples: int, seed: int, method: str = "auto") -> Seen:
     """Simulate networks and take them apart."""
     theory, block = case.theory, check_model(case.model)
     phi, pairs = block.activation, PAIRS if len(case.start) == 3 else ((0, 0),)
-    h = states(case, every_state, samples, seed)
+    h = states(case, every_state, samples, seed, method)
     y = phi(h)
     branch = block.sigma_w2 / case.model.width * y @ y.mT + block.sigma_b2
     alone = _alone(case, h, branch, theory)
