@@ -1,6 +1,6 @@
 """Estimates of fluctuations and shifts from simulated networks, with the control variates of the theorems.
 
-Every deviation X of a kernel is close to a mean Y of independent terms y, one for each neuron: its variance is
+Every deviation X of a kernel is close to a mean Y of independent terms y, one a neuron: its variance is
 Var y / width, which all neurons together estimate, plus that of X − Y and twice their covariance, which are
 small.
 """

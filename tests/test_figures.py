@@ -7,7 +7,6 @@ would raise a false alarm with probability 0.005, nearly all of it from the medi
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.figure import Figure
+from drawn_figures import assert_says_where_it_came_from, drawn_numbers, failures, module, panels
 
 import resnet_sde as rs
 from experiments.fractional_paths import FractionalPaths
@@ -31,33 +28,12 @@ PANELS = {"fig1": 3, "fig2": 2, "fig3": 3, "fig4": 3, "fig5": 3, "fig6": 5, "fig
 _computed: dict[object, xr.Dataset] = {}
 
 
-def module(name: str):
-    return import_module(f"paper_figs.{name}")
-
-
 def smoke(name: str) -> xr.Dataset:
     """The dataset of a figure at the smoke budget, computed once for all tests."""
     compute = module(name).compute
     if compute not in _computed:
         _computed[compute] = compute("smoke", 0)
     return _computed[compute]
-
-
-def failures(name: str, ds: xr.Dataset) -> list[str]:
-    return [str(c) for c in module(name).check(ds) if not c.passed]
-
-
-def drawn_numbers(figure: Figure) -> list[np.ndarray]:
-    lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
-    patches = [patch.get_path().vertices for ax in figure.axes for patch in ax.patches]
-    maps = [
-        image.get_array() for ax in figure.axes for image in ax.collections if isinstance(image, QuadMesh)
-    ]
-    return [*lines, *patches, *maps]
-
-
-def panels(figure: Figure) -> list[Axes]:
-    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -67,10 +43,7 @@ def test_the_numbers_hold(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    attributes = smoke(name).attrs
-    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
-    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
-    assert all(package in attributes["versions"] for package in ("torch", "numpy", "resnet_sde"))
+    assert_says_where_it_came_from(name, smoke(name))
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -5,16 +5,20 @@ would raise a false alarm with probability 0.01. Numbers are made in torch's def
 command line: a constant that is rounded to float32 must fail here.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from drawn_figures import (
+    assert_draws_the_same_when_stored,
+    assert_says_where_it_came_from,
+    failures,
+    module,
+    smoke,
+)
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,34 +43,6 @@ PANELS = {
     "fischer_response": 4,
     "fischer_separation": 2,
 }
-_computed: dict[str, xr.Dataset] = {}
-
-
-def module(name: str):
-    return import_module(f"paper_figs.{name}")
-
-
-@contextmanager
-def as_on_the_command_line() -> Iterator[None]:
-    torch.set_default_dtype(torch.float32)
-    yield
-    torch.set_default_dtype(torch.float64)
-
-
-def smoke(name: str) -> xr.Dataset:
-    """The dataset of a figure at the smoke budget, computed once for all tests."""
-    if name not in _computed:
-        with as_on_the_command_line():
-            _computed[name] = module(name).compute("smoke", 0)
-    return _computed[name].copy(deep=True)
-
-
-def failures(name: str, ds: xr.Dataset) -> list[str]:
-    return [str(c) for c in module(name).check(ds) if not c.passed]
-
-
-def drawn_numbers(figure: Figure) -> list[np.ndarray]:
-    return [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
 
 
 def test_every_figure_is_tested() -> None:
@@ -81,10 +57,7 @@ def test_the_numbers_hold(name: str) -> None:
 
 @pytest.mark.parametrize("name", PANELS)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    attributes = smoke(name).attrs
-    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
-    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
-    assert all(package in attributes["versions"] for package in ("torch", "numpy", "resnet_sde"))
+    assert_says_where_it_came_from(name, smoke(name))
     assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
 
 
@@ -113,17 +86,7 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", PANELS)
 def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    ds, path = smoke(name), tmp_path / "stored.nc"
-    ds.to_netcdf(path, engine="scipy")
-    stored = xr.load_dataset(path, engine="scipy")
-    figure, again = module(name).draw(ds), module(name).draw(stored)
-    assert len(figure.axes) == PANELS[name]
-    assert all(ax.get_xlabel() and ax.get_title("left") and ax.get_lines() for ax in figure.axes)
-    assert figure.legends
-    assert not plt.get_fignums()
-    for one, other in zip(drawn_numbers(figure), drawn_numbers(again), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+    figure = assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
     assert overlapping(figure) == []
 
 

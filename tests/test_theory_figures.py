@@ -5,17 +5,18 @@ command line: a constant that is rounded to float32 must fail here.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.figure import Figure
+from drawn_figures import (
+    assert_draws_the_same_when_stored,
+    assert_says_where_it_came_from,
+    failures,
+    module,
+    smoke,
+)
 
 from paper_figs.__main__ import PICTURES, THEORY
 
@@ -27,34 +28,6 @@ PANELS = {
     "schoenholz_phases": 3,
     "schoenholz_scales": 2,
 }
-_computed: dict[str, xr.Dataset] = {}
-
-
-def module(name: str):
-    return import_module(f"paper_figs.{name}")
-
-
-def smoke(name: str) -> xr.Dataset:
-    """The dataset of a figure at the smoke budget, computed once for all tests."""
-    if name not in _computed:
-        torch.set_default_dtype(torch.float32)
-        _computed[name] = module(name).compute("smoke", 0)
-        torch.set_default_dtype(torch.float64)
-    return _computed[name].copy(deep=True)
-
-
-def failures(name: str, ds: xr.Dataset) -> list[str]:
-    return [str(c) for c in module(name).check(ds) if not c.passed]
-
-
-def panels(figure: Figure) -> list[Axes]:
-    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-
-
-def drawn_numbers(figure: Figure) -> list[np.ndarray]:
-    lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
-    maps = [m.get_array() for ax in figure.axes for m in ax.collections if isinstance(m, QuadMesh)]
-    return [*lines, *maps]
 
 
 def test_every_figure_is_tested() -> None:
@@ -69,27 +42,13 @@ def test_the_numbers_hold(name: str) -> None:
 
 @pytest.mark.parametrize("name", PANELS)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    attributes = smoke(name).attrs
-    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
-    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
-    assert all(package in attributes["versions"] for package in ("torch", "numpy", "resnet_sde"))
+    assert_says_where_it_came_from(name, smoke(name))
     assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
 
 
 @pytest.mark.parametrize("name", PANELS)
 def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    ds, path = smoke(name), tmp_path / "stored.nc"
-    ds.to_netcdf(path, engine="scipy")
-    stored = xr.load_dataset(path, engine="scipy")
-    figure, again = module(name).draw(ds), module(name).draw(stored)
-    assert len(panels(figure)) == PANELS[name]
-    assert all(ax.get_xlabel() and ax.get_title("left") for ax in panels(figure))
-    assert all(len(ax.get_lines()) > 0 for ax in panels(figure))
-    assert figure.legends
-    assert not plt.get_fignums()
-    for one, other in zip(drawn_numbers(figure), drawn_numbers(again), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
 
 
 def gradients_the_wrong_way() -> xr.Dataset:

@@ -4,16 +4,20 @@ Seeds are fixed, so the checks cannot fail by chance. Numbers are made in torch'
 command line.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.figure import Figure
+from drawn_figures import (
+    assert_draws_the_same_when_stored,
+    assert_says_where_it_came_from,
+    failures,
+    module,
+    smoke,
+)
 from matplotlib.text import Text
 
 import resnet_sde as rs
@@ -32,36 +36,6 @@ PANELS = {
     "yang_relu": 3,
     "yang_variances": 3,
 }
-_computed: dict[str, xr.Dataset] = {}
-
-
-def module(name: str):
-    return import_module(f"paper_figs.{name}")
-
-
-@contextmanager
-def default_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float64)
-
-
-def smoke(name: str) -> xr.Dataset:
-    """The dataset of a figure at the smoke budget, computed once for all tests."""
-    if name not in _computed:
-        with default_precision():
-            _computed[name] = module(name).compute("smoke", 0)
-    return _computed[name].copy(deep=True)
-
-
-def failures(name: str, ds: xr.Dataset) -> list[str]:
-    return [str(c) for c in module(name).check(ds) if not c.passed]
-
-
-def drawn_numbers(figure: Figure) -> list[np.ndarray]:
-    return [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
 
 
 def test_every_figure_is_tested() -> None:
@@ -76,24 +50,13 @@ def test_the_numbers_hold(name: str) -> None:
 
 @pytest.mark.parametrize("name", PANELS)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    attributes = smoke(name).attrs
-    assert (attributes["seed"], attributes["budget"]) == (0, "smoke")
-    assert attributes["experiment"] == repr(module(name).BUDGETS["smoke"])
+    assert_says_where_it_came_from(name, smoke(name))
     assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
 
 
 @pytest.mark.parametrize("name", PANELS)
 def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    ds, path = smoke(name), tmp_path / "stored.nc"
-    ds.to_netcdf(path, engine="scipy")
-    stored = xr.load_dataset(path, engine="scipy")
-    figure, again = module(name).draw(ds), module(name).draw(stored)
-    assert len(figure.axes) == PANELS[name]
-    assert all(ax.get_xlabel() and ax.get_title("left") and ax.get_lines() for ax in figure.axes)
-    assert figure.legends
-    for one, other in zip(drawn_numbers(figure), drawn_numbers(again), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
 
 
 @pytest.mark.parametrize("name", PANELS)

@@ -1,0 +1,75 @@
+"""What tests of figures share: datasets at the smoke budget, their drawings, and what holds for all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+
+_computed: dict[str, xr.Dataset] = {}
+
+
+def module(name: str):
+    return import_module(f"paper_figs.{name}")
+
+
+@contextmanager
+def as_on_the_command_line() -> Iterator[None]:
+    """In torch's default precision, where a constant that is rounded to float32 shows."""
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float64)
+
+
+def smoke(name: str) -> xr.Dataset:
+    """The dataset of a figure at the smoke budget, computed once for all tests."""
+    if name not in _computed:
+        with as_on_the_command_line():
+            _computed[name] = module(name).compute("smoke", 0)
+    return _computed[name].copy(deep=True)
+
+
+def failures(name: str, ds: xr.Dataset) -> list[str]:
+    return [str(c) for c in module(name).check(ds) if not c.passed]
+
+
+def panels(figure: Figure) -> list[Axes]:
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+
+
+def drawn_numbers(figure: Figure) -> list[np.ndarray]:
+    lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
+    patches = [patch.get_path().vertices for ax in figure.axes for patch in ax.patches]
+    maps = [m.get_array() for ax in figure.axes for m in ax.collections if isinstance(m, QuadMesh)]
+    return [*lines, *patches, *maps]
+
+
+def assert_says_where_it_came_from(name: str, ds: xr.Dataset) -> None:
+    assert (ds.attrs["seed"], ds.attrs["budget"]) == (0, "smoke")
+    assert ds.attrs["experiment"] == repr(module(name).BUDGETS["smoke"])
+    assert all(package in ds.attrs["versions"] for package in ("torch", "numpy", "resnet_sde"))
+
+
+def assert_draws_the_same_when_stored(name: str, folder: Path, axes: int) -> Figure:
+    """The figure, which is drawn and checked from a file as from what was computed."""
+    ds, path = smoke(name), folder / "stored.nc"
+    ds.to_netcdf(path, engine="scipy")
+    stored = xr.load_dataset(path, engine="scipy")
+    figure, again = module(name).draw(ds), module(name).draw(stored)
+    assert len(panels(figure)) == axes
+    assert all(ax.get_xlabel() and ax.get_title("left") and ax.get_lines() for ax in panels(figure))
+    assert figure.legends
+    assert not plt.get_fignums()
+    for one, other in zip(drawn_numbers(figure), drawn_numbers(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
+    return figure
