@@ -15,8 +15,9 @@ from resnet_sde.activations import Activation
 from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import gradient_log_variance, phase
 from resnet_sde.theorems import assert_holds, registry, verify
+from resnet_sde.theorems.samples import kernels
 from resnet_sde.theorems.schoenholz.gradients import typical_log_slope
-from resnet_sde.theorems.schoenholz.networks import dropped, feed_forward, kernels, one_input
+from resnet_sde.theorems.schoenholz.networks import dropped, feed_forward, one_input
 
 WHITE = WhiteNoise()
 CATALOGUES = ("schoenholz", "yang")

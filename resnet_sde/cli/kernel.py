@@ -11,6 +11,7 @@ import click
 import resnet_sde as rs
 from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
+    KEEP_RATE_OPTION,
     MODEL_OPTIONS,
     RUN_OPTION,
     STATE_OPTIONS,
@@ -32,7 +33,7 @@ _SHOWN = 12  # layers of a table
 @with_options(MODEL_OPTIONS)
 @click.option("--depth", type=Number(int, 1, 10**7, "100"), default=100, show_default=True, help="Of layers.")
 @with_options(STATE_OPTIONS)
-@click.option("--keep-rate", type=Number(float, 1e-6, 1, "0.9"), default=1.0, help="Of dropout; 1: none.")
+@KEEP_RATE_OPTION
 @click.option("--profile", is_flag=True, help="Also the values at every layer.")
 @with_options([RUN_OPTION["seed"], RUN_OPTION["json"]])
 @click.pass_context

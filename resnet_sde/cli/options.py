@@ -130,6 +130,13 @@ STATE_OPTIONS = (
     ),
 )
 
+KEEP_RATE_OPTION = _option(
+    "--keep-rate",
+    type=Number(float, 1e-6, 1, "0.9"),
+    default=1.0,
+    help="Of dropout, with masks of their own for every input; 1 is none.",
+)
+
 RUN_OPTION = {
     "samples": _option(
         "--samples", type=Number(int, 1, 10**8, "200"), default=200, help="Networks in each cell."

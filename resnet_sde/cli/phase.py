@@ -12,10 +12,10 @@ import click
 import resnet_sde as rs
 from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
+    KEEP_RATE_OPTION,
     MODEL_OPTIONS,
     RUN_OPTION,
     STATE_OPTIONS,
-    Number,
     emit,
     with_options,
 )
@@ -53,13 +53,7 @@ _ROWS = {
 @once
 @click.command("phase", context_settings={"default_map": {"block": ["feed-forward"]}})
 @with_options(MODEL_OPTIONS)
-@click.option(
-    "--keep-rate",
-    type=Number(float, 1e-6, 1, "0.9"),
-    default=1.0,
-    show_default=True,
-    help="Of dropout, with masks of their own for each input.",
-)
+@KEEP_RATE_OPTION
 @with_options(STATE_OPTIONS)
 @with_options([RUN_OPTION["seed"], RUN_OPTION["json"]])
 def phase_command(**given: Any) -> None:

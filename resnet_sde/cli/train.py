@@ -14,6 +14,7 @@ import click
 import resnet_sde as rs
 from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
+    KEEP_RATE_OPTION,
     MODEL_OPTIONS,
     RUN_OPTION,
     Number,
@@ -71,7 +72,7 @@ _RESULTS = (
 @click.option("--optimizer", type=click.Choice(("adam", "sgd", "rmsprop")), default="adam", show_default=True)
 @click.option("--momentum", type=Number(float, 0, 0.9999, "0.9"), default=0.0, help="Of sgd; 0 if left out.")
 @click.option("--decay-every", type=_COUNT, help="Epochs after which rates fall tenfold, each time.")
-@click.option("--keep-rate", type=Number(float, 1e-6, 1, "0.9"), default=1.0, help="Of dropout; 1: none.")
+@KEEP_RATE_OPTION
 @click.option("--biases", is_flag=True, help="Biases in every layer, from 0 where the block has none.")
 @click.option("--samples", type=_COUNT, default=1, show_default=True, help="Networks in each cell.")
 @click.option("--stack", type=_COUNT, default=16, show_default=True, help="Networks trained at once.")

@@ -27,6 +27,12 @@ _INPUT = 8  # dimension of the input of networks that are started at random
 _SQUARE = 2 * math.log(10)  # from log₁₀ of a ratio to the natural logarithm of its square
 _HELD = 2**24  # numbers in the weights held at once
 
+WRONG = {
+    "variance 5 % too large": {"variance": 1.05},
+    "variance 5 % too small": {"variance": 0.95},
+}
+"""Controls of checks whose keyword `variance` goes to `planted`."""
+
 
 def planted(
     model: Model, *, beta: float | None = None, variance: float = 1.0, law: PathLaw | None = None
@@ -39,6 +45,26 @@ def planted(
     """
     gain = model.gain * math.sqrt(variance)
     return replace(model, beta=model.beta if beta is None else beta, gain=gain, law=law or model.law)
+
+
+def inputs(q1: float, q2: float, c: float) -> Tensor:
+    """Two inputs whose states h_0 have these mean squares and this correlation, (input, n_in), float32."""
+    directions = torch.tensor([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]])
+    return (directions * torch.tensor([[2 * q1], [2 * q2]]).sqrt()).float()
+
+
+def kernels(
+    model: Model, start: tuple[float, float, float], *, depth: int, samples: int, seed: int
+) -> Tensor:
+    """Kernels of two inputs at the last layer of networks, (sample, 2, 2); `start` as in `inputs`."""
+    return simulate(model, inputs(*start), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)[
+        "kernel"
+    ]
+
+
+def gap(kernel: Tensor) -> Tensor:
+    """1 − correlation of the two inputs of each kernel; (sample,)."""
+    return 1 - kernel[:, 0, 1] / (kernel[:, 0, 0] * kernel[:, 1, 1]).sqrt()
 
 
 def log_ratios(model: Model, *, depth: int, samples: int, seed: int, method: str = "auto") -> list[Tensor]:

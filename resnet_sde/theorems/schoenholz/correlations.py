@@ -15,15 +15,8 @@ from resnet_sde.activations import ERF, TANH, Activation
 from resnet_sde.meanfield import gaps, phase
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
-from resnet_sde.theorems.schoenholz.networks import (
-    FEED_FORWARD,
-    WRONG,
-    feed_forward,
-    gap,
-    kernels,
-    settled,
-)
+from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
+from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, settled
 from resnet_sde.theorems.schoenholz.paper import BOTH, SOURCE
 
 STARTS = torch.tensor([-0.95, -0.3, 0.2, 0.8, 0.999], dtype=torch.float64)

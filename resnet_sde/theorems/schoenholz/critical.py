@@ -12,13 +12,8 @@ from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import critical_line, fixed_points, gaps, phase
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
-from resnet_sde.theorems.schoenholz.networks import (
-    FEED_FORWARD,
-    WRONG,
-    feed_forward,
-    one_input,
-)
+from resnet_sde.theorems.samples import WRONG, planted
+from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, one_input
 from resnet_sde.theorems.schoenholz.paper import BOTH, SOURCE
 
 

@@ -11,16 +11,10 @@ from resnet_sde.activations import RELU, TANH, Activation, LeakyReLU
 from resnet_sde.meanfield import gaps, lengths, phase
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
+from resnet_sde.theorems.samples import gap, kernels, planted
 from resnet_sde.theorems.schoenholz.correlations import late_rate
 from resnet_sde.theorems.schoenholz.critical import critical
-from resnet_sde.theorems.schoenholz.networks import (
-    FEED_FORWARD,
-    dropped,
-    feed_forward,
-    gap,
-    kernels,
-)
+from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, dropped, feed_forward
 from resnet_sde.theorems.schoenholz.paper import SOURCE
 
 

@@ -18,14 +18,12 @@ from resnet_sde.meanfield import gradient_log_variance, phase
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, spread
-from resnet_sde.theorems.samples import planted
+from resnet_sde.theorems.samples import WRONG, inputs, planted
 from resnet_sde.theorems.schoenholz.critical import critical
 from resnet_sde.theorems.schoenholz.networks import (
     FEED_FORWARD,
-    WRONG,
     feed_forward,
     gradient_products,
-    inputs,
     one_input,
     settled,
 )

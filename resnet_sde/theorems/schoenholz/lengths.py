@@ -16,17 +16,8 @@ from resnet_sde.meanfield import kernel, lengths, phase
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
-from resnet_sde.theorems.schoenholz.networks import (
-    FEED_FORWARD,
-    WRONG,
-    feed_forward,
-    gap,
-    kernels,
-    settled,
-    squares,
-    variances,
-)
+from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
+from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, settled, squares, variances
 from resnet_sde.theorems.schoenholz.paper import POOLE, SOURCE
 
 RECURSIONS = {

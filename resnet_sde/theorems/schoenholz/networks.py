@@ -19,10 +19,6 @@ from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import AssumptionNotMet
 
 FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")
-WRONG = {
-    "variance 5 % too large": {"variance": 1.05},
-    "variance 5 % too small": {"variance": 0.95},
-}
 
 
 def feed_forward(phi: Activation, sigma_w2: float, sigma_b2: float = 0.0, width: int = 1) -> Model:
@@ -52,12 +48,6 @@ def settled(model: Model) -> tuple[Phase, float]:
     return found, found.q_star
 
 
-def inputs(q1: float, q2: float, c: float) -> Tensor:
-    """Two inputs whose states h_0 have these mean squares and this correlation, (input, n_in), float32."""
-    directions = torch.tensor([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]])
-    return (directions * torch.tensor([[2 * q1], [2 * q2]]).sqrt()).float()
-
-
 def one_input(q: float) -> Tensor:
     """An input whose state h_0 has this mean square, (1, n_in), float32."""
     return torch.tensor([[math.sqrt(q)]], dtype=torch.float32)
@@ -67,20 +57,6 @@ def squares(model: Model, q0: float, *, depth: int, samples: int, seed: int) -> 
     """Mean squares of the last layer of networks, (sample,)."""
     found = simulate(model, one_input(q0), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)
     return found["kernel"][:, 0, 0]
-
-
-def kernels(
-    model: Model, start: tuple[float, float, float], *, depth: int, samples: int, seed: int
-) -> Tensor:
-    """Kernels of two inputs at the last layer of networks, (sample, 2, 2); `start` as in `inputs`."""
-    return simulate(model, inputs(*start), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)[
-        "kernel"
-    ]
-
-
-def gap(kernel: Tensor) -> Tensor:
-    """1 − correlation of the two inputs of each kernel; (sample,)."""
-    return 1 - kernel[:, 0, 1] / (kernel[:, 0, 0] * kernel[:, 1, 1]).sqrt()
 
 
 @ob.observable("input", "other_input", gradients=True)

@@ -15,8 +15,8 @@ from resnet_sde.meanfield import NoFlow, depth_law, flow, flow_gaps, gaps, lengt
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
-from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, WRONG, ends, residual
+from resnet_sde.theorems.samples import WRONG, planted
+from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, ends, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
 

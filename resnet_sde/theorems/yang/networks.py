@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from resnet_sde import observables as ob
@@ -17,15 +16,12 @@ from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import asymptotics
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import AssumptionNotMet
+from resnet_sde.theorems.samples import inputs
 
 RESIDUAL = (
     "x ← x + V φ(W x + b) + a (full) or x ← x + φ(W x + b) (reduced), not scaled with depth",
     "white Gaussian weights and biases",
 )
-WRONG = {
-    "variance 5 % too large": {"variance": 1.05},
-    "variance 5 % too small": {"variance": 0.95},
-}
 FULL_TANH = TwoLayer(TANH, 1.0, 0.25, 1.0, 0.25)
 REDUCED_TANH = Reduced(TANH, 2.0, 0.5)
 FULL_RELU = TwoLayer(RELU, 1.0, 0.1, 0.5, 0.1)
@@ -51,11 +47,6 @@ def laws_of(model: Model, kind: type[_Laws]) -> _Laws:
     return found
 
 
-def inputs(c: float) -> Tensor:
-    """Two inputs whose states h_0 have mean square 1 and cosine c, (input, n_in), float32."""
-    return (math.sqrt(2) * torch.tensor([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]])).float()
-
-
 @dataclass(frozen=True)
 class Ends:
     """The last layer of networks, each (sample,).
@@ -73,16 +64,11 @@ class Ends:
 def ends(model: Model, c: float | None, *, depth: int, samples: int, seed: int) -> Ends:
     """Networks that see two inputs of mean square 1 and cosine c, or one input without c."""
     observe = [ob.kernel, ob.log10_gradient_growth]
-    x = inputs(0.0)[:1] if c is None else inputs(c)
+    x = inputs(1.0, 1.0, c or 0.0)[: 1 if c is None else 2]
     seen = simulate(model, x, depth=depth, samples=samples, observe=observe, seed=seed)
     kernel, growth = seen["kernel"], seen["log10_gradient_growth"]
     apart = (kernel[:, 0, 0] + kernel[:, -1, -1]) / 2 - kernel[:, 0, -1]
     return Ends(kernel[:, 0, 0], apart, 2 * math.log(10) * growth[:, 0])
-
-
-def kernels(model: Model, c: float, *, depth: int, samples: int, seed: int) -> Tensor:
-    """Kernels of two inputs of mean square 1 and cosine c at the last layer; (sample, 2, 2)."""
-    return simulate(model, inputs(c), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)["kernel"]
 
 
 def log_lengths(model: Model, *, depth: int, samples: int, seed: int) -> Tensor:
@@ -96,6 +82,6 @@ def log_gradients(model: Model, *, depth: int, samples: int, seed: int) -> Tenso
 
 
 def _profile(model: Model, observe: ob.Observable, depth: int, samples: int, seed: int) -> Tensor:
-    x = inputs(0.0)[:1]
+    x = inputs(1.0, 1.0, 0.0)[:1]
     seen = simulate(model, x, depth=depth, samples=samples, observe=[observe], seed=seed)
     return 2 * math.log(10) * seen[observe.__name__][..., 0]

@@ -16,11 +16,10 @@ from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
+from resnet_sde.theorems.samples import gap, kernels, planted
 from resnet_sde.theorems.yang.networks import (
     FULL_TANH,
     RESIDUAL,
-    kernels,
     laws_of,
     log_gradients,
     log_lengths,
@@ -169,8 +168,8 @@ def saturating_cosines(
         yield Claim(f"exponent of e − e*, {name}", exactly(slope), -law.delta_star, 0.013)
     theory = float(gaps(residual(FULL_TANH), 1.0, 1.0, depth=24)[-1])
     found = replace(FULL_TANH, sigma_a2=outer_bias * FULL_TANH.sigma_a2)
-    kernel = kernels(residual(found, 400), 0.0, depth=24, samples=samples, seed=seed)
-    apart = 1 - kernel[:, 0, 1] / (kernel[:, 0, 0] * kernel[:, 1, 1]).sqrt()
+    kernel = kernels(residual(found, 400), (1.0, 1.0, 0.0), depth=24, samples=samples, seed=seed)
+    apart = gap(kernel)
     yield Claim("1 − e at layer 24 − recursion, networks", average(apart - theory, level), 0.0, 0.02)
 
 
@@ -214,5 +213,7 @@ def saturating_cosines_without_outer_bias(
         yield Claim(f"exponent of the covariance, from {side}", exactly(slope), 2 / math.pi, 0.01)
     moved = float(covariance[:, 2].abs().max())
     yield Claim("largest covariance where it starts at 0, recursion", exactly(moved), 0.0, 1e-9)
-    seen = kernels(residual(block, 400), -0.5 + shift, depth=16, samples=samples, seed=seed)[:, 0, 1] + 0.5
-    yield Claim("mean covariance where it starts at 0, networks", average(seen, level), 0.0, 0.2)
+    start = (1.0, 1.0, -0.5 + shift)
+    kernel = kernels(residual(block, 400), start, depth=16, samples=samples, seed=seed)
+    covariance_seen = kernel[:, 0, 1] + 0.5
+    yield Claim("mean covariance where it starts at 0, networks", average(covariance_seen, level), 0.0, 0.2)

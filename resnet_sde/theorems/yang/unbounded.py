@@ -21,15 +21,8 @@ from resnet_sde.meanfield.asymptotics import (
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
-from resnet_sde.theorems.yang.networks import (
-    FULL_POWER,
-    WRONG,
-    ends,
-    kernels,
-    laws_of,
-    residual,
-)
+from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
+from resnet_sde.theorems.yang.networks import FULL_POWER, ends, laws_of, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
 RECTIFIED = {
@@ -79,8 +72,8 @@ def relu_cosines(
         yield Claim(f"slope of (1 − e)^(−1/2) / (ρK/2), {name}", exactly(growth), 1.0, 0.001)
     block = RECTIFIED["variances 1, 0, 1, 0"]
     theory = float(gaps(residual(block), 1.0, 0.5, depth=20)[-1])
-    kernel = kernels(seen(block, 400), 0.5, depth=20, samples=samples, seed=seed)
-    apart = 1 - kernel[:, 0, 1] / (kernel[:, 0, 0] * kernel[:, 1, 1]).sqrt()
+    kernel = kernels(seen(block, 400), (1.0, 1.0, 0.5), depth=20, samples=samples, seed=seed)
+    apart = gap(kernel)
     yield Claim("(1 − e) / recursion at layer 20, networks", average(apart, level, unit=theory), 1.0, 0.08)
 
 
@@ -168,7 +161,7 @@ def power_cosines(
     over = _flow(AlphaReLU(0.75 + shift), 0.5, times) - law.one_minus_e_star
     fitted = float(np.log(np.abs(over[0] / over[1]))) / float(times[1] - times[0])
     yield Claim("rate of e − e* in log p / (1 − J'(e*))", exactly(fitted / rate), 1.0, 0.003)
-    kernel = kernels(seen, 0.5, depth=1, samples=samples, seed=seed)
+    kernel = kernels(seen, (1.0, 1.0, 0.5), depth=1, samples=samples, seed=seed)
     added = (kernel[:, 0, 1] - 0.5) / law.size
     half = float(_pull(phi, torch.tensor(0.5))) + 0.5
     yield Claim(

@@ -16,16 +16,8 @@ from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
 from resnet_sde.theorems.measure import average, exactly
-from resnet_sde.theorems.samples import planted
-from resnet_sde.theorems.yang.networks import (
-    FULL_RELU,
-    FULL_TANH,
-    REDUCED_TANH,
-    RESIDUAL,
-    WRONG,
-    ends,
-    residual,
-)
+from resnet_sde.theorems.samples import WRONG, planted
+from resnet_sde.theorems.yang.networks import FULL_RELU, FULL_TANH, REDUCED_TANH, RESIDUAL, ends, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
 CASES = {"full tanh": FULL_TANH, "reduced tanh": REDUCED_TANH, "full ReLU": FULL_RELU}
