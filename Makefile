@@ -1,6 +1,8 @@
 # Everything runs inside .venv, which is made (and brought up to date) on demand from constraints.txt.
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
+BUDGET ?= cpu
+SEED ?= 0
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -32,13 +34,13 @@ test: lint ## style, types and tests (PYTEST_ARGS="-k datasets" is passed on)
 bench: $(STAMP) ## speed and memory beside peers, the naive way and the floor
 	$(BIN)/python -m benchmarks
 
-figures: $(STAMP) ## every figure at its smallest budget
-	$(BIN)/python -m paper_figs all --budget smoke
+figures: $(STAMP) ## every figure at the budget cpu (or BUDGET=smoke, paper), and the gallery
+	$(BIN)/python -m paper_figs all --budget $(BUDGET) --workers 2
 
-theorems: $(STAMP) ## every theorem and its controls at full budget, into results/theorems/
-	mkdir -p docs results
-	$(BIN)/resnet-sde verify --budget full --controls --workers 2 --out results/theorems \
-	  --report results/theorems.html --table docs/theorems.md
+theorems: $(STAMP) ## every theorem and its controls at full budget (or with SEED=1), into results/theorems/
+	mkdir -p docs/theorems results
+	$(BIN)/resnet-sde verify --budget full --controls --workers 2 --seed $(SEED) --out results/theorems \
+	  --report results/theorems-seed-$(SEED).html --table docs/theorems/seed-$(SEED).md
 
 clean: ## remove everything that was built, .venv included
 	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -1,88 +1,73 @@
-"""Compute, store, draw and check the figures: ``python -m paper_figs fig1 fig2 --budget paper``."""
+"""Compute, store, draw and check the figures: ``python -m paper_figs fig1 fig2 --budget cpu``.
+
+Every figure leaves a dataset, a PDF, a PNG and a record of its criteria in the folder of the results, and all
+that are there make a gallery, index.html. What is stored there for the same request is not computed again.
+"""
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from inspect import signature
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
-import xarray as xr
+from tqdm.auto import tqdm
 
-from paper_figs.criteria import Criterion
-from paper_figs.style import save
-
-FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7")
-THEORY = (  # of wide networks
-    "poole_correlations",
-    "poole_lengths",
-    "schoenholz_dropout",
-    "schoenholz_gradients",
-    "schoenholz_phases",
-    "schoenholz_scales",
-)
-RESIDUAL = (  # of deep residual networks of large width
-    "yang_alpha",
-    "yang_cosines",
-    "yang_gradients",
-    "yang_growth",
-    "yang_lengths",
-    "yang_limit",
-    "yang_relu",
-    "yang_variances",
-)
-FINITE = (  # of finite width, and of the residual scale
-    "fischer_exponents",
-    "fischer_fluctuations",
-    "fischer_kernels",
-    "fischer_optimum",
-    "fischer_pairs",
-    "fischer_posterior",
-    "fischer_regression",
-    "fischer_response",
-    "fischer_separation",
-)
-PICTURES = (*FIGURES, "trajectories", *THEORY, *RESIDUAL, *FINITE)
-LARGEST_INTEGER = 2**31 - 1  # of a netCDF 3 file
+from paper_figs import gallery
+from paper_figs.catalogue import PICTURES
+from paper_figs.making import Record, Request, make_all
+from paper_figs.stored import KEPT
+from resnet_sde._checks import positive_integer
+from resnet_sde._random import check_seed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 1 if a criterion fails beyond the smoke budget, 2 if the request cannot be served."""
+    """The exit status: 1 if a criterion fails for no known reason, 2 if the request cannot be served."""
     options = parser().parse_args(arguments)
     names = PICTURES if "all" in options.figures else tuple(dict.fromkeys(options.figures))
-    memo: dict[Callable[..., xr.Dataset], xr.Dataset] = {}
-    wrong = False
+    started, wrong = time.perf_counter(), False
     try:
-        if not options.redraw:
-            options.out.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            figure = import_module(f"paper_figs.{name}")
-            started = time.perf_counter()
-            ds = load(options, name) if options.redraw else obtain(options, name, figure, memo)
-            if not options.redraw:
-                store(ds, options.out / f"{name}.nc")
-                shutil.rmtree(parts(options, name), ignore_errors=True)
-            paths = save(figure.draw(ds), options.out / name)
-            if hasattr(figure, "table"):
-                (options.out / f"{name}.md").write_text(figure.table(ds), encoding="utf-8")
-            criteria = figure.check(ds)
-            print(f"{name}: {time.perf_counter() - started:.1f} s, {paths[0]}, {paths[1]}")
-            print(*(f"  {criterion}" for criterion in criteria), report(criteria), sep="\n", flush=True)
-            wrong |= ds.attrs["budget"] != "smoke" and not all(c.passed for c in criteria)
-    except (OSError, ValueError) as error:
+        workers = positive_integer("workers", options.workers, "give for example 1")
+        request = Request(
+            options.budget,
+            check_seed(options.seed),
+            options.out,
+            options.training,
+            options.redraw,
+            options.keep,
+        )
+        for folder in [options.out, *([KEPT] if options.keep else [])]:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tqdm(total=len(names), unit="figure", disable=None) as bar:
+            for records in make_all(names, request, workers):
+                bar.update(len(records))
+                for record in records:
+                    bar.write("\n".join(report(record, options.out)), file=sys.stdout)
+                    wrong |= record.wrong
+        page = gallery.write(options.out)
+    except (OSError, ValueError, RuntimeError) as error:
         print(f"paper_figs: {error}", file=sys.stderr)
         return 2
+    print(f"{page}: {len(names)} figures in {time.perf_counter() - started:.0f} s", flush=True)
     return int(wrong)
+
+
+def report(record: Record, out: Path) -> list[str]:
+    """A line for the figure, one for each criterion, and a sum."""
+    how = "stored before" if record.taken else f"{record.seconds:.1f} s"
+    return [
+        f"{record.name}: {how}, {out / record.name}.pdf, {out / record.name}.png",
+        *(f"  {criterion}" for criterion in record.criteria),
+        f"  {sum(c.passed for c in record.criteria)} of {len(record.criteria)} criteria passed",
+    ]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m paper_figs", description=__doc__)
+    result = argparse.ArgumentParser(
+        prog="python -m paper_figs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     result.add_argument(
         "figures",
         nargs="+",
@@ -93,8 +78,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--budget",
         choices=["smoke", "cpu", "paper"],
-        default="paper",
-        help="how much to compute; figures without a budget cpu take paper (default: paper)",
+        default="cpu",
+        help="how much to compute; figures without a budget cpu take paper (default: cpu)",
     )
     result.add_argument("--seed", type=int, default=0, help="a non-negative integer (default: 0)")
     result.add_argument("--workers", type=int, default=1, help="local processes (default: 1)")
@@ -105,67 +90,18 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the results (default: results/figures)",
     )
     result.add_argument(
-        "--redraw", action="store_true", help="draw and check what is stored, whatever its budget"
+        "--training",
+        type=Path,
+        default=Path("results/training"),
+        help="folder of trained networks, shared with python -m experiments (default: results/training)",
     )
+    result.add_argument(
+        "--redraw",
+        action="store_true",
+        help="draw and check what is stored, or else what comes with the code, whatever its budget",
+    )
+    result.add_argument("--keep", action="store_true", help="store the datasets with the code too")
     return result
-
-
-def obtain(
-    options: argparse.Namespace,
-    name: str,
-    figure: ModuleType,
-    memo: dict[Callable[..., xr.Dataset], xr.Dataset],
-) -> xr.Dataset:
-    """The dataset of a figure, once for figures that share it; one that was interrupted goes on."""
-    if figure.compute not in memo:
-        budget = options.budget if options.budget in figure.BUDGETS else "paper"
-        resumes = "store" in signature(figure.compute).parameters
-        more = {"store": parts(options, name)} if resumes else {}
-        memo[figure.compute] = figure.compute(budget, options.seed, workers=options.workers, **more)
-    return memo[figure.compute]
-
-
-def parts(options: argparse.Namespace, name: str) -> Path:
-    """Where a figure keeps what is finished of its dataset, until all of it is."""
-    return options.out / f"{name}-{options.budget}-{options.seed}.parts"
-
-
-def store(ds: xr.Dataset, path: Path) -> None:
-    """Write a netCDF 3 file, whose integers have 32 bits."""
-    attributes = {
-        name: str(value) if isinstance(value, int) and value > LARGEST_INTEGER else value
-        for name, value in ds.attrs.items()
-    }
-    ds.assign_attrs(attributes).to_netcdf(path, engine="scipy")
-
-
-def load(options: argparse.Namespace, name: str) -> xr.Dataset:
-    """The stored dataset of a figure, of any budget and seed.
-
-    Raises:
-        ValueError: there is none, or it cannot be read.
-    """
-    path = options.out / f"{name}.nc"
-    if not path.is_file():
-        raise ValueError(
-            f"{path} does not exist, so there is nothing to redraw; run {name} without --redraw first"
-        )
-    try:
-        return xr.load_dataset(path, engine="scipy")
-    except (
-        TypeError,
-        ValueError,
-        EOFError,
-        IndexError,
-    ) as error:  # what scipy raises on other and on cut files
-        raise ValueError(
-            f"{path} is no whole netCDF 3 file; run {name} without --redraw to make it anew"
-        ) from error
-
-
-def report(criteria: Sequence[Criterion]) -> str:
-    """How many criteria passed."""
-    return f"  {sum(c.passed for c in criteria)} of {len(criteria)} criteria passed"
 
 
 if __name__ == "__main__":

@@ -10,12 +10,16 @@ REPETITIONS = 50  # networks in a cell for which the tolerances of figures 1, 3,
 
 @dataclass(frozen=True)
 class Criterion:
-    """One number and the closed interval in which it must lie; what is not a number never passes."""
+    """One number and the closed interval in which it must lie; what is not a number never passes.
+
+    reason: why it is known to fail, in a sentence; said where it does.
+    """
 
     name: str
     measured: float
     low: float
     high: float
+    reason: str = ""
 
     @classmethod
     def near(cls, name: str, measured: float, expected: float, tolerance: float) -> Criterion:
@@ -30,7 +34,8 @@ class Criterion:
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
         wanted = f"in [{self.low:.4g}, {self.high:.4g}]" if math.isfinite(self.high) else f"> {self.low:.4g}"
-        return f"{verdict}  {self.name}: {self.measured:.4g} {wanted}"
+        reason = f" ({self.reason})" if self.reason and not self.passed else ""
+        return f"{verdict}  {self.name}: {self.measured:.4g} {wanted}{reason}"
 
 
 def widened(samples: int, stated: int = REPETITIONS) -> float:

@@ -8,7 +8,6 @@ would raise a false alarm with probability 0.005, nearly all of it from the medi
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from drawn_figures import assert_says_where_it_came_from, drawn_numbers, failure
 import resnet_sde as rs
 from experiments.fractional_paths import FractionalPaths
 from experiments.initialization import Initialization, first_order, mean_and_interval
-from paper_figs import fig1, fig2, fig4, fig6, fig7
-from paper_figs.__main__ import FIGURES, main, obtain, parser
+from paper_figs import fig1, fig2, fig4, fig6
+from paper_figs.catalogue import MARION
 from paper_figs.criteria import Criterion, widened
 from paper_figs.style import save
 
@@ -36,17 +35,17 @@ def smoke(name: str) -> xr.Dataset:
     return _computed[compute]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", MARION)
 def test_the_numbers_hold(name: str) -> None:
     assert failures(name, smoke(name)) == []
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", MARION)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
     assert_says_where_it_came_from(name, smoke(name))
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", MARION)
 def test_every_panel_is_labelled(name: str) -> None:
     figure = module(name).draw(smoke(name))
     assert len(panels(figure)) == PANELS[name]
@@ -57,7 +56,7 @@ def test_every_panel_is_labelled(name: str) -> None:
         assert len(ax.get_lines()) + len(ax.patches) > 0
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", MARION)
 def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
     ds, path = smoke(name), tmp_path / "stored.nc"
     ds.to_netcdf(path, engine="scipy")
@@ -190,74 +189,6 @@ def test_the_first_order_of_white_weights_is_exact() -> None:
 def test_constant_weights_add_up() -> None:
     """γ = 1 everywhere: E‖V φ(W h)‖² = ‖h‖²/2, and the gradient of the same."""
     assert first_order(rs.ConstantNoise(), 80, 40) == pytest.approx((80 / 2**0.5, 80 / 2**0.5), rel=1e-12)
-
-
-class TestCommand:
-    def test_computes_stores_and_redraws(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        request = ["fig2", "--budget", "smoke", "--seed", str(2**40), "--out", str(tmp_path)]
-        assert main(request) == 0
-        first = capsys.readouterr().out
-        assert "4 of 4 criteria passed" in first
-        assert {p.name for p in tmp_path.iterdir()} == {"fig2.nc", "fig2.pdf", "fig2.png"}
-        assert main([*request, "--redraw"]) == 0
-        assert capsys.readouterr().out.splitlines()[1:] == first.splitlines()[1:]
-
-    def test_a_failed_check_at_the_paper_budget_is_an_error(self, tmp_path: Path) -> None:
-        for budget, status in (("smoke", 0), ("paper", 1)):
-            wrong = fig2_inverted().assign_attrs(budget=budget)
-            wrong.to_netcdf(tmp_path / "fig2.nc", engine="scipy")
-            assert main(["fig2", "--redraw", "--out", str(tmp_path)]) == status
-
-    @pytest.mark.parametrize(("budgets", "taken"), [("smoke paper", "paper"), ("smoke cpu paper", "cpu")])
-    def test_figures_without_a_budget_cpu_take_paper(self, budgets: str, taken: str) -> None:
-        def compute(budget: str, seed: int, workers: int) -> xr.Dataset:
-            return xr.Dataset(attrs={"budget": budget})
-
-        figure = SimpleNamespace(BUDGETS=dict.fromkeys(budgets.split()), compute=compute)
-        options = parser().parse_args(["fig1", "--budget", "cpu"])
-        assert obtain(options, "fig1", figure, {}).attrs["budget"] == taken
-
-    def test_an_interrupted_figure_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        tiny = replace(fig7.BUDGETS["smoke"], samples=2, inputs=1, depth=20, width=5)
-        monkeypatch.setitem(fig7.BUDGETS, "smoke", tiny)
-        request = ["fig7", "--budget", "smoke", "--out", str(tmp_path)]
-        with monkeypatch.context() as broken:
-            broken.setattr(xr, "Dataset", lambda *_: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                main(request)
-        (parts,) = tmp_path.iterdir()
-        assert len(list(parts.iterdir())) == len(tiny.hursts)
-        with monkeypatch.context() as kept:
-            kept.setattr("experiments.plane._compute", lambda *_: 1 / 0)
-            assert main(request) == 0
-        assert {p.name for p in tmp_path.iterdir()} == {"fig7.nc", "fig7.pdf", "fig7.png"}
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [(None, "does not exist"), (b"text", "no whole netCDF 3"), (b"", "no whole netCDF 3")],
-    )
-    def test_a_missing_or_damaged_file_is_one_sentence(
-        self, content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        if content is not None:
-            (tmp_path / "fig1.nc").write_bytes(content)
-        assert main(["fig1", "--redraw", "--out", str(tmp_path)]) == 2
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-
-    @pytest.mark.parametrize("option", [("--seed", "-1"), ("--workers", "0")])
-    def test_bad_numbers_are_one_sentence(
-        self, option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["fig1", "--budget", "smoke", "--out", str(tmp_path), *option]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-
-    def test_an_unknown_figure_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as refusal:
-            main(["fig99"])
-        assert refusal.value.code == 2
-        assert "fig99" in capsys.readouterr().err
 
 
 def test_the_same_figure_makes_the_same_file(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from paper_figs.__main__ import FINITE, PICTURES
+from paper_figs.catalogue import FINITE, PICTURES
 from paper_figs.fischer_regression import digits, kernel_of_angle
 from paper_figs.narrow import Networks, deviations, extrapolated, sharp_shift, sharp_variance, variance
 from paper_figs.style import house_style

@@ -1,28 +1,17 @@
 """The page of verdicts in a real browser, Chromium without a window."""
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
+from browser import BROWSER, REASON, browse
 from reported import FAILS, HOLDS, UNDECIDED, VERSIONS, everything, verdict
 
 from resnet_sde.theorems import registry
 from resnet_sde.theorems.report import page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking "
-    "--no-first-run --enable-logging=stderr --v=0 --dump-dom"
-).split()
 FAILING, OPEN = "mean-bounds", "sde-limit"
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"needs one of {', '.join(BROWSERS)}")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=REASON)
 
 # A page with the report in a frame, as windows have a least width. When it is there, the script uses the
 # filter as a reader would, and leaves what it saw for the dump.
@@ -64,19 +53,6 @@ document.getElementById("frame").onload = (event) => {
 """
 
 
-def browse(text: str, width: int, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """What the script saw in a frame of this width, and the lines of the console."""
-    file = folder / "page.html"
-    made = HARNESS.replace("WIDTH", str(width)).replace("REPORT", html.escape(text))
-    file.write_text(made, encoding="utf-8")
-    words = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000"]
-    done = subprocess.run([*words, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(html.unescape(found[1])), console
-
-
 def text() -> str:
     """A page of everything, where one theorem fails and one has a control that is undecided."""
     verdicts = []
@@ -91,7 +67,7 @@ def text() -> str:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_in_a_browser(width: int, tmp_path: Path) -> None:
-    seen, console = browse(text(), width, tmp_path)
+    seen, console = browse(HARNESS, text(), width, tmp_path)
     assert console == []
     assert seen["frame"] == width
     assert seen["page"] <= seen["width"], "the page does not scroll sideways"
@@ -113,7 +89,7 @@ def test_faults_are_noticed(tmp_path: Path) -> None:
     )
     broken = text().replace("<main>", f"<main>{fault}")
     broken = broken.replace("article.hidden = ", "article.lost = ")
-    seen, console = browse(broken, 400, tmp_path)
+    seen, console = browse(HARNESS, broken, 400, tmp_path)
     assert any("nothing is not defined" in line for line in console)
     assert any("Content Security Policy" in line for line in console)
     assert seen["page"] >= 2000

@@ -18,7 +18,7 @@ from drawn_figures import (
     smoke,
 )
 
-from paper_figs.__main__ import PICTURES, THEORY
+from paper_figs.catalogue import PICTURES, THEORY
 
 PANELS = {
     "poole_correlations": 4,

@@ -16,7 +16,8 @@ import xarray as xr
 import resnet_sde as rs
 from experiments.trajectories import Trajectories, limit_or_none, start
 from paper_figs import trajectories
-from paper_figs.__main__ import FIGURES, PICTURES, main, parser
+from paper_figs.__main__ import main
+from paper_figs.stored import store
 
 SMOKE = trajectories.BUDGETS["smoke"]
 WITH_LIMIT = [law for law in trajectories.LAWS if str(law) != "fractional:0.3"]
@@ -138,11 +139,7 @@ def test_the_table() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ds = smoke().copy()
-    ds.to_netcdf(tmp_path / "trajectories.nc", engine="scipy")
+    store(smoke(), tmp_path, "trajectories")
     assert main(["trajectories", "--redraw", "--out", str(tmp_path)]) == 0
     assert "15 of 15 criteria passed" in capsys.readouterr().out
-    assert {p.suffix for p in tmp_path.iterdir()} == {".nc", ".pdf", ".png", ".md"}
     assert (tmp_path / "trajectories.md").read_text(encoding="utf-8") == smoke().attrs["table"]
-    assert PICTURES[: len(FIGURES) + 1] == (*FIGURES, "trajectories")
-    assert parser().parse_args(["all"]).figures == ["all"]

@@ -21,7 +21,7 @@ from drawn_figures import (
 from matplotlib.text import Text
 
 import resnet_sde as rs
-from paper_figs.__main__ import PICTURES, RESIDUAL
+from paper_figs.catalogue import PICTURES, RESIDUAL
 from paper_figs.residuals import name as variances_of
 from paper_figs.residuals import networks, states
 from paper_figs.style import house_style

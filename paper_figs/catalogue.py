@@ -1,0 +1,60 @@
+"""The figures by name, in the order of the gallery."""
+
+from __future__ import annotations
+
+MARION = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7")
+VARIANTS: tuple[str, ...] = ()  # of figures 1 and 3
+THEORY = (  # of wide networks
+    "poole_correlations",
+    "poole_lengths",
+    "schoenholz_dropout",
+    "schoenholz_gradients",
+    "schoenholz_phases",
+    "schoenholz_scales",
+)
+RESIDUAL = (  # of deep residual networks of large width
+    "yang_alpha",
+    "yang_cosines",
+    "yang_gradients",
+    "yang_growth",
+    "yang_lengths",
+    "yang_limit",
+    "yang_relu",
+    "yang_variances",
+)
+FINITE = (  # of finite width, and of the residual scale
+    "fischer_exponents",
+    "fischer_fluctuations",
+    "fischer_kernels",
+    "fischer_optimum",
+    "fischer_pairs",
+    "fischer_posterior",
+    "fischer_regression",
+    "fischer_response",
+    "fischer_separation",
+)
+OWN = ("trajectories",)  # of no paper
+MARION_TRAINED: tuple[str, ...] = ()
+SCHOENHOLZ_TRAINED: tuple[str, ...] = ()
+YANG_TRAINED: tuple[str, ...] = ()
+FISCHER_TRAINED: tuple[str, ...] = ()
+TRAINED = (*MARION_TRAINED, *SCHOENHOLZ_TRAINED, *YANG_TRAINED, *FISCHER_TRAINED)
+
+SECTIONS = {
+    "Marion, Fermanian, Biau & Vert, Scaling ResNets in the Large-depth Regime": (
+        *MARION,
+        *MARION_TRAINED,
+        *VARIANTS,
+    ),
+    "Schoenholz, Gilmer, Ganguli & Sohl-Dickstein, Deep Information Propagation, and Poole et al.": (
+        *THEORY,
+        *SCHOENHOLZ_TRAINED,
+    ),
+    "Yang & Schoenholz, Mean Field Residual Networks": (*RESIDUAL, *YANG_TRAINED),
+    "Fischer, Dahmen & Helias, Field theory for optimal signal propagation in ResNets": (
+        *FINITE,
+        *FISCHER_TRAINED,
+    ),
+    "Beside the papers": OWN,
+}
+PICTURES = tuple(name for names in SECTIONS.values() for name in names)

@@ -1,0 +1,167 @@
+"""The figures that were made, as one page with their captions and criteria."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from PIL import Image
+
+from paper_figs.catalogue import PICTURES, SECTIONS
+from paper_figs.criteria import Criterion
+from paper_figs.making import Record
+from paper_figs.stored import SUFFIX
+from resnet_sde.studies.cells import write_whole
+from resnet_sde.theorems.report.words import number
+
+THUMBNAIL = 960  # pixels wide, twice what is shown on a wide page
+# Nothing is fetched: pictures of the page are in it, the larger ones beside it.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write(folder: Path) -> Path:
+    """Make the gallery of all figures whose records are in the folder, and return its path.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    records = [record for name in PICTURES if (record := Record.load(folder, name)) is not None]
+    path = folder / "index.html"
+    write_whole(path, page(records, folder).encode())
+    return path
+
+
+def page(records: Sequence[Record], folder: Path) -> str:
+    """The gallery as HTML; the pictures are those of the folder."""
+    style = files("resnet_sde.theorems.report").joinpath("page.css").read_text(encoding="utf-8")
+    style += Path(__file__).with_name("gallery.css").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>Figures, checked</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+{_header(records)}
+<main>
+{"".join(_sections(records, folder))}
+</main>
+</body>
+</html>
+"""
+
+
+def _header(records: Sequence[Record]) -> str:
+    criteria = [criterion for record in records for criterion in record.criteria]
+    failed = sum(not c.passed for c in criteria)
+    versions = dict(item for record in records for item in record.versions.items())
+    facts = {
+        "time of all datasets": _time(sum({r.dataset_of: r.seconds or 0.0 for r in records}.values())),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    wrong = [record for record in records if not all(c.passed for c in record.criteria)]
+    links = ", ".join(f'<a href="#{record.name}">{record.name}</a>' for record in wrong)
+    attention = f'<p class="attention"><strong>A criterion fails:</strong> {links}.</p>' if wrong else ""
+    return f"""<header>
+<h1>Figures, checked</h1>
+<p class="counts">{len(records)} figures. {len(criteria) - failed} of {len(criteria)} criteria pass.</p>
+<p class="words">Every figure is drawn from numbers that resnet_sde computed, and judged by them: a
+criterion is a number and the interval in which it must lie. Where one fails for a known reason, the reason
+stands beside it.</p>
+{attention}
+<dl class="facts">{rows}</dl>
+</header>"""
+
+
+def _sections(records: Sequence[Record], folder: Path) -> Iterator[str]:
+    for title, names in SECTIONS.items():
+        some = [record for record in records if record.name in names]
+        if some:
+            yield f'<section aria-label="{escape(title)}">\n<h2>{escape(title)}</h2>\n'
+            yield from (_article(record, folder) for record in some)
+            yield "</section>\n"
+
+
+def _article(record: Record, folder: Path) -> str:
+    name = record.name
+    paragraphs = "".join(f"<p>{_prose(text)}</p>\n" for text in record.caption.split("\n\n") if text)
+    made = f"budget {record.budget}, seed {record.seed}"
+    if record.seconds is not None:
+        made += f", {_time(record.seconds)}"
+    kinds = {"PNG": ".png", "PDF": ".pdf", "data": SUFFIX, "table": ".md"}
+    links = "".join(
+        f'<a href="{name}{suffix}">{kind}</a>'
+        for kind, suffix in kinds.items()
+        if (folder / f"{name}{suffix}").exists()
+    )
+    command = f"python -m paper_figs {name} --budget {record.budget} --seed {record.seed}"
+    return f"""<article id="{name}">
+<div class="figure">
+<a href="{name}.png"><img src="{_thumbnail(folder / f"{name}.png")}" alt="{escape(record.title)}"></a>
+<div>
+<h3>{_prose(record.title)}</h3>
+{paragraphs}<p class="links">{links}</p>
+<p class="command"><code>{command}</code><br>{made}</p>
+</div>
+</div>
+{_criteria(record.criteria)}
+</article>
+"""
+
+
+def _criteria(criteria: Sequence[Criterion]) -> str:
+    failed = [c for c in criteria if not c.passed]
+    words = f"{len(criteria) - len(failed)} of {len(criteria)} criteria pass"
+    rows = "".join(map(_row, [*failed, *(c for c in criteria if c.passed)]))
+    return f"""<details{" open" if failed else ""}><summary>{_badge(not failed)} {words}</summary>
+<table class="criteria">
+<thead><tr><th scope="col">verdict</th><th scope="col">quantity</th>
+<th scope="col" class="measured">measured</th><th scope="col" class="claimed">wanted</th></tr></thead>
+<tbody>{rows}</tbody>
+</table></details>"""
+
+
+def _row(c: Criterion) -> str:
+    reason = f"<small>{_prose(c.reason)}</small>" if c.reason and not c.passed else ""
+    wanted = f"&gt; {number(c.low)}" if math.isinf(c.high) else f"{number(c.low)} to {number(c.high)}"
+    return (
+        f'<tr><td>{_badge(c.passed)}</td><th scope="row">{escape(c.name)}{reason}</th>'
+        f'<td class="measured">{number(c.measured)}</td><td class="claimed">{wanted}</td></tr>\n'
+    )
+
+
+def _badge(passed: bool) -> str:
+    kind, symbol, word = ("holds", "✓", "passes") if passed else ("fails", "✗", "fails")
+    return f'<span class="badge {kind}"><span aria-hidden="true">{symbol}</span> {word}</span>'
+
+
+def _prose(text: str) -> str:
+    """Text of a docstring, with `code` as such."""
+    return re.sub(r"``?([^`]+)``?", r"<code>\1</code>", escape(" ".join(text.split())))
+
+
+def _thumbnail(path: Path) -> str:
+    """A smaller picture, as the address of its own content."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL * 4))
+    content = io.BytesIO()
+    small.save(content, "WEBP", quality=82)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

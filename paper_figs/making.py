@@ -1,0 +1,193 @@
+"""A figure from its dataset, which is computed, or taken from what is stored of the same request."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from inspect import cleandoc, signature
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import xarray as xr
+
+from paper_figs.catalogue import TRAINED
+from paper_figs.criteria import Criterion
+from paper_figs.stored import KEPT, SUFFIX, load, store
+from paper_figs.style import save
+from resnet_sde._versions import current_versions
+from resnet_sde.studies.cells import write_whole
+from resnet_sde.studies.processes import work_on
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every figure.
+
+    out: folder of datasets, figures and records.
+    training: folder of trained networks, that of ``python -m experiments``.
+    redraw: compute nothing; draw what is stored in `out`, or else with the code.
+    keep: store datasets with the code too.
+    """
+
+    budget: str
+    seed: int
+    out: Path
+    training: Path
+    redraw: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a figure that was made.
+
+    title, caption: of its module.
+    dataset_of: the first of the figures that shared its dataset when it was made.
+    seconds: that the dataset took; None where that was not noted.
+    taken: whether the dataset had been stored before.
+    """
+
+    name: str
+    title: str
+    caption: str
+    dataset_of: str
+    budget: str
+    seed: int
+    seconds: float | None
+    versions: dict[str, str]
+    taken: bool
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a criterion fails for no known reason; tiny datasets are no evidence."""
+        return self.budget != "smoke" and any(not c.passed and not c.reason for c in self.criteria)
+
+    def save(self, folder: Path) -> None:
+        """Write it as JSON."""
+        plain = json.dumps(asdict(self), ensure_ascii=False, indent=1, default=float)
+        write_whole(folder / f"{self.name}.json", plain.encode())
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Record | None:
+        """The record of a figure; None if there is none, or it cannot be read."""
+        try:
+            plain = json.loads((folder / f"{name}.json").read_bytes())
+            return cls(**{**plain, "criteria": tuple(Criterion(**each) for each in plain["criteria"])})
+        except (OSError, TypeError, ValueError, KeyError):
+            return None
+
+
+def make_all(names: Sequence[str], request: Request, workers: int) -> Iterator[list[Record]]:
+    """Make figures, and give the records of those that share a dataset, as they are finished.
+
+    Raises:
+        ValueError: the request cannot be served.
+        RuntimeError: a worker process died; what was finished is stored.
+        OSError: the folder cannot be written to.
+    """
+    tasks = [(group, request) for group in _groups(names)]
+    if workers == 1 or len(tasks) == 1:
+        yield from (make(group, request, workers) for group, _ in tasks)
+        return
+    lost = "for lack of memory perhaps; give fewer workers, what was finished is stored"
+    yield from (records for _, records in work_on(tasks, _work, workers=workers, lost=lost))
+
+
+def _work(task: tuple[tuple[str, ...], Request]) -> list[Record]:
+    return make(*task)
+
+
+def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The names of figures that share their computation, together."""
+    found: dict[Callable[..., xr.Dataset], list[str]] = {}
+    for name in names:
+        found.setdefault(import_module(f"paper_figs.{name}").compute, []).append(name)
+    return [tuple(group) for group in found.values()]
+
+
+def make(names: Sequence[str], request: Request, workers: int = 1) -> list[Record]:
+    """Make the figures of one dataset."""
+    shared: xr.Dataset | None = None
+    records = []
+    for name in names:
+        figure = import_module(f"paper_figs.{name}")
+        ds, taken = _stored(name, figure, request), True
+        if ds is None:
+            taken = False
+            shared = ds = compute(name, figure, request, workers) if shared is None else shared
+        if not request.redraw:
+            for folder in [request.out, *([KEPT] if request.keep else [])]:
+                store(ds, folder, name)
+            shutil.rmtree(_parts(name, request), ignore_errors=True)
+        save(figure.draw(ds), request.out / name)
+        if hasattr(figure, "table"):
+            (request.out / f"{name}.md").write_text(figure.table(ds), encoding="utf-8")
+        record = _record(name, figure, ds, names[0], taken)
+        record.save(request.out)
+        records.append(record)
+    return records
+
+
+def _record(name: str, figure: ModuleType, ds: xr.Dataset, dataset_of: str, taken: bool) -> Record:
+    """What is known of the figure, with the numbers of its criteria."""
+    title, _, caption = cleandoc(figure.__doc__ or "").partition("\n\n")
+    return Record(
+        name=name,
+        title=" ".join(title.split()),
+        caption=caption,
+        dataset_of=dataset_of,
+        budget=ds.attrs["budget"],
+        seed=int(ds.attrs["seed"]),
+        seconds=float(ds.attrs["seconds"]) if "seconds" in ds.attrs else None,
+        versions=json.loads(ds.attrs["versions"]),
+        taken=taken,
+        criteria=tuple(figure.check(ds)),
+    )
+
+
+def _stored(name: str, figure: ModuleType, request: Request) -> xr.Dataset | None:
+    """The dataset to redraw, or one of the same request.
+
+    Networks are trained for hours in all: those of the checkout do whatever the versions are.
+    """
+    if request.redraw:
+        there = (request.out / f"{name}{SUFFIX}").exists() or not (KEPT / f"{name}{SUFFIX}").exists()
+        return load(request.out if there else KEPT, name)
+    wanted = {"budget": budget_of(figure, request), "seed": str(request.seed)}
+    wanted["experiment"] = repr(figure.BUDGETS[wanted["budget"]])
+    versions = json.dumps(current_versions())
+    for folder, more in ((request.out, {"versions": versions}), (KEPT, {})):
+        if folder is request.out or name in TRAINED:
+            try:
+                ds = load(folder, name)
+            except ValueError:
+                continue
+            if all(str(ds.attrs.get(key)) == value for key, value in (wanted | more).items()):
+                return ds
+    return None
+
+
+def compute(name: str, figure: ModuleType, request: Request, workers: int) -> xr.Dataset:
+    """The dataset of a figure; one that was interrupted goes on."""
+    more: dict[str, Any] = {}
+    if "store" in signature(figure.compute).parameters:
+        more["store"] = request.training / "stacks" if name in TRAINED else _parts(name, request)
+    started = time.perf_counter()
+    ds = figure.compute(budget_of(figure, request), request.seed, workers=workers, **more)
+    return ds.assign_attrs(seconds=round(time.perf_counter() - started, 1))
+
+
+def budget_of(figure: ModuleType, request: Request) -> str:
+    """The budget that is asked for; figures without a budget cpu take paper."""
+    return request.budget if request.budget in figure.BUDGETS else "paper"
+
+
+def _parts(name: str, request: Request) -> Path:
+    """Where a figure keeps what is finished of its dataset, until all of it is."""
+    return request.out / f"{name}-{request.budget}-{request.seed}.parts"

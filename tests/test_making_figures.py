@@ -1,0 +1,259 @@
+"""From a request to a dataset, a picture and a record of its criteria, and to the page of all of them."""
+
+import shutil
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import xarray as xr
+from browser import BROWSER, REASON, browse
+from drawn_figures import module, smoke
+
+from paper_figs import fig2, fig7, gallery, making, stored
+from paper_figs.__main__ import main, parser
+from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
+from paper_figs.criteria import Criterion
+from paper_figs.making import Record, Request, budget_of, make_all
+
+LEFT = ("fig2.json", "fig2.nc.gz", "fig2.pdf", "fig2.png", "index.html")
+
+
+def request(out: Path, **changes: object) -> Request:
+    return replace(Request("smoke", 0, out, out / "training"), **changes)
+
+
+def wrong() -> xr.Dataset:
+    """Figure 2 with gradients that are divided by the wrong end."""
+    ds = smoke("fig2")
+    return ds.assign(log10_gradient_growth=-ds.log10_gradient_growth)
+
+
+def test_the_catalogue_is_whole() -> None:
+    modules = {path.stem: module(path.stem) for path in Path(making.__file__).parent.glob("[a-z]*.py")}
+    parts = ("compute", "draw", "check")
+    figures = {
+        name
+        for name, found in modules.items()
+        if all(hasattr(found, part) for part in parts) and len(signature(found.draw).parameters) == 1
+    }
+    assert set(PICTURES) == figures
+    assert len(PICTURES) == len(set(PICTURES)) == sum(map(len, SECTIONS.values()))
+    assert set(TRAINED) <= set(PICTURES)
+
+
+class TestCommand:
+    def test_computes_stores_and_redraws(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["fig2", "--budget", "smoke", "--seed", str(2**40), "--out", str(tmp_path)]
+        assert main(words) == 0
+        first = capsys.readouterr().out
+        assert "4 of 4 criteria passed" in first
+        assert {p.name for p in tmp_path.iterdir()} == set(LEFT)
+        assert main([*words, "--redraw"]) == 0
+        assert capsys.readouterr().out.splitlines()[1:-1] == first.splitlines()[1:-1]
+
+    def test_a_failed_criterion_beyond_smoke_is_an_error(self, tmp_path: Path) -> None:
+        for budget, status in (("smoke", 0), ("paper", 1)):
+            stored.store(wrong().assign_attrs(budget=budget), tmp_path, "fig2")
+            assert main(["fig2", "--redraw", "--out", str(tmp_path)]) == status
+
+    def test_workers_change_no_bit(self, tmp_path: Path) -> None:
+        found = []
+        for workers in ("1", "2"):
+            out = tmp_path / workers
+            names = ["fig1", "fig3", "fig6"]
+            assert main([*names, "--budget", "smoke", "--workers", workers, "--out", str(out)]) == 0
+            found.append([stored.load(out, name).drop_attrs() for name in names])
+            records = [Record.load(out, name) for name in names]
+            assert [record.dataset_of for record in records] == ["fig1", "fig1", "fig6"]
+        for one, other in zip(*found, strict=True):
+            xr.testing.assert_identical(one, other)
+
+    def test_an_interrupted_figure_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tiny = replace(fig7.BUDGETS["smoke"], samples=2, inputs=1, depth=20, width=5)
+        monkeypatch.setitem(fig7.BUDGETS, "smoke", tiny)
+        words = ["fig7", "--budget", "smoke", "--out", str(tmp_path)]
+        with monkeypatch.context() as broken:
+            broken.setattr(xr, "Dataset", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                main(words)
+        (parts,) = tmp_path.iterdir()
+        assert len(list(parts.iterdir())) == len(tiny.hursts)
+        with monkeypatch.context() as kept:
+            kept.setattr("experiments.plane._compute", lambda *_: 1 / 0)
+            assert main(words) == 0
+        assert {p.name for p in tmp_path.iterdir()} == {name.replace("fig2", "fig7") for name in LEFT}
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(None, "does not exist"), (b"text", "no whole dataset"), (b"", "no whole dataset")],
+    )
+    def test_a_missing_or_damaged_file_is_one_sentence(
+        self,
+        content: bytes | None,
+        message: str,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(making, "KEPT", tmp_path / "nowhere")
+        if content is not None:
+            (tmp_path / "fig1.nc.gz").write_bytes(content)
+        assert main(["fig1", "--redraw", "--out", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize("option", [("--seed", "-1"), ("--workers", "0")])
+    def test_bad_numbers_are_one_sentence(
+        self, option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["fig1", "--budget", "smoke", "--out", str(tmp_path), *option]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_an_unknown_figure_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as refusal:
+            main(["fig99"])
+        assert refusal.value.code == 2
+        assert "fig99" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(("budgets", "taken"), [("smoke paper", "paper"), ("smoke cpu paper", "cpu")])
+    def test_figures_without_a_budget_cpu_take_paper(self, budgets: str, taken: str, tmp_path: Path) -> None:
+        figure = SimpleNamespace(BUDGETS=dict.fromkeys(budgets.split()))
+        asked = parser().parse_args(["fig1"])
+        assert budget_of(figure, request(tmp_path, budget=asked.budget)) == taken
+
+
+class TestWhatIsStored:
+    @pytest.fixture
+    def out(self, tmp_path: Path) -> Path:
+        (records,) = make_all(["fig2"], request(tmp_path), 1)
+        assert not records[0].taken
+        return tmp_path
+
+    def test_the_same_request_takes_it(self, out: Path) -> None:
+        (records,) = make_all(["fig2"], request(out), 1)
+        assert records[0].taken
+
+    @pytest.mark.parametrize("other", ["seed", "experiment", "versions", "damaged"])
+    def test_nothing_else_is_taken_for_it(
+        self, other: str, out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = request(out)
+        if other == "seed":
+            asked = request(out, seed=1)
+        elif other == "experiment":
+            monkeypatch.setitem(fig2.BUDGETS, "smoke", replace(fig2.BUDGETS["smoke"], samples=301))
+        elif other == "versions":
+            monkeypatch.setattr(making, "current_versions", lambda: {"torch": "0"})
+        else:
+            (out / "fig2.nc.gz").write_bytes(b"cut")
+        (records,) = make_all(["fig2"], asked, 1)
+        assert not records[0].taken
+
+    def test_what_comes_with_the_code_is_drawn(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        kept, fresh = out / "kept", out / "fresh"
+        for folder in (kept, fresh):
+            folder.mkdir()
+        monkeypatch.setattr(making, "KEPT", kept)
+        make_all(["fig2"], request(out, keep=True), 1).__next__()
+        assert [path.name for path in kept.iterdir()] == ["fig2.nc.gz"]
+        (records,) = make_all(["fig2"], request(fresh, redraw=True), 1)
+        assert records[0].taken
+        (records,) = make_all(["fig2"], request(fresh), 1)
+        assert not records[0].taken, "only trained networks are taken from there without being asked"
+
+    def test_the_same_dataset_makes_the_same_file(self, tmp_path: Path) -> None:
+        for name in ("one", "other"):
+            stored.store(smoke("fig2"), tmp_path, name)
+        one, other = ((tmp_path / f"{name}.nc.gz").read_bytes() for name in ("one", "other"))
+        assert one == other
+        xr.testing.assert_identical(stored.load(tmp_path, "one"), smoke("fig2"))
+
+    def test_a_record_comes_back(self, out: Path) -> None:
+        record = Record.load(out, "fig2")
+        assert record is not None
+        assert (record.budget, record.seed, record.dataset_of) == ("smoke", 0, "fig2")
+        assert record.criteria == tuple(fig2.check(stored.load(out, "fig2")))
+        assert record.title.endswith(".")
+        (out / "fig2.json").write_text("{}")
+        assert Record.load(out, "fig2") is None
+
+
+# The page
+
+
+def made(folder: Path, name: str, *criteria: Criterion) -> None:
+    """A record with a picture, which is a plot of Figure 2."""
+    Record(name, f"A figure, {name}.", "Of `code` & more.\n\nTwice.", name, "paper", 0, 61.0, {"torch": "2"},
+           False, criteria).save(folder)  # fmt: skip
+    shutil.copy(folder / "picture.png", folder / f"{name}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Records of all figures; one has a criterion that fails, with a reason."""
+    making.save(fig2.draw(smoke("fig2")), tmp_path / "picture")
+    good, bad = (
+        Criterion("good", 1.0, 0.5, float("inf")),
+        Criterion("<bad>", float("nan"), 0.0, 1.0, "No <x>."),
+    )
+    for name in PICTURES:
+        made(tmp_path, name, good, *([bad] if name == "fig4" else []))
+    return tmp_path
+
+
+HARNESS = """<!doctype html>
+<iframe id="frame" style="border: 0; width: WIDTHpx; height: 900px" srcdoc="REPORT"></iframe>
+<pre id="found"></pre>
+<script>
+document.getElementById("frame").onload = async (event) => {
+  const inside = event.target.contentDocument;
+  const all = (selector) => [...inside.querySelectorAll(selector)];
+  const open = all("article details[open]").map((e) => e.closest("article").id);
+  for (const details of all("details")) details.open = true;
+  await Promise.all(all("img").map((image) => image.decode().catch(() => null)));
+  const width = inside.documentElement.clientWidth;
+  const found = {
+    articles: all("article").map((article) => article.id),
+    shown: all("img").filter((image) => image.naturalWidth > 0 && image.height > 50).length,
+    width: width,
+    page: inside.documentElement.scrollWidth,
+    cut: all("td, th, h3, p, img, code").filter((e) => e.getBoundingClientRect().right > width + 1).length,
+    open: open,
+    text: inside.body.innerText,
+  };
+  document.getElementById("found").textContent = JSON.stringify(found);
+};
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason=REASON)
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_gallery_in_a_browser(width: int, folder: Path) -> None:
+    text = gallery.write(folder).read_text(encoding="utf-8")
+    seen, console = browse(HARNESS, text, width, folder)
+    assert console == []
+    assert seen["articles"] == list(PICTURES)
+    assert seen["shown"] == len(PICTURES)
+    assert seen["page"] <= seen["width"], "the page does not scroll sideways"
+    assert seen["cut"] == 0
+    assert seen["open"] == ["fig4"], "what fails is shown"
+    assert f"{len(PICTURES)} of {len(PICTURES) + 1} criteria pass" in seen["text"]
+    assert "<bad>" in seen["text"]
+    assert "No <x>." in seen["text"]
+    assert "python -m paper_figs fig1 --budget paper --seed 0" in seen["text"]
+
+
+def test_the_gallery_links_what_is_there(folder: Path) -> None:
+    (folder / "fig1.md").write_text("| table |")
+    text = gallery.write(folder).read_text(encoding="utf-8")
+    assert 'href="fig1.md"' in text
+    assert 'href="fig2.md"' not in text
+    for target in ("fig1.png", "fig1.md"):
+        assert (folder / target).exists()
+    for path in folder.glob("fig*.json"):
+        path.unlink()
+    assert 'id="fig1"' not in gallery.write(folder).read_text(encoding="utf-8")
