@@ -41,7 +41,8 @@ FENCES = {
     "fbm": {"fractional"},
     "click": {"cli"},
     "latex2mathml": {"theorems"},
-    "tqdm": {"studies", "training", "cli"},
+    "tqdm": {"studies", "training", "cli", "paper_figs"},
+    "PIL": {"paper_figs"},  # comes with matplotlib
     "pytest": {"pytest_plugin"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
     "experiments": {"experiments", "paper_figs"},

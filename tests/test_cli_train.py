@@ -89,6 +89,7 @@ def test_a_diverged_network_is_told() -> None:
         (("--data", "fashion-mnist:/no/such/folder"), "There is no folder"),
         (("--momentum", 0.9), "momentum is of sgd"),
         (("--lr", 0), "--lr"),
+        (("--tensorboard",), "--tensorboard writes into --out"),
         (("--out", ""), "--out needs the name of a folder"),
         (("--block", "res-1", "--sv2", 2), "has one matrix"),
     ],

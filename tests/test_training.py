@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from resnet_sde.training import (
     roughness,
     train,
 )
+from resnet_sde.training.events import FOLDER, SCALARS
 from resnet_sde.training.fitting import CHECKPOINT, LOG, save_checkpoint
 from resnet_sde.training.grid import OUTCOMES
 
@@ -221,6 +223,34 @@ def test_the_log_has_a_line_for_each_member_and_epoch(tmp_path: Path) -> None:
     assert lines[0]["train_loss"] > lines[-2]["train_loss"]
     assert [line["diverged"] for line in lines[-2:]] == [False, True]
     assert lines[-1]["train_loss"] == "nan"
+
+
+def test_tensorboard_sees_the_log_once(tmp_path: Path) -> None:
+    """Also where a run was killed some epochs after its last checkpoint, and goes on from there."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    members = [member(), member(0.03)]
+    run = Run(members, recipe(), data())
+    for _ in range(3):
+        run.advance()
+    for _ in range(2):
+        save_checkpoint(run, tmp_path)
+        fit(members, recipe(), data(), folder=tmp_path, tensorboard=True)
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    for number in range(2):
+        seen = accumulator.EventAccumulator(str(tmp_path / FOLDER / f"member-{number}"))
+        seen.Reload()
+        for name in SCALARS:
+            expected = [(line["step"], line[name]) for line in lines if line["member"] == number]
+            found = [(event.step, event.value) for event in seen.Scalars(name)]
+            assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+def test_tensorboard_needs_a_folder_and_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="needs a folder"):
+        fit([member()], recipe(), data(), tensorboard=True)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="pip install tensorboard"):
+        train([member()], recipe(), data(), tensorboard=True)
 
 
 GRID = [member(lr, seed, depth) for depth in (3, 5) for lr in (0.01, 0.03) for seed in (0, 1)]

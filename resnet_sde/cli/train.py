@@ -77,6 +77,7 @@ _RESULTS = (
 @click.option("--samples", type=_COUNT, default=1, show_default=True, help="Networks in each cell.")
 @click.option("--stack", type=_COUNT, default=16, show_default=True, help="Networks trained at once.")
 @click.option("--out", metavar="DIR", help="Folder for results, logs and checkpoints; resumes.")
+@click.option("--tensorboard", is_flag=True, help="Write the logs for TensorBoard too, into --out.")
 @with_options([RUN_OPTION[name] for name in ("seed", "dtype", "device", "workers", "json")])
 def train_command(**given: Any) -> None:
     """Train stacks of networks over a grid of models.
@@ -91,6 +92,8 @@ def train_command(**given: Any) -> None:
     device_of(given["device"])
     if given["out"] == "":
         raise click.UsageError("--out needs the name of a folder; give for example --out results.")
+    if given["tensorboard"] and given["out"] is None:
+        raise click.UsageError("--tensorboard writes into --out; give for example --out results.")
     points = list(_points(given))
     fields = ("epochs", "batch_size", "optimizer", "momentum", "decay_every", "keep_rate", "biases", "dtype")
     recipe = Recipe(**{name: given[name] for name in fields})
@@ -98,7 +101,7 @@ def train_command(**given: Any) -> None:
     _check(points, recipe, data)
     members = [member for _, _, some in points for each in some.values() for member in each]
     out = None if given["out"] is None else Path(given["out"])
-    options = {name: given[name] for name in ("stack", "device", "workers")}
+    options = {name: given[name] for name in ("stack", "device", "workers", "tensorboard")}
     outcomes = iter(train(members, recipe, data, store=out, progress=True, **options))
     cells = [
         _cell(label, {lr: [next(outcomes) for _ in each] for lr, each in some.items()})

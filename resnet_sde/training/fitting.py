@@ -20,6 +20,7 @@ from resnet_sde.networks import Stack
 from resnet_sde.propagate import one_thread
 from resnet_sde.studies.cells import write_whole
 from resnet_sde.training.data import Data
+from resnet_sde.training.events import Events
 from resnet_sde.training.recipe import Member, Recipe
 from resnet_sde.training.run import Run
 from resnet_sde.training.statistics import relative_change, roughness
@@ -74,6 +75,7 @@ def fit(
     checkpoint_every: float = 120.0,
     progress: bool = False,
     label: str = "training",
+    tensorboard: bool = False,
 ) -> tuple[Stack, list[Outcome]]:
     """Train a stack, or go on with it from the checkpoint in its folder; the result is the same, bit for bit.
 
@@ -88,12 +90,13 @@ def fit(
         checkpoint_every: seconds between two checkpoints.
         progress: draw a bar on standard error if that is a terminal.
         label: of the bar.
+        tensorboard: write the log for TensorBoard too, into the folder.
 
     Returns:
         The trained stack, and the outcome of every member.
 
     Raises:
-        ValueError: see `Run`.
+        ValueError: see `Run`; or tensorboard is asked for without a folder, or not installed.
         OSError: the folder cannot be written to.
     """
     arithmetic: AbstractContextManager[None] = one_thread() if _on_cpu(device) else nullcontext()
@@ -102,6 +105,7 @@ def fit(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             load_checkpoint(run, folder)
+        events = _events(run, folder) if tensorboard else None
         bar = tqdm(
             total=run.steps, initial=run.step, desc=label, unit="step", disable=None if progress else True
         )
@@ -117,6 +121,10 @@ def fit(
                     saved = time.monotonic()
                 if folder is not None and len(run.log) > lines:
                     _write_log(run, folder)
+                    if events is not None:
+                        events.write(run.log[lines:])
+        if events is not None:
+            events.close()
         return run.stack, outcomes(run)
 
 
@@ -163,6 +171,13 @@ def _write_log(run: Run, folder: Path) -> None:
     """The whole log anew, so that a resumed run has no line twice."""
     lines = (json.dumps(_plain(line), allow_nan=False) + "\n" for line in run.log)
     write_whole(folder / LOG, "".join(lines).encode())
+
+
+def _events(run: Run, folder: Path | None) -> Events:
+    """What TensorBoard is to see from the next step on."""
+    if folder is None:
+        raise ValueError("TensorBoard needs a folder to look at; give one that keeps the results")
+    return Events(folder, run.step + 1)
 
 
 def _show(bar: tqdm[Any], run: Run) -> None:

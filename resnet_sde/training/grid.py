@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from resnet_sde._versions import current_versions
 from resnet_sde.studies.cells import write_whole
 from resnet_sde.studies.processes import work_on
 from resnet_sde.training.data import Data, Examples
+from resnet_sde.training.events import check_tensorboard
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
 from resnet_sde.training.recipe import Member, Recipe, kind
 
@@ -32,6 +33,7 @@ class _Task:
     recipe: Recipe
     device: str
     folder: Path | None
+    tensorboard: bool = False
 
 
 def train(
@@ -44,6 +46,7 @@ def train(
     workers: int = 1,
     store: str | Path | None = None,
     progress: bool = False,
+    tensorboard: bool = False,
 ) -> list[Outcome]:
     """Train every member; members of one shape are trained together, `stack` at a time.
 
@@ -60,12 +63,14 @@ def train(
         store: folder that keeps every finished stack, and the checkpoint and the log of those under way. The
             same call goes on from what is there.
         progress: draw progress bars on standard error if that is a terminal.
+        tensorboard: write the logs for TensorBoard too, into the store.
 
     Returns:
         The outcome of every member, in their order.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range; or tensorboard is asked for without a store, or is not
+            installed.
         RuntimeError: a worker process died; what was finished is kept.
         OSError: the store cannot be written to.
 
@@ -82,13 +87,15 @@ def train(
         positive_integer(name, value, "give for example 1")
     if not members:
         raise ValueError("there is no network to train; give at least one member")
+    if tensorboard:
+        check_tensorboard()
     tasks = _tasks(members, recipe, data, stack, device, None if store is None else Path(store))
     found: dict[int, Outcome] = {}
     waiting = []
     for task in tasks:
         kept = _load(task)
         if kept is None:
-            waiting.append(task)
+            waiting.append(replace(task, tensorboard=tensorboard))
         else:
             found |= zip(task.positions, kept, strict=True)
     for task, outcomes in _run(waiting, data, workers, progress):
@@ -164,6 +171,7 @@ def _train(task: _Task, data: Data, *, progress: bool = False, label: str = "") 
         folder=task.folder,
         progress=progress,
         label=label,
+        tensorboard=task.tensorboard,
     )
     if task.folder is not None:
         plain = [outcome.to_json() for outcome in outcomes]
