@@ -167,21 +167,37 @@ def _network(line: Plane, source: Stream, store: Store) -> tuple[np.ndarray, np.
         for name, shape in model.block.shapes(line.width).items()
     }
     layers = rs.WeightPaths(paths).layers(line.depth)
-    found = []
-    for some in alphas.split(max(1, ROWS // line.inputs)):
-        t = rs.trajectory(
-            model.block,
-            h.repeat(len(some), 1)[None],
-            layers,
-            some.repeat_interleave(line.inputs)[:, None],
-            top=top.repeat(len(some), 1)[None],
-            every_layer=False,
-            store=store,
-        )
-        ratios = torch.cat([log10_displacement(t), log10_gradient_displacement(t)])
-        found.append(ratios.view(2, len(some), line.inputs))
-    forward, gradient = torch.cat(found, dim=1).numpy()
+    some = alphas.split(max(1, ROWS // line.inputs))
+    found = [at_every_scaling(model.block, layers, few, h[None], top[None], store) for few in some]
+    forward, gradient = torch.cat(found, dim=2)[:, 0].numpy()
     return forward, gradient
+
+
+def at_every_scaling(
+    block: rs.Block,
+    layers: list[rs.Layer],
+    alphas: torch.Tensor,
+    h: torch.Tensor,
+    top: torch.Tensor,
+    store: Store,
+) -> torch.Tensor:
+    """Both log₁₀ ratios of networks that run at every scaling on the same weights: states, gradients.
+
+    Shape: alphas (scaling,); h and top, the states h_0 and gradients p_L, (sample, input, width); result
+    (2, sample, scaling, input).
+    """
+    scalings, (samples, inputs, _) = len(alphas), h.shape
+    t = rs.trajectory(
+        block,
+        h.repeat(1, scalings, 1),
+        layers,
+        alphas.repeat_interleave(inputs)[:, None],
+        top=top.repeat(1, scalings, 1),
+        every_layer=False,
+        store=store,
+    )
+    ratios = torch.stack([log10_displacement(t), log10_gradient_displacement(t)])
+    return ratios.view(2, samples, scalings, inputs)
 
 
 def _file(line: Plane, seed: int, store: Path) -> Path:

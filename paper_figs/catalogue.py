@@ -33,7 +33,12 @@ FINITE = (  # of finite width, and of the residual scale
     "fischer_response",
     "fischer_separation",
 )
-OWN = ("trajectories",)  # of no paper
+OWN = (  # of no paper
+    "plane_of_blocks",
+    "trajectories",
+    "plane_of_laws",
+    "defective_noise",
+)
 MARION_TRAINED: tuple[str, ...] = ()
 SCHOENHOLZ_TRAINED: tuple[str, ...] = ()
 YANG_TRAINED: tuple[str, ...] = ()
