@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MARION = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7")
-VARIANTS: tuple[str, ...] = ()  # of figures 1 and 3
+VARIANTS = ("leaky", "correlated")  # of figures 1 and 3
 THEORY = (  # of wide networks
     "poole_correlations",
     "poole_lengths",
@@ -36,6 +36,8 @@ FINITE = (  # of finite width, and of the residual scale
 OWN = (  # of no paper
     "plane_of_blocks",
     "trajectories",
+    "orders",
+    "dense_and_deferred",
     "plane_of_laws",
     "defective_noise",
 )
