@@ -41,7 +41,7 @@ OWN = (  # of no paper
     "plane_of_laws",
     "defective_noise",
 )
-MARION_TRAINED: tuple[str, ...] = ()
+MARION_TRAINED = ("fig8", "fig8_fashion", "fig9", "fig9_fashion", "depth_weights")
 SCHOENHOLZ_TRAINED: tuple[str, ...] = ()
 YANG_TRAINED: tuple[str, ...] = ()
 FISCHER_TRAINED: tuple[str, ...] = ()

@@ -1,0 +1,38 @@
+"""Figure 8 of Marion et al. (2025), on Fashion-MNIST: weights along depth, before and after training.
+
+As on digits, with 28 by 28 pixels, 60,000 images and ten times as many steps: smooth weights stay smooth and
+independent ones stay rough, while what training adds (black) is smooth along depth in all cases.
+
+Networks have 200 layers and see every image three times; at the budget paper they have 1000 layers and see it
+ten times, as those of the paper did the digits of MNIST.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments import trained_weights
+from experiments.trained import How
+from paper_figs import trained_paths
+from paper_figs.criteria import Criterion
+
+_NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
+BUDGETS = {name: trained_weights.BUDGETS[of] for name, of in _NAMES.items()}
+
+
+def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+    """Entries along depth, roughness and accuracy of every network."""
+    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Weights along depth, roughness, accuracy."""
+    return trained_paths.draw(ds, BUDGETS[ds.attrs["budget"]])
+
+
+def check(ds: xr.Dataset) -> list[Criterion]:
+    """The criteria of this figure."""
+    return trained_paths.check(ds, BUDGETS[ds.attrs["budget"]])
