@@ -1,4 +1,8 @@
-"""Figure 5 of Marion et al. (2025): how far the gradient travels, smooth weights."""
+"""Figure 5 of Marion et al. (2025): how far the gradient travels, smooth weights.
+
+The networks of Figure 4. Gradients travel a little less far than states, since the masks of ReLU change along
+depth while the states of one network move with it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Figure 7 of Marion et al. (2025): states and gradients at initialization over the (H, beta) plane."""
+"""Figure 7 of Marion et al. (2025): states and gradients at initialization over the (H, beta) plane.
+
+Networks res-3 with fractional noise of Hurst index H as weights along depth, at 1000 layers. Every network is
+seen at all beta. Colours are log10 of the ratio: at infinite width on the left, the mean over networks of
+width 40 on the right. The dashed line is where the ratio is 1 at this depth, which is not the boundary of
+infinite depth. The published figure used fractional noise with a wrong eigenvalue; what that changes is a
+figure of its own.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,7 @@ def legend_below(fig: Figure) -> None:
 
 def save(fig: Figure, stem: Path) -> list[Path]:
     """The figure as PDF and PNG. Returns their paths."""
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates in DejaVu's files
     paths = [stem.with_suffix(suffix) for suffix in (".pdf", ".png")]
     with house_style():
         fig.savefig(paths[0], metadata={"CreationDate": None})

@@ -1,4 +1,9 @@
-"""One network at several depths on one weight path, next to its limit, for weights of every regularity."""
+"""One network at several depths on one weight path, next to its limit, for weights of every regularity.
+
+The networks have one matrix of width 4 and tanh, at their critical scaling. For independent, fractional
+(H ≥ 1/2) and smooth weights they are Euler's scheme of a differential equation on the same path, and come
+near its solution as the last panel shows. For H < 1/2 they move on with depth and have no limit.
+"""
 
 from __future__ import annotations
 
