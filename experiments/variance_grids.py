@@ -141,22 +141,29 @@ def projected(data: Data, width: int, seed: int) -> Data:
     return Data(name, seen(data.train), seen(data.validation), seen(data.test), data.classes)
 
 
-def contour_slope(ds: xr.Dataset, kind: str, rule: str, level: float = LEVEL) -> float:
-    """D log σ_w² / d log L along the contour of an accuracy; NaN if it is met at less than two depths.
+def contour(ds: xr.Dataset, kind: str, rule: str, level: float = LEVEL) -> xr.DataArray:
+    """The variance σ_w² of every depth at which accuracy falls through a level; NaN where it does not.
 
-    The contour is at the largest variance where the mean accuracy over networks falls through the level,
-    interpolated in log σ_w².
+    It is the largest one where the mean over networks falls, interpolated in log σ_w².
     """
     accuracy = ds.test_accuracy.sel(kind=kind, rule=rule).mean("sample")
     x, found = np.log(ds.sigma_w2.values), []
     for depth in ds.depth.values:
         y = accuracy.sel(depth=depth).values
         falls = np.flatnonzero((y[:-1] >= level) & (y[1:] < level))
-        if len(falls):
-            i = falls[-1]
-            share = (y[i] - level) / (y[i] - y[i + 1])
-            found.append((math.log(depth), x[i] + share * (x[i + 1] - x[i])))
-    return float(np.polyfit(*np.array(found).T, 1)[0]) if len(found) > 1 else math.nan
+        if not len(falls):
+            found.append(math.nan)
+            continue
+        i = falls[-1]
+        share = (y[i] - level) / (y[i] - y[i + 1])
+        found.append(math.exp(x[i] + share * (x[i + 1] - x[i])))
+    return xr.DataArray(found, {"depth": ds.depth}, "depth")
+
+
+def contour_slope(ds: xr.Dataset, kind: str, rule: str, level: float = LEVEL) -> float:
+    """D log σ_w² / d log L along the contour of an accuracy; NaN if it is met at less than two depths."""
+    met = contour(ds, kind, rule, level).dropna("depth")
+    return float(np.polyfit(np.log(met.depth), np.log(met), 1)[0]) if met.size > 1 else math.nan
 
 
 def rank_correlations(ds: xr.Dataset, kind: str, rule: str) -> dict[str, float]:

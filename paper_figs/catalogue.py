@@ -42,9 +42,13 @@ OWN = (  # of no paper
     "defective_noise",
 )
 MARION_TRAINED = ("fig8", "fig8_fashion", "fig9", "fig9_fashion", "depth_weights")
-SCHOENHOLZ_TRAINED: tuple[str, ...] = ()
-YANG_TRAINED: tuple[str, ...] = ()
-FISCHER_TRAINED: tuple[str, ...] = ()
+SCHOENHOLZ_TRAINED = (
+    "schoenholz_trainability",
+    "schoenholz_trainability_dropout",
+    "schoenholz_trainability_optimizers",
+)
+YANG_TRAINED = ("yang_trained", "yang_trained_relu")
+FISCHER_TRAINED = ("fischer_trained",)
 TRAINED = (*MARION_TRAINED, *SCHOENHOLZ_TRAINED, *YANG_TRAINED, *FISCHER_TRAINED)
 
 SECTIONS = {

@@ -1,0 +1,57 @@
+"""Test accuracy of residual networks of ReLU over the variance of their weights and their depth.
+
+After Yang & Schoenholz (2017), without a depth scale, at a small size; of the same dataset as the figure for
+tanh. Contours are the growth of lengths ln p_L at initialization and infinite width. With learning rates that
+fall like 1/L training blows up beyond a length that is the same for all depths, long before squares of states
+overflow in single precision; networks whose loss is no number have accuracy 0. RMSprop gets further, and its
+accuracy falls smoothly. That the largest variance before overflow is the best is not seen here: small ones
+are at least as good.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from paper_figs import variance_maps
+from paper_figs.criteria import Criterion
+from paper_figs.variance_maps import ADAPTIVE, LAW, Shown, called, known_growth, within
+
+BUDGETS, compute = variance_maps.BUDGETS, variance_maps.compute
+OVERFLOW = float(np.log(np.finfo(np.float32).max))  # of a mean square
+SHOWN = Shown(("relu full", "alpha-relu full"), "log_q", r"$\ln p_L$", (1, 3, 6.9, 20), overflow=OVERFLOW)
+WORKS, FAILS = 3.0, 6.9  # log p_L up to which networks are trained, and from which on they are not
+TRAINED = {"smoke": 0.8, "cpu": 0.9}  # accuracies; at the smoke budget after 30 steps in place of 80
+UNTRAINED = 0.2
+SMOOTH = (0.95, 0.5)  # accuracies with RMSprop up to p_L = 10, and from FAILS to FURTHER
+FURTHER = 13.8
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Maps of accuracy for each rule; below, accuracy against the growth of lengths."""
+    return variance_maps.draw(ds, SHOWN)
+
+
+def check(ds: xr.Dataset) -> list[Criterion]:
+    """Lengths as known, and one length at all depths up to which networks are trained."""
+    kind, budget = "relu full", ds.attrs["budget"]
+    of = ds.sel(kind=kind)
+    law = of.sel(rule=LAW)
+    name = called(kind, LAW)
+    failing = float(within(law, "log_q", FAILS, np.inf).max())
+    criteria = [
+        known_growth(ds, kind),
+        Criterion(f"{name}, largest accuracy where log p >= {FAILS:g}", failing, 0.0, UNTRAINED),
+    ]
+    if budget in TRAINED:
+        working = float(within(law, "log_q", 0.0, WORKS).min())
+        where = f"{name}, least accuracy where log p <= {WORKS:g}"
+        criteria.append(Criterion(where, working, TRAINED[budget], 1.0))
+    if budget == "cpu":
+        name, adaptive = called(kind, ADAPTIVE), of.sel(rule=ADAPTIVE)
+        for low, high, least in ((0.0, np.log(10), SMOOTH[0]), (FAILS, FURTHER, SMOOTH[1])):
+            found = float(within(adaptive, "log_q", low, high).min())
+            where = f"{name}, least accuracy where log p is in [{low:.3g}, {high:.3g}]"
+            criteria.append(Criterion(where, found, least, 1.0))
+    return criteria

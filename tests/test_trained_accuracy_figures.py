@@ -1,0 +1,344 @@
+"""Figures of accuracies of trained networks: they hold, they notice what is wrong, and they draw.
+
+At the smoke budget networks see few steps, and criteria are few. Those of larger budgets are tested on made
+accuracies on the grids of the budget cpu, which follow the laws in question or others.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from drawn_figures import (
+    assert_draws_the_same_when_stored,
+    assert_says_where_it_came_from,
+    failures,
+    module,
+    smoke,
+)
+
+from experiments import residual_scale, trainability, variance_grids
+from paper_figs import fischer_trained, maps, variance_maps
+from paper_figs.trainability import SETTINGS
+
+PANELS = {
+    "schoenholz_trainability": 2,
+    "schoenholz_trainability_dropout": 2,
+    "schoenholz_trainability_optimizers": 2,
+    "yang_trained": 2,
+    "yang_trained_relu": 2,
+    "fischer_trained": 3,
+}
+EXPERIMENTS = {"schoenholz": trainability, "yang": variance_grids, "fischer": residual_scale}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_numbers_hold(name: str) -> None:
+    assert failures(name, smoke(name)) == []
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_dataset_says_where_it_came_from(name: str) -> None:
+    assert_says_where_it_came_from(name, smoke(name))
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
+    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_budgets_are_those_of_the_experiments(name: str) -> None:
+    """Else what is trained for one is not found by the other."""
+    assert module(name).BUDGETS is EXPERIMENTS[name.partition("_")[0]].BUDGETS
+
+
+def test_figures_of_one_experiment_share_what_is_computed() -> None:
+    for prefix in ("schoenholz", "yang"):
+        assert len({module(name).compute for name in PANELS if name.startswith(prefix)}) == 1
+
+
+def test_what_is_trained_is_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fischer_trained.compute("smoke", 0, store=tmp_path)
+    assert list(tmp_path.iterdir())
+    monkeypatch.setattr("resnet_sde.training.grid.fit", None)
+    xr.testing.assert_identical(fischer_trained.compute("smoke", 0, store=tmp_path), first)
+
+
+def test_cells_end_half_way_between_their_centres() -> None:
+    np.testing.assert_allclose(maps.edges(np.array([1.0, 4.0, 16.0])), [0.5, 2, 8, 32])
+
+
+# What must be noticed at the smoke budget
+
+
+def networks_that_forget_nothing() -> xr.Dataset:
+    """As accurate at every depth and variance as the best."""
+    ds = smoke("schoenholz_trainability")
+    return ds.assign(train_accuracy=ds.train_accuracy * 0 + ds.train_accuracy.max())
+
+
+def networks_the_wrong_way() -> xr.Dataset:
+    """Those of the largest depth in place of those of the least."""
+    ds = smoke("schoenholz_trainability")
+    return ds.assign(train_accuracy=ds.train_accuracy.copy(data=ds.train_accuracy.values[:, :, ::-1]))
+
+
+def scales_of_amplitudes() -> xr.Dataset:
+    """Decay of a square root, which takes twice as long."""
+    ds = smoke("schoenholz_trainability")
+    return ds.assign(xi_c=2 * ds.xi_c)
+
+
+def dropout_without_dropout() -> xr.Dataset:
+    ds = smoke("schoenholz_trainability_dropout")
+    return ds.assign(xi_c=ds.xi_c * 0 + ds.xi_c.isel(setting=0))
+
+
+def gradients_like_correlations() -> xr.Dataset:
+    ds = smoke("schoenholz_trainability_optimizers")
+    return ds.assign(xi_grad=ds.xi_c)
+
+
+def variances_for_deviations() -> xr.Dataset:
+    ds = smoke("yang_trained")
+    return ds.assign(recommended=ds.recommended**0.5)
+
+
+def gradients_that_vanish() -> xr.Dataset:
+    ds = smoke("yang_trained")
+    return ds.assign(log_gradient_growth=-ds.log_gradient_growth)
+
+
+def accuracy_of_shallow_networks() -> xr.Dataset:
+    ds = smoke("yang_trained")
+    return ds.assign(test_accuracy=ds.test_accuracy * 0 + ds.test_accuracy.isel(depth=0))
+
+
+def lengths_for_squares() -> xr.Dataset:
+    ds = smoke("yang_trained_relu")
+    return ds.assign(log_q=ds.log_q / 2)
+
+
+def lengths_that_do_no_harm() -> xr.Dataset:
+    ds = smoke("yang_trained_relu")
+    return ds.assign(test_accuracy=ds.test_accuracy.clip(0.8))
+
+
+def lengths_that_do_harm_early() -> xr.Dataset:
+    ds = smoke("yang_trained_relu")
+    return ds.assign(test_accuracy=ds.test_accuracy.where(ds.log_q < 1, 0.1))
+
+
+def accuracy_the_wrong_way() -> xr.Dataset:
+    ds = smoke("fischer_trained")
+    return ds.assign(test_accuracy=ds.test_accuracy.copy(data=ds.test_accuracy.values[:, ::-1]))
+
+
+def responses_of_another_exponent() -> xr.Dataset:
+    """Largest at a fixed ρ."""
+    ds = smoke("fischer_trained")
+    return ds.assign(response=ds.response * (ds.depth / 4) ** 0.5)
+
+
+def responses_of_one_kind() -> xr.Dataset:
+    ds = smoke("fischer_trained")
+    return ds.assign(pair_response=ds.response)
+
+
+PLANTED = [
+    ("schoenholz_trainability", networks_that_forget_nothing, "from 10 xi_c on"),
+    ("schoenholz_trainability", networks_the_wrong_way, "shallowest"),
+    ("schoenholz_trainability", scales_of_amplitudes, "xi_c, largest"),
+    ("schoenholz_trainability_dropout", dropout_without_dropout, "keep rate 0.9, xi_c"),
+    ("schoenholz_trainability_optimizers", gradients_like_correlations, "1/|xi_grad|"),
+    ("yang_trained", variances_for_deviations, "recommended"),
+    ("yang_trained", gradients_that_vanish, "rank correlation"),
+    ("yang_trained", accuracy_of_shallow_networks, "accuracy lost"),
+    ("yang_trained_relu", lengths_for_squares, "log p, largest"),
+    ("yang_trained_relu", lengths_that_do_no_harm, "log p >= 6.9"),
+    ("yang_trained_relu", lengths_that_do_harm_early, "log p <= 3"),
+    ("fischer_trained", accuracy_the_wrong_way, "accuracy lost"),
+    ("fischer_trained", responses_of_another_exponent, "response to length"),
+    ("fischer_trained", responses_of_one_kind, "response to angles"),
+]
+
+
+@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
+def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
+    assert any(noticed in failure for failure in failures(name, plant()))
+
+
+# Accuracies that follow a law
+
+
+@cache
+def scales_of(setting: trainability.Setting) -> dict[str, tuple[str, np.ndarray]]:
+    return trainability.BUDGETS["cpu"]._scales(setting)
+
+
+@cache
+def theory_of_variances() -> xr.Dataset:
+    of = variance_grids.BUDGETS["cpu"]
+    return xr.concat([of._theory(kind) for kind in of.kinds], "kind").assign_coords(kind=list(of.kinds))
+
+
+@cache
+def theory_of_scales() -> dict[str, tuple[str, list[float]]]:
+    return residual_scale.BUDGETS["cpu"]._theory()
+
+
+def trained_to(depth: Callable[[str, xr.Dataset], xr.DataArray]) -> xr.Dataset:
+    """Training accuracies that fall through 0.5 at these depths, by setting, and through 0.3 soon after."""
+    of, parts = trainability.BUDGETS["cpu"], []
+    axes = {"sigma_w2": list(of.sigma_w2), "depth": list(of.depths)}
+    for setting in of.settings:
+        scales = xr.Dataset(scales_of(setting), axes)
+        fall = scales.depth / depth(str(setting), scales)
+        accuracy = (0.1 + 0.87 / (1 + 1.17 * fall**4)).expand_dims(sample=2, axis=-1)
+        parts.append(scales.assign(train_accuracy=accuracy))
+    names = [str(setting) for setting in of.settings]
+    return xr.concat(parts, "setting").assign_coords(setting=names).assign_attrs(budget="cpu")
+
+
+def depths_as_found(setting: str, scales: xr.Dataset) -> xr.DataArray:
+    """A multiple of ξ_c, of ξ_grad at the largest rate, and a depth of all networks with RMSprop."""
+    if setting == "sgd 0.03":
+        return 8 * scales.xi_grad
+    if setting.startswith("rmsprop"):
+        return 30 + 3 * np.sin(5 * scales.sigma_w2)
+    return (3 if setting == "sgd 0.003" else 5) * scales.xi_c
+
+
+def depths_of_another_exponent(setting: str, scales: xr.Dataset) -> xr.DataArray:
+    return 10 * scales.xi_c**0.5
+
+
+def depths_of_gradients(setting: str, scales: xr.Dataset) -> xr.DataArray:
+    return 8 * scales.xi_grad
+
+
+def depths_of_one_law(setting: str, scales: xr.Dataset) -> xr.DataArray:
+    return 5 * scales.xi_c
+
+
+def depths_that_fall(setting: str, scales: xr.Dataset) -> xr.DataArray:
+    return 100 / scales.xi_c
+
+
+def depths_without_dropout(setting: str, scales: xr.Dataset) -> xr.DataArray:
+    return 9 * scales.xi_grad
+
+
+@pytest.mark.parametrize("name", [name for name in PANELS if name.startswith("schoenholz")])
+def test_depths_that_follow_the_depth_scales_hold(name: str) -> None:
+    assert failures(name, trained_to(depths_as_found)) == []
+
+
+PLANTED_DEPTHS = [
+    ("schoenholz_trainability", depths_of_another_exponent, "slope"),
+    ("schoenholz_trainability", depths_of_gradients, "relative spread"),
+    ("schoenholz_trainability", depths_that_fall, "correlation"),
+    ("schoenholz_trainability_dropout", depths_without_dropout, "accuracy at (1.76, 48)"),
+    ("schoenholz_trainability_dropout", depths_that_fall, "keep rate 0.98, correlation"),
+    ("schoenholz_trainability_optimizers", depths_of_one_law, "SGD, rate 0.03, relative spread"),
+    ("schoenholz_trainability_optimizers", depths_of_one_law, "RMSprop, rate 0.0003, correlation"),
+    ("schoenholz_trainability_optimizers", depths_of_one_law, "L*/xi_c of the most ordered networks"),
+    ("schoenholz_trainability_optimizers", depths_that_fall, "SGD, rate 0.003, correlation"),
+]
+
+
+@pytest.mark.parametrize(("name", "depth", "noticed"), PLANTED_DEPTHS)
+def test_depths_of_another_law_fail(
+    name: str, depth: Callable[[str, xr.Dataset], xr.DataArray], noticed: str
+) -> None:
+    assert any(noticed in failure for failure in failures(name, trained_to(depth)))
+
+
+def over_variances(exponents: dict[str, float], threshold: float = 6.0) -> xr.Dataset:
+    """Test accuracies of tanh that fall with σ_w² L^exponent, by rule; of ReLU up to a threshold of log p."""
+    theory = theory_of_variances()
+    falls = [
+        0.97 - 0.1 * np.log(1 + 0.25 * theory.sigma_w2 * (theory.depth / 8) ** exponent).clip(0)
+        for exponent in exponents.values()
+    ]
+    tanh = xr.concat(falls, "rule").assign_coords(rule=list(exponents)).clip(0.1)
+    fast = theory.log_q < threshold
+    relu = xr.where(
+        tanh.rule == variance_maps.ADAPTIVE, 0.98 - 0.02 * (theory.log_q - 3).clip(0), 0.95 * fast
+    )
+    accuracy = xr.where(theory.kind == "relu full", relu.clip(0), tanh).expand_dims(sample=2)
+    one = accuracy.sel(sigma_w2=1.0, method="nearest", drop=True)
+    best = accuracy.sel(sigma_w2=0.05, method="nearest", drop=True)
+    found = theory.assign(test_accuracy=accuracy, diverged=0 * accuracy, at_one=one, at_recommended=best)
+    return found.assign_attrs(budget="cpu")
+
+
+AS_FOUND = {variance_maps.LAW: 1.2, variance_maps.FIXED: 0.0, variance_maps.ADAPTIVE: 0.6}
+
+
+@pytest.mark.parametrize("name", ["yang_trained", "yang_trained_relu"])
+def test_accuracies_that_follow_gradients_and_lengths_hold(name: str) -> None:
+    assert failures(name, over_variances(AS_FOUND)) == []
+
+
+PLANTED_ACCURACIES = [
+    ("yang_trained", AS_FOUND | {variance_maps.LAW: 0.0}, 6.0, "less that with sigma_w2"),
+    ("yang_trained", AS_FOUND | {variance_maps.LAW: 2.5}, 6.0, "sgd 0.16/L, slope"),
+    ("yang_trained", AS_FOUND | {variance_maps.LAW: -1.0}, 6.0, "rank correlation"),
+    ("yang_trained", AS_FOUND | {variance_maps.LAW: -1.0}, 6.0, "less that at 1"),
+    ("yang_trained", AS_FOUND | {variance_maps.FIXED: 1.0}, 6.0, "sgd 0.005, slope"),
+    (
+        "yang_trained",
+        AS_FOUND | {variance_maps.ADAPTIVE: 1.5},
+        6.0,
+        "rmsprop 3e-4, slope less that of sgd 0.16/L",
+    ),
+    ("yang_trained", AS_FOUND | {variance_maps.ADAPTIVE: -0.5}, 6.0, "slope less that of sgd 0.005"),
+    ("yang_trained_relu", AS_FOUND, 2.0, "log p <= 3"),
+    ("yang_trained_relu", AS_FOUND, 9.0, "log p >= 6.9"),
+]
+
+
+@pytest.mark.parametrize(("name", "exponents", "threshold", "noticed"), PLANTED_ACCURACIES)
+def test_accuracies_of_another_law_fail(
+    name: str, exponents: dict[str, float], threshold: float, noticed: str
+) -> None:
+    found = failures(name, over_variances(exponents, threshold))
+    assert any(noticed in failure for failure in found)
+
+
+def trained_at(product: float, exponent: float = 0.0, lost: float = 0.1) -> xr.Dataset:
+    """Losses that are least at ρ√L = product (L/20)^exponent; accuracies that fall by `lost` at large ρ√L."""
+    of = residual_scale.BUDGETS["cpu"]
+    ds = xr.Dataset(theory_of_scales(), {"depth": list(of.depths), "product": list(of.products)})
+    away = np.log(ds["product"] / (product * (ds.depth / 20) ** exponent))
+    loss = (0.2 + 0.1 * away**2).expand_dims(sample=4)
+    accuracy = xr.where(ds["product"] > 5, 0.96 - lost, 0.96 + 0 * loss)
+    return ds.assign(test_loss=loss, train_loss=loss, test_accuracy=accuracy).assign_attrs(budget="cpu")
+
+
+def test_losses_that_are_least_at_the_right_scale_hold() -> None:
+    assert failures("fischer_trained", trained_at(2.2)) == []
+
+
+@pytest.mark.parametrize(
+    ("product", "exponent", "lost", "noticed"),
+    [
+        (1.05, 0.0, 0.1, "from the response to length"),
+        (3.2, 0.0, 0.1, "rho sqrt(L) of the least"),
+        (2.2, 0.5, 0.1, "best rho at L = 10"),
+        (2.2, -0.5, 0.1, "best rho at L = 10"),
+        (2.2, 0.0, 0.01, "accuracy lost"),
+    ],
+    ids=["length", "large", "fixed", "steep", "flat"],
+)
+def test_losses_of_another_law_fail(product: float, exponent: float, lost: float, noticed: str) -> None:
+    found = failures("fischer_trained", trained_at(product, exponent, lost))
+    assert any(noticed in failure for failure in found)
+
+
+def test_every_setting_has_a_name() -> None:
+    assert len(SETTINGS) == len({setting for of in trainability.BUDGETS.values() for setting in of.settings})
