@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import resnet_sde as rs
 from paper_figs.criteria import Criterion
-from paper_figs.residuals import local_slope, log_of_mean, networks
+from paper_figs.residuals import log_of_mean, networks
 from paper_figs.style import (
     BLACK,
     BLUE,
@@ -86,13 +86,13 @@ def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
     size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples, "seed": seed}
     laws = [_laws(a) for a in ALPHAS.tolist()]
     grown = [lengths(residual(block), depth=settings.layers).log_q for block in blocks]
-    late = _offset_laws(blocks, grown)
+    layers, late = _few(settings), _offset_laws(blocks, grown)
     flows = [_flow(_laws(a)) for a in GROWN]
     variables = {
         "kernel": (("shown", "gap"), np.stack([_kernel(a, GAPS) for a in SHOWN])),
         "constant": (("alpha", "of"), np.array([[getattr(law, each) for each in OF] for law in laws])),
-        "log_p": (("grown", "layer"), torch.stack(grown)),
-        "log_p_law": (("grown", "layer"), late),
+        "log_p": (("grown", "layer"), torch.stack(grown)[:, layers]),
+        "log_p_law": (("grown", "layer"), late[:, layers]),
         "log_p_seen": (
             ("grown", "network", "few_layer"),
             torch.stack([networks(block, **size).q[..., 0].log() for block in blocks]),
@@ -107,11 +107,19 @@ def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
         "alpha": ALPHAS,
         "of": list(OF),
         "grown": list(GROWN),
+        "layer": layers,
         "fold": np.linspace(0, FOLDS, 161),
         "cosine": list(COSINES),
     }
     ds = dataset(variables, axes, settings, budget, seed)
     return ds.assign_attrs(width=settings.width, samples=settings.samples)
+
+
+def _few(settings: Sizes) -> np.ndarray:
+    """Layers that are kept: those of the networks, later ones by growing steps, half of all, and all."""
+    last = settings.layers
+    late = np.geomspace(settings.depth + 1, last, 400).round()
+    return np.unique([*range(settings.depth + 1), *late, last // 2, last]).astype(int)
 
 
 def _laws(alpha: float) -> PowerAsymptotics:
@@ -260,10 +268,11 @@ def check(ds: xr.Dataset) -> list[Criterion]:
     criteria.append(
         Criterion.near("least R, at alpha", ds.alpha[int(np.argmin(exponent.values))], 2 / 3, 1e-12)
     )
-    layers, last = np.log(ds.layer.values.clip(1)), ds.sizes["layer"] - 1
+    last = int(ds.layer[-1])
     for alpha, known in zip(GROWN, KNOWN_EXPONENTS, strict=True):
         row = ds.sel(grown=alpha)
-        found = local_slope(layers, row.log_p.values, last)
+        ends = row.log_p.sel(layer=[last // 2, last])
+        found = float(ends.diff("layer").item() / np.log(2))
         criteria.append(Criterion.near(f"alpha = {alpha:g}, exponent of p", found, known, 0.002))
         mean, error = log_of_mean(row.log_p_seen)
         theory = row.log_p[: len(mean)].values
