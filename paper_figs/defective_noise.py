@@ -118,7 +118,7 @@ def draw(ds: xr.Dataset) -> Figure:
             f"realisations, $H = {example:g}$",
             "states, ratio 1",
             "gradients, ratio 1",
-            "states, added by the defect",
+            "added to states",
         )
         for letter, ax, title in zip("abcdef", axes.flat, titles, strict=True):
             panel_title(ax, letter, title)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-_computed: dict[str, xr.Dataset] = {}
+_computed: dict[object, xr.Dataset] = {}
 
 
 def module(name: str):
@@ -31,11 +31,12 @@ def as_on_the_command_line() -> Iterator[None]:
 
 
 def smoke(name: str) -> xr.Dataset:
-    """The dataset of a figure at the smoke budget, computed once for all tests."""
-    if name not in _computed:
+    """The dataset of a figure at the smoke budget, computed once for all tests and figures that share it."""
+    compute = module(name).compute
+    if compute not in _computed:
         with as_on_the_command_line():
-            _computed[name] = module(name).compute("smoke", 0)
-    return _computed[name].copy(deep=True)
+            _computed[compute] = compute("smoke", 0)
+    return _computed[compute].copy(deep=True)
 
 
 def failures(name: str, ds: xr.Dataset) -> list[str]:

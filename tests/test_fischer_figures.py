@@ -6,89 +6,22 @@ command line: a constant that is rounded to float32 must fail here.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from drawn_figures import (
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
-    module,
     smoke,
 )
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from paper_figs.catalogue import FINITE, PICTURES
 from paper_figs.fischer_regression import digits, kernel_of_angle
 from paper_figs.narrow import Networks, deviations, extrapolated, sharp_shift, sharp_variance, variance
-from paper_figs.style import house_style
 from paper_figs.wide import mean_and_error
 from resnet_sde import ERF
 from resnet_sde.finite_width import output_response
 from resnet_sde.meanfield import kernel
-
-PANELS = {
-    "fischer_exponents": 2,
-    "fischer_fluctuations": 6,
-    "fischer_kernels": 4,
-    "fischer_optimum": 4,
-    "fischer_pairs": 3,
-    "fischer_posterior": 3,
-    "fischer_regression": 3,
-    "fischer_response": 4,
-    "fischer_separation": 2,
-}
-
-
-def test_every_figure_is_tested() -> None:
-    assert set(FINITE) == set(PANELS)
-    assert set(FINITE) < set(PICTURES)
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-    assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
-
-
-def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of words of one panel, or of the whole figure, that lie upon each other."""
-    canvas = FigureCanvasAgg(figure)
-    with house_style():
-        canvas.draw()
-    renderer = canvas.get_renderer()
-
-    def words(ax: Axes) -> list:
-        legend = ax.get_legend()
-        shown = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
-        shown += legend.get_texts() if legend else []
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            shown += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-        return [text for text in shown if text.get_visible() and text.get_text()]
-
-    texts = [text for ax in figure.axes for text in words(ax)]
-    texts += [text for legend in figure.legends for text in legend.get_texts()]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
-    pairs = [(one, other) for number, one in enumerate(boxes) for other in boxes[:number]]
-    return [(a[0], b[0]) for a, b in pairs if a[1].padded(-1).overlaps(b[1].padded(-1))]
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    figure = assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-    assert overlapping(figure) == []
-
 
 # What must be noticed
 
@@ -205,12 +138,6 @@ PLANTED = [
 @pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
 def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
     assert any(noticed in failure for failure in failures(name, plant()))
-
-
-def test_overlaps_are_noticed() -> None:
-    figure = module("fischer_separation").draw(smoke("fischer_separation"))
-    figure.axes[0].set_title("a title that is much too long for a panel of half the width", loc="left")
-    assert overlapping(figure)
 
 
 # What the numbers are made with

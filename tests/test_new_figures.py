@@ -6,7 +6,6 @@ fail.
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,7 @@ import torch
 import xarray as xr
 from drawn_figures import (
     as_on_the_command_line,
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
-    module,
     smoke,
 )
 
@@ -25,25 +21,6 @@ import resnet_sde as rs
 from experiments import correlated_weights as weights
 from paper_figs import dense_and_deferred, leaky
 from resnet_sde.matrices import Deferred
-
-PANELS = {"orders": 4, "dense_and_deferred": 4, "leaky": 6, "correlated": 8}
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-    assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-
 
 # Orders
 

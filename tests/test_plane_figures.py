@@ -6,15 +6,12 @@ or ask for 3 where networks show 4.5 and more, and would do so with probability 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from drawn_figures import (
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
     module,
     smoke,
@@ -37,25 +34,6 @@ from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.paths import OffGrid
 from resnet_sde.propagate import Store
-
-PANELS = {"plane_of_blocks": 6, "plane_of_laws": 4, "defective_noise": 6}
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-    assert {"smoke", "cpu"} <= module(name).BUDGETS.keys()
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-
 
 # Planted violations
 

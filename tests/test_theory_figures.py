@@ -5,50 +5,14 @@ command line: a constant that is rounded to float32 must fail here.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from drawn_figures import (
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
-    module,
     smoke,
 )
-
-from paper_figs.catalogue import PICTURES, THEORY
-
-PANELS = {
-    "poole_correlations": 4,
-    "poole_lengths": 4,
-    "schoenholz_dropout": 2,
-    "schoenholz_gradients": 3,
-    "schoenholz_phases": 3,
-    "schoenholz_scales": 2,
-}
-
-
-def test_every_figure_is_tested() -> None:
-    assert set(THEORY) == set(PANELS)
-    assert set(THEORY) < set(PICTURES)
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-    assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
 
 
 def gradients_the_wrong_way() -> xr.Dataset:

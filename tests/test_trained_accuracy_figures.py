@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import xarray as xr
 from drawn_figures import (
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
     module,
     smoke,
@@ -21,43 +19,22 @@ from drawn_figures import (
 
 from experiments import residual_scale, trainability, variance_grids
 from paper_figs import fischer_trained, maps, variance_maps
+from paper_figs.catalogue import FISCHER_TRAINED, SCHOENHOLZ_TRAINED, YANG_TRAINED
 from paper_figs.trainability import SETTINGS
 
-PANELS = {
-    "schoenholz_trainability": 2,
-    "schoenholz_trainability_dropout": 2,
-    "schoenholz_trainability_optimizers": 2,
-    "yang_trained": 2,
-    "yang_trained_relu": 2,
-    "fischer_trained": 3,
-}
+FIGURES = (*SCHOENHOLZ_TRAINED, *YANG_TRAINED, *FISCHER_TRAINED)
 EXPERIMENTS = {"schoenholz": trainability, "yang": variance_grids, "fischer": residual_scale}
 
 
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-
-
-@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize("name", FIGURES)
 def test_budgets_are_those_of_the_experiments(name: str) -> None:
     """Else what is trained for one is not found by the other."""
     assert module(name).BUDGETS is EXPERIMENTS[name.partition("_")[0]].BUDGETS
 
 
 def test_figures_of_one_experiment_share_what_is_computed() -> None:
-    for prefix in ("schoenholz", "yang"):
-        assert len({module(name).compute for name in PANELS if name.startswith(prefix)}) == 1
+    for names in (SCHOENHOLZ_TRAINED, YANG_TRAINED):
+        assert len({module(name).compute for name in names}) == 1
 
 
 def test_what_is_trained_is_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +209,7 @@ def depths_without_dropout(setting: str, scales: xr.Dataset) -> xr.DataArray:
     return 9 * scales.xi_grad
 
 
-@pytest.mark.parametrize("name", [name for name in PANELS if name.startswith("schoenholz")])
+@pytest.mark.parametrize("name", SCHOENHOLZ_TRAINED)
 def test_depths_that_follow_the_depth_scales_hold(name: str) -> None:
     assert failures(name, trained_to(depths_as_found)) == []
 

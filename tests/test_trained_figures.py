@@ -12,8 +12,6 @@ import pytest
 import xarray as xr
 from drawn_figures import (
     as_on_the_command_line,
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
     module,
     smoke,
@@ -27,7 +25,6 @@ from paper_figs.criteria import Criterion
 from paper_figs.trained_paths import expected_roughness
 from resnet_sde.training import roughness
 
-PANELS = {"fig8": 5, "fig8_fashion": 5, "fig9": 4, "fig9_fashion": 4, "depth_weights": 3}
 EXPERIMENTS = {
     "fig8": (trained_weights, "cpu"),
     "fig8_fashion": (trained_weights, "cpu-fashion"),
@@ -37,22 +34,7 @@ EXPERIMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-
-
-@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_budgets_are_those_of_the_experiment(name: str) -> None:
     """So that networks trained there are found by the figure."""
     experiment, cpu = EXPERIMENTS[name]

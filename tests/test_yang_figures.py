@@ -5,73 +5,19 @@ command line.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from drawn_figures import (
-    assert_draws_the_same_when_stored,
-    assert_says_where_it_came_from,
     failures,
-    module,
     smoke,
 )
-from matplotlib.text import Text
 
 import resnet_sde as rs
-from paper_figs.catalogue import PICTURES, RESIDUAL
 from paper_figs.residuals import name as variances_of
 from paper_figs.residuals import networks, states
-from paper_figs.style import house_style
-
-PANELS = {
-    "yang_alpha": 4,
-    "yang_cosines": 3,
-    "yang_gradients": 2,
-    "yang_growth": 3,
-    "yang_lengths": 2,
-    "yang_limit": 3,
-    "yang_relu": 3,
-    "yang_variances": 3,
-}
-
-
-def test_every_figure_is_tested() -> None:
-    assert set(RESIDUAL) == set(PANELS)
-    assert set(RESIDUAL) < set(PICTURES)
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_numbers_hold(name: str) -> None:
-    assert failures(name, smoke(name)) == []
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_the_dataset_says_where_it_came_from(name: str) -> None:
-    assert_says_where_it_came_from(name, smoke(name))
-    assert {"smoke", "paper"} <= module(name).BUDGETS.keys()
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_words_lie_inside_the_picture(name: str) -> None:
-    figure = module(name).draw(smoke(name))
-    with house_style():
-        figure.draw_without_rendering()
-    words = [text for legend in figure.legends for text in legend.get_texts()]
-    words += [text for ax in figure.axes for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)]
-    page = figure.bbox
-    for text in filter(Text.get_text, words):
-        box = text.get_window_extent()
-        assert page.x0 <= box.x0, text
-        assert box.x1 <= page.x1, text
-
 
 # What must not pass.
 

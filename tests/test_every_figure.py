@@ -1,0 +1,132 @@
+"""What holds for every figure at the smoke budget: its criteria, where it came from, how it is drawn.
+
+Seeds are fixed, so the checks cannot fail by chance; what a change of the random numbers would do is said
+where violations are planted. Numbers are made in torch's default precision, as on the command line: a
+constant that is rounded to float32 must fail here.
+"""
+
+from pathlib import Path
+
+import pytest
+from drawn_figures import (
+    assert_draws_the_same_when_stored,
+    assert_says_where_it_came_from,
+    failures,
+    module,
+    smoke,
+)
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from paper_figs.catalogue import FINITE, MARION, PICTURES
+from paper_figs.style import house_style
+
+PANELS = {
+    "poole_correlations": 4,
+    "poole_lengths": 4,
+    "schoenholz_dropout": 2,
+    "schoenholz_gradients": 3,
+    "schoenholz_phases": 3,
+    "schoenholz_scales": 2,
+    "schoenholz_trainability": 2,
+    "schoenholz_trainability_dropout": 2,
+    "schoenholz_trainability_optimizers": 2,
+    "yang_alpha": 4,
+    "yang_cosines": 3,
+    "yang_gradients": 2,
+    "yang_growth": 3,
+    "yang_lengths": 2,
+    "yang_limit": 3,
+    "yang_relu": 3,
+    "yang_variances": 3,
+    "yang_trained": 2,
+    "yang_trained_relu": 2,
+    "fischer_exponents": 2,
+    "fischer_fluctuations": 6,
+    "fischer_kernels": 4,
+    "fischer_optimum": 4,
+    "fischer_pairs": 3,
+    "fischer_posterior": 3,
+    "fischer_regression": 3,
+    "fischer_response": 4,
+    "fischer_separation": 2,
+    "fischer_trained": 3,
+    "fig8": 5,
+    "fig8_fashion": 5,
+    "fig9": 4,
+    "fig9_fashion": 4,
+    "depth_weights": 3,
+    "leaky": 6,
+    "correlated": 8,
+    "plane_of_blocks": 6,
+    "orders": 4,
+    "dense_and_deferred": 4,
+    "plane_of_laws": 4,
+    "defective_noise": 6,
+}
+
+
+def test_every_figure_is_tested() -> None:
+    assert set(PANELS) == set(PICTURES) - set(MARION) - {"trajectories"}, "these have tests of their own"
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_numbers_hold(name: str) -> None:
+    assert failures(name, smoke(name)) == []
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_dataset_says_where_it_came_from(name: str) -> None:
+    assert_says_where_it_came_from(name, smoke(name))
+    assert module(name).BUDGETS.keys() & {"cpu", "paper"}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
+    figure = assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
+    assert overlapping(figure) == [] or name not in FINITE
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of words of one panel, or of the whole figure, that lie upon each other."""
+    canvas = FigureCanvasAgg(figure)
+    with house_style():
+        canvas.draw()
+    renderer = canvas.get_renderer()
+
+    def words(ax: Axes) -> list:
+        legend = ax.get_legend()
+        shown = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        shown += legend.get_texts() if legend else []
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+        return [text for text in shown if text.get_visible() and text.get_text()]
+
+    texts = [text for ax in figure.axes for text in words(ax)]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
+    pairs = [(one, other) for number, one in enumerate(boxes) for other in boxes[:number]]
+    return [(a[0], b[0]) for a, b in pairs if a[1].padded(-1).overlaps(b[1].padded(-1))]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_words_lie_inside_the_picture(name: str) -> None:
+    figure = module(name).draw(smoke(name))
+    with house_style():
+        figure.draw_without_rendering()
+    words = [text for legend in figure.legends for text in legend.get_texts()]
+    words += [text for ax in figure.axes for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)]
+    page = figure.bbox
+    for text in filter(Text.get_text, words):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0, text
+        assert box.x1 <= page.x1, text
+
+
+def test_overlaps_are_noticed() -> None:
+    figure = module("fischer_separation").draw(smoke("fischer_separation"))
+    figure.axes[0].set_title("a title that is much too long for a panel of half the width", loc="left")
+    assert overlapping(figure)
