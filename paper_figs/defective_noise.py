@@ -132,8 +132,9 @@ def _moments(ax: Axes, ds: xr.Dataset) -> None:
         line = {"color": colour, "linestyle": STYLES[generator]["linestyle"], "linewidth": 1.2}
         ax.plot(of.hurst, of.variance, label=generator, **line)
         ax.plot(of.hurst, of.lag_one, **line)
-    for text, position in (("variance", (0.1, 1.06)), ("lag 1", (0.1, -0.3))):
-        ax.annotate(text, position, fontsize=7)
+    least = float(ds.hurst.min())
+    for text, height in (("variance", 1.06), ("lag 1", float(ds.lag_one.min()) + 0.3)):
+        ax.annotate(text, (least + 0.05, height), fontsize=7)
     ax.set(xlabel="Hurst index $H$", ylabel="covariance")
 
 
