@@ -36,8 +36,8 @@ REFUSED = 0.5  # networks that do not learn stay below
 LEARNED_OF_SMOKE = 0.3  # eight steps; guesses reach 0.1
 SAME = 0.03  # difference that is none: 3 standard errors of an accuracy of 0.96 on 397 images
 ON_THE_EDGE = (
-    "on the edge accuracy is already falling: one network with H = 0.5 and beta = 0.3 reached 0.94, but two"
-    " groups of three reach 0.90 and 0.91"
+    "accuracy is already falling on this edge: the limit is that of a single network with H = 0.5 and beta = 0.3,"
+    " and means over three networks are 0.90 to 0.91"
 )
 OF_DIGITS = (
     "the limit is that of digits; little learning tells these images apart better, as the nearest mean of a"
