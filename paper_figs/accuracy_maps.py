@@ -36,7 +36,7 @@ REFUSED = 0.5  # networks that do not learn stay below
 LEARNED_OF_SMOKE = 0.3  # eight steps; guesses reach 0.1
 SAME = 0.03  # difference that is none: 3 standard errors of an accuracy of 0.96 on 397 images
 ON_THE_EDGE = (
-    "accuracy is already falling on this edge: the limit is that of a single network with H = 0.5 and beta = 0.3,"
+    "accuracy is already falling on this edge: the limit is that of one network with H = 0.5 and beta = 0.3,"
     " and means over three networks are 0.90 to 0.91"
 )
 OF_DIGITS = (
