@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,23 @@ def test_a_request_is_refused(words: tuple, message: str) -> None:
     assert errors.startswith("resnet-sde: ")
     assert errors.count("\n") == 1
     assert message in errors
+
+
+def test_workers_leave_nothing_behind(tmp_path: Path) -> None:
+    """A process that is ended instead of ending leaves semaphores, of which Python complains at the end."""
+    words = [
+        *map(str, TINY),
+        "--block",
+        "res-1",
+        "--lr",
+        "0.01",
+        "--lr",
+        "0.02",
+        "--stack",
+        "1",
+        "--workers",
+        "2",
+    ]
+    command = [sys.executable, "-m", "resnet_sde", "train", *words, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stderr == ""

@@ -54,6 +54,7 @@ def work_on(
             futures = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
+        pool.shutdown()  # with nothing left to do they end by themselves, and leave nothing behind
     except BrokenProcessPool as error:
         raise RuntimeError(f"a worker process ended before its work was done, {lost}") from error
     finally:
