@@ -34,6 +34,10 @@ BEST = (1.7, 2.9)  # ρ √L of the least test loss
 RATIO = (1.7, 2.6)  # of the best ρ when the depth grows fourfold, ideally 2
 LARGE, LOST = 6.0, 0.04  # accuracies at ρ √L above the first are below the best by the second
 CLOSER = (0.5, 1.0)  # where the least loss is, from one response (0) to the other (1)
+OF_TEN_LAYERS = (
+    "ten layers suffer least: accuracy is 2.5 points lower at 6.8, the first scale beyond 6, and 9.6 points lower"
+    " at 10; the limit is what was seen at 9.5"
+)
 BESIDE = 0.05  # relative distance at which a response is compared with its maximum
 RESPONSES = {
     "response": {"linewidth": 0.9, "linestyle": (0, (1, 1.5))},
@@ -108,7 +112,8 @@ def check(ds: xr.Dataset) -> list[Criterion]:
         of = accuracy.sel(depth=depth)
         lost = float(of.max() - of.where(ds["product"] > LARGE).max())
         name = f"L = {depth}, accuracy lost at rho sqrt(L) > {LARGE:g}"
-        criteria += [Criterion(name, lost, LOST, 1.0), *_largest(ds, depth)]
+        reason = OF_TEN_LAYERS if depth == 10 else ""
+        criteria += [Criterion(name, lost, LOST, 1.0, reason), *_largest(ds, depth)]
     if ds.attrs["budget"] == "smoke":  # three scales: the least loss is at the end of the grid
         return criteria
     best = best_product(ds).mean("sample")

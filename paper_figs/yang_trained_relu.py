@@ -26,6 +26,10 @@ TRAINED = {"smoke": 0.8, "cpu": 0.9}  # accuracies; at the smoke budget after 30
 UNTRAINED = 0.2
 SMOOTH = (0.95, 0.5)  # accuracies with RMSprop up to p_L = 10, and from FAILS to FURTHER
 FURTHER = 13.8
+OF_FOUR_LAYERS = (
+    "80 steps at this rate are few for four layers, which reach 0.94 to 0.955 up to p_L = 10; from eight layers on"
+    " it is 0.956 to 0.98"
+)
 
 
 def draw(ds: xr.Dataset) -> Figure:
@@ -50,8 +54,9 @@ def check(ds: xr.Dataset) -> list[Criterion]:
         criteria.append(Criterion(where, working, TRAINED[budget], 1.0))
     if budget == "cpu":
         name, adaptive = called(kind, ADAPTIVE), of.sel(rule=ADAPTIVE)
-        for low, high, least in ((0.0, np.log(10), SMOOTH[0]), (FAILS, FURTHER, SMOOTH[1])):
+        ranges = ((0.0, np.log(10), SMOOTH[0], OF_FOUR_LAYERS), (FAILS, FURTHER, SMOOTH[1], ""))
+        for low, high, least, reason in ranges:
             found = float(within(adaptive, "log_q", low, high).min())
             where = f"{name}, least accuracy where log p is in [{low:.3g}, {high:.3g}]"
-            criteria.append(Criterion(where, found, least, 1.0))
+            criteria.append(Criterion(where, found, least, 1.0, reason))
     return criteria
