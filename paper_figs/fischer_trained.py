@@ -35,8 +35,8 @@ RATIO = (1.7, 2.6)  # of the best ρ when the depth grows fourfold, ideally 2
 LARGE, LOST = 6.0, 0.04  # accuracies at ρ √L above the first are below the best by the second
 CLOSER = (0.5, 1.0)  # where the least loss is, from one response (0) to the other (1)
 OF_TEN_LAYERS = (
-    "ten layers suffer least: accuracy is 2.5 points lower at 6.8, the first scale beyond 6, and 9.6 points lower"
-    " at 10; the limit is what was seen at 9.5"
+    "ten layers suffer least: accuracy is 2.5 points lower at 6.8, the first scale beyond 6, and 9.6 points"
+    " lower at 10; the limit is what was seen at 9.5"
 )
 BESIDE = 0.05  # relative distance at which a response is compared with its maximum
 RESPONSES = {

@@ -4,9 +4,9 @@ After Yang & Schoenholz (2017), without a depth scale, at a small size; a reduce
 layer, a full one two. Contours are the growth of gradients ln(χ_0/χ_L) at initialization and infinite width;
 recommended is the variance at which it is 2, and diamonds are where accuracy falls through a level. With
 learning rates that fall like 1/L accuracy follows the growth of gradients, and the variance at which it falls
-does so a little faster than 1/L. The law is one of that rule: with the same rate at all depths that variance
-does not depend on depth, and RMSprop is in between. Networks of small variance are not worse here, as the
-skip path alone tells these images apart.
+does so about like 1/L. The law is one of that rule: with the same rate at all depths that variance hardly
+depends on depth, and shallow networks see too few steps; RMSprop is in between. Networks of small variance
+are not worse here, as the skip path alone tells these images apart.
 """
 
 from __future__ import annotations

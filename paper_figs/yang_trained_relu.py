@@ -4,8 +4,8 @@ After Yang & Schoenholz (2017), without a depth scale, at a small size; of the s
 tanh. Contours are the growth of lengths ln p_L at initialization and infinite width. With learning rates that
 fall like 1/L training blows up beyond a length that is the same for all depths, long before squares of states
 overflow in single precision; networks whose loss is no number have accuracy 0. RMSprop gets further, and its
-accuracy falls smoothly. That the largest variance before overflow is the best is not seen here: small ones
-are at least as good.
+accuracy falls smoothly. That the largest variance before overflow is the best is seen only where steps are
+too small for shallow networks, with the same rate at all depths; elsewhere small ones are at least as good.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ UNTRAINED = 0.2
 SMOOTH = (0.95, 0.5)  # accuracies with RMSprop up to p_L = 10, and from FAILS to FURTHER
 FURTHER = 13.8
 OF_FOUR_LAYERS = (
-    "80 steps at this rate are few for four layers, which reach 0.94 to 0.955 up to p_L = 10; from eight layers on"
-    " it is 0.956 to 0.98"
+    "80 steps at this rate are few for four layers, which reach 0.94 to 0.955 up to p_L = 10; from eight"
+    " layers on it is 0.956 to 0.98"
 )
 
 
