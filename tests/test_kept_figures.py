@@ -1,0 +1,34 @@
+"""The datasets that come with the code: those of the budgets as they are now, and what they show."""
+
+from pathlib import Path
+
+import pytest
+from drawn_figures import module
+
+from paper_figs.catalogue import PICTURES
+from paper_figs.making import Request, budget_of
+from paper_figs.stored import KEPT, SUFFIX, load
+
+KNOWN = {  # figures with criteria that are known to fail, and how many
+    "fig9": 2,
+    "fig9_fashion": 1,
+    "yang_trained_relu": 1,
+    "fischer_trained": 1,
+}
+MEGABYTES = 8  # of a checkout
+
+
+def test_every_figure_has_one_and_they_are_small() -> None:
+    assert {path.name for path in KEPT.iterdir()} == {f"{name}{SUFFIX}" for name in PICTURES}
+    assert sum(path.stat().st_size for path in KEPT.iterdir()) < MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_it_is_that_of_the_budget_and_meets_the_criteria(name: str) -> None:
+    figure, ds = module(name), load(KEPT, name)
+    budget = budget_of(figure, Request("cpu", 0, Path(), Path()))
+    assert (ds.attrs["budget"], int(ds.attrs["seed"])) == (budget, 0)
+    assert ds.attrs["experiment"] == repr(figure.BUDGETS[budget])
+    failed = [criterion for criterion in figure.check(ds) if not criterion.passed]
+    assert [str(criterion) for criterion in failed if not criterion.reason] == []
+    assert len(failed) == KNOWN.get(name, 0)
