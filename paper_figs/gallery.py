@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from paper_figs.catalogue import PICTURES, SECTIONS
+from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
 from paper_figs.criteria import Criterion
 from paper_figs.making import Record
 from paper_figs.stored import SUFFIX
@@ -65,9 +65,10 @@ def page(records: Sequence[Record], folder: Path) -> str:
 def _header(records: Sequence[Record]) -> str:
     criteria = [criterion for record in records for criterion in record.criteria]
     failed = sum(not c.passed for c in criteria)
+    seconds = {r.dataset_of: r.seconds or 0.0 for r in records if r.name not in TRAINED}
     versions = dict(item for record in records for item in record.versions.items())
     facts = {
-        "time of all datasets": _time(sum({r.dataset_of: r.seconds or 0.0 for r in records}.values())),
+        "time of all datasets but those of trained networks": _time(sum(seconds.values())),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -98,7 +99,9 @@ def _article(record: Record, folder: Path) -> str:
     name = record.name
     paragraphs = "".join(f"<p>{_prose(text)}</p>\n" for text in record.caption.split("\n\n") if text)
     made = f"budget {record.budget}, seed {record.seed}"
-    if record.seconds is not None:
+    if name in TRAINED:
+        made += ", from trained networks"
+    elif record.seconds is not None:
         made += f", {_time(record.seconds)}"
     kinds = {"PNG": ".png", "PDF": ".pdf", "data": SUFFIX, "table": ".md"}
     links = "".join(
@@ -127,7 +130,7 @@ def _criteria(criteria: Sequence[Criterion]) -> str:
     rows = "".join(map(_row, [*failed, *(c for c in criteria if c.passed)]))
     return f"""<details{" open" if failed else ""}><summary>{_badge(not failed)} {words}</summary>
 <table class="criteria">
-<thead><tr><th scope="col">verdict</th><th scope="col">quantity</th>
+<thead><tr><th scope="col" class="verdict">verdict</th><th scope="col">quantity</th>
 <th scope="col" class="measured">measured</th><th scope="col" class="claimed">wanted</th></tr></thead>
 <tbody>{rows}</tbody>
 </table></details>"""
@@ -137,7 +140,7 @@ def _row(c: Criterion) -> str:
     reason = f"<small>{_prose(c.reason)}</small>" if c.reason and not c.passed else ""
     wanted = f"&gt; {number(c.low)}" if math.isinf(c.high) else f"{number(c.low)} to {number(c.high)}"
     return (
-        f'<tr><td>{_badge(c.passed)}</td><th scope="row">{escape(c.name)}{reason}</th>'
+        f'<tr><td class="verdict">{_badge(c.passed)}</td><th scope="row">{escape(c.name)}{reason}</th>'
         f'<td class="measured">{number(c.measured)}</td><td class="claimed">{wanted}</td></tr>\n'
     )
 
