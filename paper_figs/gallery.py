@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
@@ -18,11 +17,10 @@ from paper_figs.criteria import Criterion
 from paper_figs.making import Record
 from paper_figs.stored import SUFFIX
 from resnet_sde.studies.cells import write_whole
+from resnet_sde.theorems.report.shell import whole_page
 from resnet_sde.theorems.report.words import number
 
 THUMBNAIL = 960  # pixels wide, twice what is shown on a wide page
-# Nothing is fetched: pictures of the page are in it, the larger ones beside it.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write(folder: Path) -> Path:
@@ -39,27 +37,12 @@ def write(folder: Path) -> Path:
 
 def page(records: Sequence[Record], folder: Path) -> str:
     """The gallery as HTML; the pictures are those of the folder."""
-    style = files("resnet_sde.theorems.report").joinpath("page.css").read_text(encoding="utf-8")
-    style += Path(__file__).with_name("gallery.css").read_text(encoding="utf-8")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>Figures, checked</title>
-<link rel="icon" href="data:,">
-<style>
-{style}</style>
-</head>
-<body>
-{_header(records)}
+    body = f"""{_header(records)}
 <main>
 {"".join(_sections(records, folder))}
-</main>
-</body>
-</html>
-"""
+</main>"""
+    style = Path(__file__).with_name("gallery.css").read_text(encoding="utf-8")
+    return whole_page("Figures, checked", body, style=style)
 
 
 def _header(records: Sequence[Record]) -> str:

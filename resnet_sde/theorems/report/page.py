@@ -9,15 +9,13 @@ from urllib.parse import quote
 
 from resnet_sde.estimate import Estimate
 from resnet_sde.theorems.core import Claim, Outcome, Verdict, find
+from resnet_sde.theorems.report.shell import whole_page
 from resnet_sde.theorems.report.strip import strip
 from resnet_sde.theorems.report.typeset import typeset
 from resnet_sde.theorems.report.words import circumstances, claimed, measured
 from resnet_sde.theorems.results import Result, grouped, plural, tally
 
 _SYMBOL = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.UNDECIDED: "?", Outcome.NOT_MET: "○"}
-
-# No address is ever fetched, whatever the texts of theorems contain.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 _LEGEND = {
     "holds: the whole interval is in the band": (1.0, 0.5),
@@ -37,30 +35,15 @@ def page(verdicts: Sequence[Verdict], *, versions: Mapping[str, str]) -> str:
         ValueError: a theorem is not registered, or a control does not follow its theorem.
     """
     results = grouped(verdicts)
-    own = files("resnet_sde.theorems.report")
-    style, script = (own.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>Theorems, checked</title>
-<link rel="icon" href="data:,">
-<style>
-{style}</style>
-</head>
-<body>
-{_header(results, verdicts, versions)}
+    script = files(__package__).joinpath("page.js").read_text(encoding="utf-8")
+    body = f"""{_header(results, verdicts, versions)}
 {_filter(results)}
 <main>
 {"".join(_catalogues(results))}
 </main>
 <script>
-{script}</script>
-</body>
-</html>
-"""
+{script}</script>"""
+    return whole_page("Theorems, checked", body)
 
 
 def _header(results: Sequence[Result], verdicts: Sequence[Verdict], versions: Mapping[str, str]) -> str:
