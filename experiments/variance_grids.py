@@ -201,7 +201,7 @@ def report(ds: xr.Dataset) -> list[str]:
     return lines
 
 
-CPU = VarianceGrid(rules=tuple(RULES))
+CPU = VarianceGrid(tuple(KINDS), tuple(RULES))
 BUDGETS = {
     "smoke": VarianceGrid(
         ("tanh reduced", "relu full"), sigma_w2=(0.05, 1.0, 20.0), depths=(4, 12), steps=30, samples=1
@@ -209,7 +209,6 @@ BUDGETS = {
     "cpu": CPU,
     "paper": replace(
         CPU,
-        kinds=tuple(KINDS),
         sigma_w2=tuple(np.geomspace(0.01, 20, 15).round(6).tolist()),
         depths=(10, 25, 50, 100, 200),
         width=256,

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from paper_figs.catalogue import TRAINED
 from paper_figs.criteria import Criterion
@@ -179,7 +180,8 @@ def compute(name: str, figure: ModuleType, request: Request, workers: int) -> xr
     if "store" in signature(figure.compute).parameters:
         more["store"] = request.training / "stacks" if name in TRAINED else _parts(name, request)
     started = time.perf_counter()
-    ds = figure.compute(budget_of(figure, request), request.seed, workers=workers, **more)
+    with threadpool_limits(1):  # NumPy's sums depend on how many threads there are
+        ds = figure.compute(budget_of(figure, request), request.seed, workers=workers, **more)
     return ds.assign_attrs(seconds=round(time.perf_counter() - started, 1))
 
 

@@ -1,10 +1,11 @@
-"""Test accuracy of residual networks of ReLU over the variance of their weights and their depth.
+"""Test accuracy of residual networks of ReLU and of a power of it, over variance and depth.
 
 After Yang & Schoenholz (2017), without a depth scale, at a small size; of the same dataset as the figure for
 tanh. Contours are the growth of lengths ln p_L at initialization and infinite width. With learning rates that
 fall like 1/L training blows up beyond a length that is the same for all depths, long before squares of states
 overflow in single precision; networks whose loss is no number have accuracy 0. RMSprop gets further, and its
-accuracy falls smoothly. That the largest variance before overflow is the best is seen only where steps are
+accuracy falls smoothly. So it does with the power 3/4 of the ReLU, whose lengths grow like a power of depth
+and overflow nowhere here. That the largest variance before overflow is the best is seen only where steps are
 too small for shallow networks, with the same rate at all depths; elsewhere small ones are at least as good.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from scipy import stats
 
 from paper_figs import variance_maps
 from paper_figs.criteria import Criterion
@@ -21,6 +23,7 @@ from paper_figs.variance_maps import ADAPTIVE, LAW, Shown, called, known_growth,
 BUDGETS, compute = variance_maps.BUDGETS, variance_maps.compute
 OVERFLOW = float(np.log(np.finfo(np.float32).max))  # of a mean square
 SHOWN = Shown(("relu full", "alpha-relu full"), "log_q", r"$\ln p_L$", (1, 3, 6.9, 20), overflow=OVERFLOW)
+POWER, ORDERED = "alpha-relu full", -0.9  # as for tanh
 WORKS, FAILS = 3.0, 6.9  # log p_L up to which networks are trained, and from which on they are not
 TRAINED = {"smoke": 0.8, "cpu": 0.9}  # accuracies; at the smoke budget after 30 steps in place of 80
 UNTRAINED = 0.2
@@ -59,4 +62,14 @@ def check(ds: xr.Dataset) -> list[Criterion]:
             found = float(within(adaptive, "log_q", low, high).min())
             where = f"{name}, least accuracy where log p is in [{low:.3g}, {high:.3g}]"
             criteria.append(Criterion(where, found, least, 1.0, reason))
+        criteria.append(_ordered(ds))
     return criteria
+
+
+def _ordered(ds: xr.Dataset) -> Criterion:
+    """With a power of the ReLU accuracy follows lengths too, once they have grown tenfold."""
+    of = ds.sel(kind=POWER, rule=ADAPTIVE)
+    accuracy, grown = of.test_accuracy.mean("sample"), of.log_q >= np.log(10)
+    pair = (values.transpose(*grown.dims).values[grown.values] for values in (accuracy, of.log_q))
+    name = f"{called(POWER, ADAPTIVE)}, rank correlation with log p from {np.log(10):.3g} on"
+    return Criterion(name, float(stats.spearmanr(*pair).statistic), -1.0, ORDERED)

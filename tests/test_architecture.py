@@ -43,6 +43,7 @@ FENCES = {
     "latex2mathml": {"theorems"},
     "tqdm": {"studies", "training", "cli", "paper_figs"},
     "PIL": {"paper_figs"},  # comes with matplotlib
+    "threadpoolctl": {"paper_figs"},  # and this with scikit-learn
     "pytest": {"pytest_plugin"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
     "experiments": {"experiments", "paper_figs"},

@@ -235,7 +235,7 @@ def test_depths_of_another_law_fail(
 
 
 def over_variances(exponents: dict[str, float], threshold: float = 6.0) -> xr.Dataset:
-    """Test accuracies of tanh that fall with σ_w² L^exponent, by rule; of ReLU up to a threshold of log p."""
+    """Test accuracies of tanh that fall with σ_w² L^exponent, by rule; of ReLUs up to a threshold of ln p."""
     theory = theory_of_variances()
     falls = [
         0.97 - 0.1 * np.log(1 + 0.25 * theory.sigma_w2 * (theory.depth / 8) ** exponent).clip(0)
@@ -246,13 +246,14 @@ def over_variances(exponents: dict[str, float], threshold: float = 6.0) -> xr.Da
     relu = xr.where(
         tanh.rule == variance_maps.ADAPTIVE, 0.98 - 0.02 * (theory.log_q - 3).clip(0), 0.95 * fast
     )
-    accuracy = xr.where(theory.kind == "relu full", relu.clip(0), tanh).expand_dims(sample=2)
+    accuracy = xr.where(theory.kind.isin(RECTIFIED), relu.clip(0), tanh).expand_dims(sample=2)
     one = accuracy.sel(sigma_w2=1.0, method="nearest", drop=True)
     best = accuracy.sel(sigma_w2=0.05, method="nearest", drop=True)
     found = theory.assign(test_accuracy=accuracy, diverged=0 * accuracy, at_one=one, at_recommended=best)
     return found.assign_attrs(budget="cpu")
 
 
+RECTIFIED = ["relu full", "alpha-relu full"]
 AS_FOUND = {variance_maps.LAW: 1.2, variance_maps.FIXED: 0.0, variance_maps.ADAPTIVE: 0.6}
 
 
@@ -285,6 +286,14 @@ def test_accuracies_of_another_law_fail(
 ) -> None:
     found = failures(name, over_variances(exponents, threshold))
     assert any(noticed in failure for failure in found)
+
+
+def test_powers_that_do_not_follow_lengths_fail() -> None:
+    ds = over_variances(AS_FOUND)
+    reversed_in_depth = ds.test_accuracy.isel(depth=slice(None, None, -1)).values
+    mixed = ds.test_accuracy.where(ds.kind != "alpha-relu full", reversed_in_depth)
+    found = failures("yang_trained_relu", ds.assign(test_accuracy=mixed))
+    assert any("alpha-relu full, rmsprop 3e-4, rank correlation" in failure for failure in found)
 
 
 def trained_at(product: float, exponent: float = 0.0, lost: float = 0.1) -> xr.Dataset:
