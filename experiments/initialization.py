@@ -12,6 +12,7 @@ with κ the dual of ReLU at unit variances; the gradient has γ κ'(γ) in place
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +52,18 @@ class Initialization:
         shape, dtype = (self.samples, 1, self.n_in), torch.float64 if self.double else torch.float32
         return torch.randn(shape, generator=rs.generator(seed, "input"), dtype=dtype)
 
-    def run(self, *, seed: int = 0, workers: int = 1) -> xr.Dataset:
-        """The logarithms of the four ratios, each with the axes beta, depth, sample."""
+    def run(
+        self, *, seed: int = 0, workers: int = 1, model: Callable[[float], rs.Model] | None = None
+    ) -> xr.Dataset:
+        """The logarithms of the four ratios, each with the axes beta, depth, sample.
+
+        Args:
+            seed: a non-negative integer.
+            workers: local processes.
+            model: the law of the networks by beta, if it is another one.
+        """
         ds = study(
-            self.model,
+            model or self.model,
             self.inputs(seed),
             over={"beta": self.betas, "depth": self.depths},
             samples=self.samples,

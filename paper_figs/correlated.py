@@ -28,8 +28,7 @@ from scipy import stats
 from experiments.correlated_weights import QUANTITIES, CorrelatedWeights
 from paper_figs import smooth, white
 from paper_figs.criteria import Criterion
-from paper_figs.leaky import points
-from paper_figs.ratios import FORWARD, FRACTIONS, GRADIENT, Quantity
+from paper_figs.ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, points
 from paper_figs.style import (
     BLACK,
     BLUE,

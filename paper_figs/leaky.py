@@ -14,20 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from experiments.initialization import Initialization, mean_and_interval
+from experiments.initialization import Initialization
 from paper_figs import white
 from paper_figs.criteria import Criterion
-from paper_figs.ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, smooth_depths
+from paper_figs.ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, points, smooth_depths
 from paper_figs.style import (
-    SIMULATION,
-    THEORY,
-    THEORY_TOO,
     house_style,
     legend_below,
     log_scale,
@@ -35,8 +31,6 @@ from paper_figs.style import (
     panel_title,
 )
 from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
-from resnet_sde.observables import LOG_RATIOS
-from resnet_sde.studies import study
 
 
 @dataclass(frozen=True)
@@ -55,18 +49,8 @@ class Leaky:
 
     def run(self, *, seed: int = 0, workers: int = 1) -> xr.Dataset:
         """The logarithms of the four ratios, each with the axes beta, depth, sample."""
-        ds = study(
-            self.model,
-            self.networks.inputs(seed),
-            over={"beta": self.networks.betas, "depth": self.networks.depths},
-            samples=self.networks.samples,
-            observe=LOG_RATIOS,
-            gradients=True,
-            seed=seed,
-            workers=workers,
-        )
-        own = {"experiment": repr(self), "width": self.networks.width, "slope": self.slope}
-        return ds.squeeze("input", drop=True).assign_attrs(own)
+        ds = self.networks.run(seed=seed, workers=workers, model=self.model)
+        return ds.assign_attrs(experiment=repr(self), slope=self.slope)
 
 
 BUDGETS = {budget: Leaky(networks) for budget, networks in white.BUDGETS.items()}
@@ -102,8 +86,9 @@ def draw(ds: xr.Dataset) -> Figure:
         for letter, ax, (quantity, beta) in zip("abcdef", axes.flat, panels, strict=False):
             of = "states" if quantity is FORWARD else "gradients"
             panel_title(ax, letter, rf"{of}, $\beta = {FRACTIONS.get(beta, f'{beta:g}')}$")
-            points(ax, ds[quantity.variable].sel(beta=beta), **SIMULATION)
-            _lines(ax, beta, depths, [moments(ds, beta, int(depth)) for depth in depths])
+            points(ax, ds[quantity.variable].sel(beta=beta))
+            white.lines(ax, beta, depths, [moments(ds, beta, int(depth)) for depth in depths])
+            _scale(ax, beta)
             ax.set_xlabel("depth $L$")
         for row, quantity in zip(axes, (FORWARD, GRADIENT), strict=True):
             row[0].set_ylabel(quantity.symbol)
@@ -111,22 +96,7 @@ def draw(ds: xr.Dataset) -> Figure:
     return fig
 
 
-def points(ax: Axes, log10: xr.DataArray, **style: object) -> None:
-    """Mean ratios over networks with their intervals, against depth."""
-    summary = mean_and_interval(10**log10)
-    mean = summary["mean"]
-    label = f"mean of {log10.sizes['sample']} networks, 95 % bootstrap interval"
-    ends = [mean - summary.low, summary.high - mean]
-    ax.errorbar(summary.depth, mean, yerr=ends, **{"label": label, **style})
-
-
-def _lines(ax: Axes, beta: float, depths: np.ndarray, known: list[HomogeneousMoments]) -> None:
-    root = np.sqrt([m.mean_square_displacement for m in known])
-    ax.plot(depths, root, label="root mean square (exact)", **THEORY)
-    if beta < 0.5:
-        typical = np.exp([m.mean_log_growth / 2 for m in known])
-        far = typical > white.EXPLODED
-        ax.plot(depths[far], typical[far], label="exp of the mean log (theory)", **THEORY_TOO)
+def _scale(ax: Axes, beta: float) -> None:
     log_scale(ax, {1.0: "xy", 0.25: "y"}.get(beta, ""))
     if (limits := {1.0: (1e-2, 1.0), 0.5: (0.8, 1.5)}.get(beta)) is not None:
         ax.set_ylim(*limits)

@@ -35,7 +35,7 @@ def panels(ds: xr.Dataset, quantity: Quantity) -> tuple[Figure, dict[float, Axes
     axes = dict(zip(ds.beta.values.tolist(), row, strict=True))
     for letter, (beta, ax) in zip("abcdefgh", axes.items(), strict=False):
         panel_title(ax, letter, rf"$\beta = {FRACTIONS.get(beta, f'{beta:g}')}$")
-        _points(ax, mean_and_interval(10 ** ds[quantity.variable].sel(beta=beta)), ds.sizes["sample"])
+        points(ax, ds[quantity.variable].sel(beta=beta))
         ax.set_xlabel("depth $L$")
     row[0].set_ylabel(quantity.symbol)
     return fig, axes
@@ -46,9 +46,10 @@ def smooth_depths(ds: xr.Dataset) -> np.ndarray:
     return np.unique(np.geomspace(float(ds.depth.min()), float(ds.depth.max()), 200).round().astype(int))
 
 
-def _points(ax: Axes, summary: xr.Dataset, samples: int) -> None:
+def points(ax: Axes, log10: xr.DataArray, **style: object) -> None:
+    """Mean ratios over networks with their intervals, against depth."""
+    summary = mean_and_interval(10**log10)
     mean = summary["mean"]
-    label = f"mean of {samples} networks, 95 % bootstrap interval"
-    ax.errorbar(
-        summary.depth, mean, yerr=[mean - summary.low, summary.high - mean], label=label, **SIMULATION
-    )
+    label = f"mean of {log10.sizes['sample']} networks, 95 % bootstrap interval"
+    ends = [mean - summary.low, summary.high - mean]
+    ax.errorbar(summary.depth, mean, yerr=ends, **{**SIMULATION, "label": label, **style})

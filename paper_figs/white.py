@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
@@ -44,19 +45,23 @@ def draw(ds: xr.Dataset, quantity: Quantity) -> Figure:
     with house_style():
         fig, axes = panels(ds, quantity)
         for beta, ax in axes.items():
-            known = [moments(ds, beta, int(depth)) for depth in depths]
-            root = np.sqrt([m.mean_square_displacement for m in known])
-            ax.plot(depths, root, label="root mean square (exact)", **THEORY)
-            if beta < 0.5:
-                typical = np.exp([m.mean_log_growth / 2 for m in known])
-                far = typical > EXPLODED
-                ax.plot(depths[far], typical[far], label="exp of the mean log (theory)", **THEORY_TOO)
+            lines(ax, beta, depths, [moments(ds, beta, int(depth)) for depth in depths])
         log_scale(axes[1.0], "xy")
         axes[1.0].set(ylim=(1e-2, 1.0))
         log_scale(axes[0.25], "y")
         axes[0.5].set(ylim=(0.5, 1.1))
         legend_below(fig)
     return fig
+
+
+def lines(ax: Axes, beta: float, depths: np.ndarray, known: list[HomogeneousMoments]) -> None:
+    """The exact root mean square by depth and, where it explodes, the typical value."""
+    root = np.sqrt([m.mean_square_displacement for m in known])
+    ax.plot(depths, root, label="root mean square (exact)", **THEORY)
+    if beta < 0.5:
+        typical = np.exp([m.mean_log_growth / 2 for m in known])
+        far = typical > EXPLODED
+        ax.plot(depths[far], typical[far], label="exp of the mean log (theory)", **THEORY_TOO)
 
 
 def check(ds: xr.Dataset, quantity: Quantity) -> list[Criterion]:

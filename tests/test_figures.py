@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from drawn_figures import assert_says_where_it_came_from, drawn_numbers, failures, module, panels
+from drawn_figures import assert_says_where_it_came_from, drawn_numbers, failures, module, panels, smoke
 
 import resnet_sde as rs
 from experiments.fractional_paths import FractionalPaths
@@ -24,15 +24,6 @@ from paper_figs.criteria import Criterion, widened
 from paper_figs.style import save
 
 PANELS = {"fig1": 3, "fig2": 2, "fig3": 3, "fig4": 3, "fig5": 3, "fig6": 5, "fig7": 4}
-_computed: dict[object, xr.Dataset] = {}
-
-
-def smoke(name: str) -> xr.Dataset:
-    """The dataset of a figure at the smoke budget, computed once for all tests."""
-    compute = module(name).compute
-    if compute not in _computed:
-        _computed[compute] = compute("smoke", 0)
-    return _computed[compute]
 
 
 @pytest.mark.parametrize("name", MARION)

@@ -11,10 +11,10 @@ FOLDER = "tensorboard"
 SCALARS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 
 
-def check_tensorboard() -> None:
-    """Raise ValueError unless the package tensorboard is installed."""
+def summary_writer() -> type[Any]:
+    """What writes events. Raises ValueError if the package tensorboard is not installed."""
     try:
-        import_module("torch.utils.tensorboard")
+        return import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
         raise ValueError(
             "the package tensorboard is not installed; leave its option out, or install it with "
@@ -34,8 +34,7 @@ class Events:
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        check_tensorboard()
-        self._folder, self._first = folder / FOLDER, first
+        self._kind, self._folder, self._first = summary_writer(), folder / FOLDER, first
         self._writers: dict[int, Any] = {}
 
     def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -54,6 +53,6 @@ class Events:
 
     def _writer(self, member: int) -> Any:
         if member not in self._writers:
-            kind = import_module("torch.utils.tensorboard").SummaryWriter
-            self._writers[member] = kind(str(self._folder / f"member-{member}"), purge_step=self._first)
+            run = str(self._folder / f"member-{member}")
+            self._writers[member] = self._kind(run, purge_step=self._first)
         return self._writers[member]

@@ -17,7 +17,7 @@ from resnet_sde._versions import current_versions
 from resnet_sde.studies.cells import write_whole
 from resnet_sde.studies.processes import work_on
 from resnet_sde.training.data import Data, Examples
-from resnet_sde.training.events import check_tensorboard
+from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
 from resnet_sde.training.recipe import Member, Recipe, kind
 
@@ -88,7 +88,7 @@ def train(
     if not members:
         raise ValueError("there is no network to train; give at least one member")
     if tensorboard:
-        check_tensorboard()
+        summary_writer()  # refuse at once what every stack would refuse
     tasks = _tasks(members, recipe, data, stack, device, None if store is None else Path(store))
     found: dict[int, Outcome] = {}
     waiting = []
