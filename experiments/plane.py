@@ -27,8 +27,8 @@ from resnet_sde._versions import current_versions
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Store, one_thread
+from resnet_sde.runs.execute import work_on
 from resnet_sde.studies.cells import Results, write_whole
-from resnet_sde.studies.processes import work_on
 
 DIMS = {
     "log10_displacement": ("beta", "sample", "input"),

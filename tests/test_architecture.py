@@ -14,7 +14,7 @@ FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
     {"_checks", "_gaussian", "_json", "_random", "_versions"},
-    {"activations", "estimate", "fractional", "paths"},
+    {"activations", "estimate", "fractional", "paths", "runs"},
     {"laws", "matrices", "datasets"},
     {"blocks"},
     {"model"},
@@ -36,7 +36,7 @@ FENCES = {
     "torchdiffeq": {"limits"},
     "xarray": {"studies", "plots", "experiments", "paper_figs"},
     "matplotlib": {"plots", "paper_figs"},
-    "distributed": {"studies"},
+    "distributed": {"runs"},
     "sklearn": {"datasets"},
     "fbm": {"fractional"},
     "click": {"cli"},

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from resnet_sde.ensembles import Ensemble, simulate_grains
 from resnet_sde.propagate import Store
+from resnet_sde.runs.execute import work_on
 from resnet_sde.studies.cells import Results, as_arrays
-from resnet_sde.studies.processes import work_on
 
 Task = tuple[int, int, Ensemble, range]
 """Number of the cell, number of the part in it, what is simulated, and the grains of this part."""
