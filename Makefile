@@ -4,13 +4,14 @@ PYTEST_ARGS ?= -n 2
 BUDGET ?= cpu
 SEED ?= 0
 BIN := .venv/bin
+OLD_CORE := $(if $(filter x86_64,$(shell uname -m)),Nehalem,ARMV8)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench figures theorems clean
+.PHONY: help demo test test-elsewhere lint bench figures theorems clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 $(STAMP): pyproject.toml setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -30,6 +31,12 @@ lint: $(STAMP) ## style and types
 
 test: lint ## style, types and tests (PYTEST_ARGS="-k datasets" is passed on)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-elsewhere: $(STAMP) ## the tests as on an old processor, then on one core that another process burns
+	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=$(OLD_CORE) MKL_CBWR=COMPATIBLE \
+	  $(BIN)/python -m pytest $(PYTEST_ARGS)
+	taskset -c 0 sh -c 'while :; do :; done' & burner=$$!; trap "kill $$burner" EXIT; \
+	  taskset -c 0 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMP) ## speed and memory beside peers, the naive way and the floor
 	$(BIN)/python -m benchmarks

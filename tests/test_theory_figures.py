@@ -14,6 +14,10 @@ from drawn_figures import (
     smoke,
 )
 
+from paper_figs import schoenholz_gradients
+from resnet_sde import TANH
+from resnet_sde.meanfield.critical import critical_line
+
 
 def gradients_the_wrong_way() -> xr.Dataset:
     """Slopes counted upwards: the opposite sign."""
@@ -79,6 +83,10 @@ PLANTED = [
     ("poole_lengths", lengths_without_biases, "length, networks"),
     ("poole_correlations", correlations_that_change_sign, "correlation, networks"),
 ]
+
+
+def test_the_critical_variance_that_is_written_down_is_right() -> None:
+    assert schoenholz_gradients.CRITICAL == pytest.approx(float(critical_line(TANH, 0.05)), rel=1e-11)
 
 
 @pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
