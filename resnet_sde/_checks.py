@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
+import math
+import os
+from typing import Any
 
-def positive_integer(name: str, value: float, remedy: str) -> int:
-    """The value as an int.
+_GROUP_LIMIT = (
+    "/sys/fs/cgroup/memory.max"  # what Linux lets this process and its siblings use, where it is set
+)
+
+
+def positive_integer(name: str, value: Any, remedy: str) -> int:
+    """The value as an int; any number that is whole will do, 4.0 and those of NumPy and torch included.
 
     Raises:
         ValueError: it is not a whole number from 1 on; the sentence ends with the remedy.
     """
-    if isinstance(value, bool) or not (value >= 1 and value % 1 == 0):
-        raise ValueError(f"{name} must be a positive integer, got {value}; {remedy}")
+    try:
+        whole = not isinstance(value, (bool, str)) and bool(value >= 1) and bool(value % 1 == 0)
+    except (TypeError, ValueError, RuntimeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}; {remedy}")
     return int(value)
+
+
+def check_memory(what: str, needed: float, remedy: str, device: Any = "cpu") -> None:
+    """Refuse a request that does not fit into memory, before it starts.
+
+    Args:
+        what: the request, with what decides its size, as in "100 networks of depth 10"; plural.
+        needed: bytes that it holds at once; an estimate from below is enough.
+        remedy: what to give instead.
+        device: torch's, or its name.
+
+    Raises:
+        ValueError: `needed` is more than the memory of the machine, or of the device.
+    """
+    there = memory_of(device)
+    if needed > there:
+        raise ValueError(f"{what} need about {_size(needed)}, and this machine has {_size(there)}; {remedy}")
+
+
+def memory_of(device: Any = "cpu") -> float:
+    """Bytes of memory of a device; infinity where they cannot be told."""
+    if str(device).startswith("cuda"):
+        import torch  # slow to import
+
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    if not hasattr(os, "sysconf"):
+        return math.inf
+    return float(min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limit_of_group()))
+
+
+def _limit_of_group() -> float:
+    """Of a container."""
+    try:
+        with open(_GROUP_LIMIT, encoding="ascii") as file:
+            return float(file.read())
+    except (OSError, ValueError):  # no such file, or "max"
+        return math.inf
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count < 1e300 else "over 1e291 GB"

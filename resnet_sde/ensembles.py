@@ -8,15 +8,15 @@ runs on one thread. So no result can depend on how grains are spread over batche
 from __future__ import annotations
 
 import math
-import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.laws import WhiteNoise
@@ -31,6 +31,7 @@ _GRAIN_ELEMENTS = {"dense": 2**27, "deferred": 2**28}
 _GRAIN_STATE = 2**15  # numbers in the states of one layer: they stay in cache
 _GRAIN_NETWORKS = 512
 _LAYER_BYTES = 4096  # of the objects that describe one layer which is kept, whatever its width
+_RESULT_BYTES = 16  # of a number that is kept: itself, and its copy when the parts are joined
 _LARGEST_FACTOR = 1e12  # of one layer; a float32 state stays in its range until it is rescaled
 _SMALLEST_FLOAT32_ALPHA = 2e-6  # below it the updates of a float32 state are lost in its rounding
 
@@ -132,7 +133,12 @@ def simulate(
         model, x, depth=depth, samples=samples, observe=observe, gradients=gradients, method=method, seed=seed
     )
     warn_of_rounding(ensemble, x)
-    return gather([part for part in simulate_grains(ensemble, x, observe, range(ensemble.grains))])
+    parts: list[dict[str, Tensor]] = []
+    for part in simulate_grains(ensemble, x, observe, range(ensemble.grains)):
+        if not parts:
+            check_results(ensemble, part)
+        parts.append(part)
+    return gather(parts)
 
 
 def check_request(x: Tensor, samples: int, observe: Sequence[object]) -> None:
@@ -166,7 +172,7 @@ def plan(
         method=choose_method(model, x.shape[-2], method),
         seed=check_seed(seed),
     )
-    _check_memory(ensemble, x)
+    check_memory_of([ensemble], x, observe)
     return ensemble
 
 
@@ -319,25 +325,51 @@ def _check_scale(model: Model, depth: int) -> None:
         )
 
 
-def _check_memory(ensemble: Ensemble, x: Tensor) -> None:
-    layers = ensemble.depth if ensemble.stores_layers else 1
-    needed = ensemble.held * x.element_size() + layers * _LAYER_BYTES
-    there = _memory_of(x.device)
-    if needed > there:
-        raise ValueError(
-            f"one network of width {ensemble.model.width} and depth {ensemble.depth} needs about "
-            f"{needed / 1e9:.3g} GB with {ensemble.method} matrices, and this machine has "
-            f"{there / 1e9:.3g} GB; give a smaller width or depth"
+def check_memory_of(ensembles: Sequence[Ensemble], x: Tensor, observe: Sequence[object]) -> None:
+    """Refuse ensembles that do not fit into memory: each network alone, and the results of all together.
+
+    Results whose axes are not known count as one number for each network; `check_results` knows more once
+    some of them are there.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    for ensemble in ensembles:
+        layers = ensemble.depth if ensemble.stores_layers else 1
+        check_memory(
+            f"the layers of one network of width {ensemble.model.width} and depth {ensemble.depth} with "
+            f"{ensemble.method} matrices",
+            ensemble.held * x.element_size() + layers * _LAYER_BYTES,
+            "give a smaller width or depth",
+            x.device,
         )
+    _check_numbers(ensembles, [sum(_numbers(e, o) for o in observe) for e in ensembles])
 
 
-def _memory_of(device: torch.device) -> float:
-    """Bytes of memory of a device; infinity where they cannot be told."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    if not hasattr(os, "sysconf"):
-        return math.inf
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def check_results(ensemble: Ensemble, part: Mapping[str, Tensor | np.ndarray]) -> None:
+    """Refuse an ensemble whose results do not fit into memory, given those of its first networks.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    _check_numbers([ensemble], [sum(math.prod(values.shape[1:]) for values in part.values())])
+
+
+def _check_numbers(ensembles: Sequence[Ensemble], each: Sequence[int]) -> None:
+    samples = ensembles[0].samples
+    check_memory(
+        f"the results of {samples} networks in each of {len(ensembles)} cells"
+        if len(ensembles) > 1
+        else f"the results of {samples} networks",
+        _RESULT_BYTES * sum(e.samples * n for e, n in zip(ensembles, each, strict=True)),
+        "give fewer samples, cells or layers to observe",
+    )
+
+
+def _numbers(ensemble: Ensemble, observe: object) -> int:
+    """Numbers that an observable gives for one network, as far as its axes are known."""
+    sizes = {"layer": ensemble.depth + 1, "input": ensemble.inputs, "other_input": ensemble.inputs}
+    return math.prod(sizes.get(axis, 1) for axis in getattr(observe, "dims", ()))
 
 
 def observable_name(observe: object) -> str:

@@ -25,10 +25,13 @@ class PathLaw(ABC):
     exponent: half the growth exponent of Var(V₁ + … + V_L) in L.
     strong_order: rate in depth of the Euler scheme driven by this law at width 1, or None where it does not
         converge.
+    independent: whether the weights of different layers are independent. A law of one's own that does not say
+        so is taken to be correlated along depth, unless its covariance shows that it is not.
     """
 
     exponent: float
     strong_order: float | None
+    independent: bool = False
 
     @abstractmethod
     def covariance(self, depth: int) -> Tensor:
@@ -77,6 +80,7 @@ class WhiteNoise(PathLaw):
     """
 
     entries: str = "gaussian"
+    independent: ClassVar[bool] = True  # type: ignore[misc]
     exponent: ClassVar[float] = 0.5  # type: ignore[misc]
     strong_order: ClassVar[float] = 0.5  # type: ignore[misc]
 
@@ -130,6 +134,11 @@ class FractionalNoise(PathLaw):
     @property
     def exponent(self) -> float:  # type: ignore[override]
         return self.hurst
+
+    @override
+    @property
+    def independent(self) -> bool:  # type: ignore[override]
+        return self.hurst == 0.5
 
     @override
     @property

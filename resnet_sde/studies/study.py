@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from resnet_sde._checks import positive_integer
 from resnet_sde._versions import current_versions
-from resnet_sde.ensembles import observable_name
+from resnet_sde.ensembles import check_memory_of, check_results, observable_name
 from resnet_sde.model import Model
 from resnet_sde.studies.cells import Cell, CellStore, Results, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
@@ -91,6 +91,7 @@ def study(
     request: dict[str, Any] = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
     cells = make_cells(build, x, over, depth=depth, observe=observe, versions=versions, **request)
     _check_names(observe, axes)
+    check_memory_of([cell.ensemble for cell in cells], x, observe)
     if workers > 1:
         check_picklable(observe, [cell.ensemble for cell in cells])
     kept = CellStore(Path(store)) if store is not None else None
@@ -160,6 +161,8 @@ def _compute_missing(
     )
     with bar:
         for number, part, grains in run_tasks(tasks, x, observe, workers):
+            if not any(finished.values()):
+                check_results(cells[number].ensemble, grains[0])
             finished[number][part] = grains
             bar.update(sum(len(next(iter(grain.values()))) for grain in grains))
             if len(finished[number]) == open_parts[number]:
