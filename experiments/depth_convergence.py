@@ -26,7 +26,7 @@ from resnet_sde._random import stream
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate, order
 from resnet_sde.propagate import one_thread
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 from resnet_sde.training import Data, Examples, Member, Recipe, Run
 
 NUMBERS = ("largest", "root_mean_square", "change", "loss")

@@ -28,7 +28,8 @@ from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Store, one_thread
 from resnet_sde.runs.execute import work_on
-from resnet_sde.studies.cells import Results, write_whole
+from resnet_sde.runs.store import write_whole
+from resnet_sde.studies.cells import Results
 
 DIMS = {
     "log10_displacement": ("beta", "sample", "input"),

@@ -16,7 +16,7 @@ from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
 from paper_figs.criteria import Criterion
 from paper_figs.making import Record
 from paper_figs.stored import SUFFIX
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 from resnet_sde.theorems.report.shell import whole_page
 from resnet_sde.theorems.report.words import number
 

@@ -22,7 +22,7 @@ from paper_figs.stored import KEPT, SUFFIX, load, store
 from paper_figs.style import save
 from resnet_sde._versions import current_versions
 from resnet_sde.runs.execute import work_on
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 
 
 @dataclass(frozen=True)

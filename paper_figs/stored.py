@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 
 KEPT = Path(__file__).with_name("data")  # made at the budget cpu, part of the checkout
 SUFFIX = ".nc.gz"

@@ -200,7 +200,7 @@ def _header(dataset: Any, cells: list[dict[str, Any]]) -> dict[str, Any]:
 def _write(dataset: Any, out: Path, cells: list[dict[str, Any]]) -> dict[str, str]:
     """Leave the dataset and the figure in the folder; the paths by name."""
     from resnet_sde.plots import draw_ratios, figure_bytes
-    from resnet_sde.studies.cells import write_whole
+    from resnet_sde.runs.store import write_whole
 
     dataset_path, figure_path = out / "study.nc", out / "study.png"
     write_whole(

@@ -109,7 +109,7 @@ def train_command(**given: Any) -> None:
     ]
     document = json.dumps({**_header(cells, given, recipe, data), "cells": cells}, allow_nan=False)
     if out is not None:
-        from resnet_sde.studies.cells import write_whole
+        from resnet_sde.runs.store import write_whole
 
         write_whole(out / "train.json", document.encode())
     emit(document if given["as_json"] else "\n".join(_table(cells)))

@@ -6,7 +6,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from resnet_sde.ensembles import Ensemble, check_request, plan, warn_of_rounding
 from resnet_sde.model import Model
+from resnet_sde.runs.store import write_whole
 
 Results = dict[str, np.ndarray]
 
@@ -93,31 +93,6 @@ class CellStore:
 
     def _path(self, cell: Cell) -> Path:
         return self._folder / f"{cell.key}.npz"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when it is complete and on disk.
-
-    Raises:
-        OSError: it could not be written; an older file of this name is untouched.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _digest_input(x: Tensor) -> str:

@@ -20,7 +20,7 @@ from resnet_sde._json import json_number
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.runs.execute import work_on
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 from resnet_sde.theorems.core import Claim, Verdict, find, registry, verify
 
 

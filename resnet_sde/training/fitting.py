@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from resnet_sde.networks import Stack
 from resnet_sde.propagate import one_thread
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import Events
 from resnet_sde.training.recipe import Member, Recipe

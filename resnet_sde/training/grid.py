@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from resnet_sde._checks import positive_integer
 from resnet_sde._versions import current_versions
 from resnet_sde.runs.execute import work_on
-from resnet_sde.studies.cells import write_whole
+from resnet_sde.runs.store import write_whole
 from resnet_sde.training.data import Data, Examples
 from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
