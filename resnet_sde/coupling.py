@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.activations import Linear, Tanh
 from resnet_sde.blocks import Layer, SingleLayer
@@ -29,6 +29,7 @@ from resnet_sde.propagate import forward, one_thread, trajectory
 TOLERANCE = 0.1
 """How far an order may lie from its expected value, for the bias of a rate over practical depths."""
 
+_ERROR_BYTES = 64  # of the four errors of a network at one depth, and their copies when the parts are joined
 _ELEMENTS = 2**26  # numbers of the weights held at once
 
 
@@ -107,6 +108,8 @@ def couple(
     equation = limit(model)
     _check_input(model, x, samples)
     layers = _check_depths(depths)
+    needed = _ERROR_BYTES * len(layers) * samples
+    check_memory(f"the errors of {samples} networks at {len(layers)} depths", needed, "give fewer samples")
     target = _reference(equation, layers, reference, gradients)
     request = _Request(model, equation, x, layers, target, method, gradients)
     errors = request.run(int(samples), check_seed(seed))

@@ -315,7 +315,7 @@ def _check_input(x: Tensor, samples: int) -> None:
 def _check_scale(model: Model, depth: int) -> None:
     try:
         alpha = model.alpha(depth)
-    except OverflowError:
+    except ValueError:  # it overflows
         alpha = math.inf
     if not abs(model.skip) + alpha * max(model.block.strength, 1.0) < _LARGEST_FACTOR:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde._random import Stream, as_stream
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
 from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
@@ -102,7 +103,7 @@ class WhiteNoise(PathLaw):
 
     @override
     def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
-        weights = torch.empty(depth, *shape, dtype=dtype, device=source.device)
+        weights = _empty((depth, *shape), dtype, source)
         return GridPath(self.filler(source)(weights), self.exponent, stable=self.entries == "gaussian")
 
 
@@ -154,7 +155,7 @@ class FractionalNoise(PathLaw):
 
     @override
     def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
-        noise = torch.empty(depth, *shape, dtype=dtype, device=source.device)
+        noise = _empty((depth, *shape), dtype, source)
         return GridPath(fractional_noise_(noise, self.hurst, source, self.sampler), self.hurst)
 
 
@@ -188,7 +189,7 @@ class SmoothNoise(PathLaw):
     @override
     def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
         rank = smooth_features(torch.zeros(1, dtype=torch.float64), self.length_scale).shape[-1]
-        modes = torch.empty(rank, *shape, dtype=dtype, device=source.device)
+        modes = _empty((rank, *shape), dtype, source)
         return SmoothPath(source.normal_(modes), self.length_scale)
 
 
@@ -208,4 +209,12 @@ class ConstantNoise(PathLaw):
 
     @override
     def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
-        return ConstantPath(source.normal_(torch.empty(shape, dtype=dtype, device=source.device)))
+        return ConstantPath(source.normal_(_empty(shape, dtype, source)))
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype, source: Stream) -> Tensor:
+    """Room for the numbers of a path. Raises ValueError where they do not fit into memory."""
+    sizes = " × ".join(map(str, shape))
+    needed = math.prod(shape) * dtype.itemsize
+    check_memory(f"weights of shape {sizes}", needed, "give a smaller depth, width or number", source.device)
+    return torch.empty(shape, dtype=dtype, device=source.device)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Dense, Identity
 from resnet_sde.paths import Path
+
+_LAYER_BYTES = 1024  # of the objects that describe one layer, whatever its width
 
 
 class Regime(enum.Enum):
@@ -32,6 +34,8 @@ class WeightPaths:
 
     def layers(self, depth: int) -> list[Layer]:
         """The layers of networks of this depth on these paths. Raises OffGrid where a path cannot show it."""
+        depth = positive_integer("depth", depth, "give for example 100")
+        check_memory(f"the objects of {depth} layers", _LAYER_BYTES * depth, "give a smaller depth")
         weights = {name: path.weights(depth) for name, path in self.matrices.items()}
         outer, inner = weights.get("outer"), weights.get("inner")
         return [
@@ -83,9 +87,20 @@ class Model:
             )
 
     def alpha(self, depth: int) -> float:
-        """α_L = gain · L^{−β}, the factor on the residual branch of a network of this depth."""
+        """α_L = gain · L^{−β}, the factor on the residual branch of a network of this depth.
+
+        Raises:
+            ValueError: the depth is not a positive integer, or the factor overflows.
+        """
         assert self.beta is not None
-        return self.gain * float(depth) ** -self.beta
+        layers = positive_integer("depth", depth, "give for example 100")
+        try:
+            return self.gain * float(layers) ** -self.beta
+        except OverflowError:
+            raise ValueError(
+                f"beta {self.beta:g} at depth {layers} multiplies a branch by more than 1e308; give a larger "
+                "beta, or a smaller depth"
+            ) from None
 
     @property
     def critical_beta(self) -> float | None:
@@ -113,6 +128,8 @@ class Model:
     ) -> WeightPaths:
         """Weight paths of `samples` independent networks whose finest grid has `depth` layers."""
         shapes = self.block.shapes(self.width)
+        depth = positive_integer("depth", depth, "give for example 100")
+        samples = positive_integer("samples", samples, "give for example 100")
         source = stream(seed, "draw", self.law, shapes, depth, samples, device=device)
         draw = self.law.path
         return WeightPaths(

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from resnet_sde._checks import check_memory
+
 _BLOCK = 64  # times whose smooth features are computed at once
 
 
@@ -83,6 +85,9 @@ class SmoothPath(Path):
 
     @override
     def weights(self, depth: int) -> Tensor:
+        needed = depth * self.modes[0].numel() * self.modes.element_size()
+        what = f"weights of shape {' × '.join(map(str, (depth, *self.modes.shape[1:])))}"
+        check_memory(what, needed, "give a smaller depth, width or number", self.modes.device)
         return self.at(torch.arange(depth, dtype=torch.float64, device=self.modes.device) / depth)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.finite_width.expansion import (
     Expansion,
@@ -24,6 +24,7 @@ from resnet_sde.meanfield import lengths
 from resnet_sde.model import Model
 
 _DEEPEST = 3000
+_TABLES = 12  # tables over pairs of layers that are held at once, beside the feedback
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def forgetful(
     readout = Readout.of(model, None, None)
     expansion = expansion_of(model, q0, depth, readout)
     if fluctuations:
-        own = torch.eye(depth + 1, dtype=torch.float64)[..., None, None]
+        own = torch.eye(len(expansion.kernel), dtype=torch.float64)[..., None, None]
         expansion = replace(expansion, sources=expansion.sources * own)
     if feedback:
         expansion = replace(expansion, feedback=torch.zeros_like(expansion.feedback))
@@ -155,7 +156,7 @@ def forgetful(
 def expansion_of(model: Model, q0: float, depth: int, readout: Readout) -> Expansion:
     """What the expansion of one input is made of."""
     block = check_model(model)
-    check_depth(depth, _DEEPEST)
+    depth = check_depth(depth, _DEEPEST, 1)
     known = squares(block.activation)
     kernel = check_range(lengths(model, q0, depth=depth).q)
     source, feedback = known.sources(kernel, model.skip)
@@ -244,13 +245,19 @@ def check_model(model: Model) -> SingleLayer:
     return block
 
 
-def check_depth(depth: int, deepest: int) -> None:
-    """Raises ValueError if covariances between so many layers need too much memory."""
-    positive_integer("depth", depth, "give for example 20")
+def check_depth(depth: int, deepest: int, entries: int) -> int:
+    """The depth as an int.
+
+    Raises:
+        ValueError: covariances between so many layers need too much memory, or more than minutes.
+    """
+    depth = positive_integer("depth", depth, "give for example 20")
+    remedy = f"give a depth up to {deepest}"
+    each = 8 * entries**2 * (_TABLES + entries)
+    check_memory(f"covariances between all pairs of {depth} layers", each * (depth + 1) ** 2, remedy)
     if depth > deepest:
-        raise ValueError(
-            f"covariances between {depth} layers need too much memory; give a depth up to {deepest}"
-        )
+        raise ValueError(f"covariances between {depth} layers take more than minutes; {remedy}")
+    return depth
 
 
 def check_range(kernel: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from resnet_sde._checks import positive_integer
 from resnet_sde.activations import AlphaReLU, LeakyReLU, Linear, ReLU
 from resnet_sde.blocks import SingleLayer, TwoLayer
 from resnet_sde.laws import WhiteNoise
@@ -74,7 +75,8 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
     """The exact moments of this model at this depth.
 
     Raises:
-        ValueError: the block, its biases, the law or the skip weight take the model out of the exact class.
+        ValueError: the block, its biases, the law or the skip weight take the model out of the exact class,
+            or the depth is no positive integer.
 
     Example:
         >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise
@@ -82,6 +84,7 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
         >>> round(moments.mean_square_displacement, 5)
         0.64852
     """
+    depth = positive_integer("depth", depth, "give for example 100")
     block = model.block
     known = isinstance(model.law, WhiteNoise) and model.skip == 1.0
     q1 = q2 = 0.0

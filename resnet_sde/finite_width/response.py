@@ -14,7 +14,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
 from resnet_sde.finite_width.finite_size import Readout, check_model, check_range
 from resnet_sde.finite_width.squares import squares
 from resnet_sde.meanfield.one_time import lengths
@@ -96,7 +95,6 @@ def check_cosine(cosine: float) -> float:
 
 def _log_product(model: Model, slope: Tensor, depth: int) -> float:
     """Log of slope_L Π_l (λ² + ρ²σ_w² slope_l)."""
-    positive_integer("depth", depth, "give for example 20")
     strength = model.alpha(depth) ** 2 * check_model(model).sigma_w2
     carried = strength * slope[:-1]
     skip2 = model.skip**2

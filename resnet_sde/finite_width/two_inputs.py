@@ -50,7 +50,7 @@ def finite_size_pair(
     """
     readout = Readout.of(model, out_sigma_w2, out_sigma_b2)
     block = check_model(model)
-    check_depth(depth, _DEEPEST)
+    depth = check_depth(depth, _DEEPEST, len(PAIRS))
     full = check_range(kernel(model, _check_start(k0), depth=depth))
     entries = torch.stack([full[:, a, b] for a, b in PAIRS], -1)
     source, feedback = _sources(block.activation, full, model.skip)

@@ -10,6 +10,7 @@ import torchdiffeq
 from torch import Tensor
 from typing_extensions import override
 
+from resnet_sde._checks import check_memory
 from resnet_sde.blocks import Layer
 from resnet_sde.limits.base import Limit, check_states, check_steps, grid
 from resnet_sde.matrices import Dense
@@ -57,6 +58,9 @@ class RandomODE(Limit):
             ValueError: shapes do not fit, or the path is rough.
         """
         check_states(self, h)
+        steps = check_steps(steps)
+        needed = (steps + 1) * (h.numel() * h.element_size() + 8)
+        check_memory(f"states at {steps} steps", needed, "give fewer steps, networks or inputs", h.device)
         smooth = path.matrices
         if not all(isinstance(p, (SmoothPath, ConstantPath)) for p in smooth.values()):
             raise ValueError(
@@ -68,6 +72,6 @@ class RandomODE(Limit):
             layer = Layer(outer=weights["outer"], inner=weights.get("inner"))
             return self.model.gain * self.model.block.branch(y, layer)[0]
 
-        solution = torchdiffeq.odeint(field, h, grid(check_steps(steps), h), method=method, **options)
+        solution = torchdiffeq.odeint(field, h, grid(steps, h), method=method, **options)
         assert isinstance(solution, torch.Tensor)
         return solution

@@ -156,7 +156,8 @@ class ItoSDE(Limit):
             OffGrid: the path cannot be seen at this number of steps.
         """
         check_states(self, h)
-        fine = path.matrices["outer"].weights(check_steps(steps))
+        steps = check_steps(steps)
+        fine = path.matrices["outer"].weights(steps)
         return _integrate(self, h, fine, steps, method)
 
 
@@ -172,7 +173,8 @@ class ItoSDEInLaw(Limit):
 
     def __post_init__(self) -> None:
         if self.depth is not None:
-            positive_integer("depth", self.depth, "give None for the limit")
+            depth = positive_integer("depth", self.depth, "give None for the limit")
+            object.__setattr__(self, "depth", depth)
 
     kind: ClassVar[str] = "ito-sde"
     coupled: ClassVar[bool] = False
@@ -217,12 +219,13 @@ class ItoSDEInLaw(Limit):
                 weights are correlated along depth.
         """
         check_states(self, h)
+        steps = check_steps(steps)
         if h.shape[1] > 1 and self.model.law.exponent != 0.5:
             raise ValueError(
                 "the limit in law of correlated weights is known for one input at a time; give one"
             )
         source = stream(seed, "limit", self.model, steps, tuple(h.shape), device=h.device)
-        path: Path = WhiteNoise().path(check_steps(steps), tuple(h.shape), generator=source, dtype=h.dtype)
+        path: Path = WhiteNoise().path(steps, tuple(h.shape), generator=source, dtype=h.dtype)
         return _integrate(self, h, path.weights(steps), steps, method)
 
     @override

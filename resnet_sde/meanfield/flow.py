@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import Reduced, SingleLayer
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
@@ -24,6 +24,8 @@ from resnet_sde.meanfield.one_time import check_variance
 from resnet_sde.meanfield.pairs import check_gap
 from resnet_sde.meanfield.two_time import Moved
 from resnet_sde.model import Model, Regime
+
+_BYTES = 48  # held at once for each pair of times: two kernels, their triangles, and the masses of the cells
 
 
 class NoFlow(ValueError):
@@ -66,7 +68,8 @@ def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
         >>> round(float(flow(Model(TwoLayer(RELU), WhiteNoise(), 40)).kernel[-1, -1]), 6)  # e^{1/2}
         1.648721
     """
-    positive_integer("steps", steps, "give for example 256")
+    steps = positive_integer("steps", steps, "give for example 256")
+    check_memory(f"kernels between all pairs of {steps} steps", _BYTES * (steps + 1) ** 2, "give fewer steps")
     check_variance("q0", q0)
     _refuse(model)
     times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)

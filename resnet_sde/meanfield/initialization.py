@@ -66,7 +66,9 @@ class DepthLaw:
     exponent: float
 
     def __call__(self, depth: float) -> float:
-        """The variance of this law at a depth."""
+        """The variance of this law at a depth. Raises ValueError unless that is positive."""
+        if not depth > 0:
+            raise ValueError(f"depth must be positive, got {depth}; give for example 100")
         return self.constant * depth**-self.exponent
 
 

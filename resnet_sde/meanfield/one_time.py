@@ -15,12 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Reduced
 from resnet_sde.laws import FractionalNoise, WhiteNoise
 from resnet_sde.meanfield._table import Table
 from resnet_sde.model import Model
+
+# Bytes held at once for one layer of one input (Python numbers, then tensors), and of one pair of inputs.
+_LAYER_BYTES, _PAIR_BYTES = 256, 160
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,20 @@ def lengths(model: Model, q0: float = 1.0, *, depth: int, keep_rate: float = 1.0
         >>> round(float(lengths(model, depth=1000).displacement2[-1]), 5)  # (1 + 1/2L)^L − 1
         0.64852
     """
-    positive_integer("depth", depth, "give for example 100")
+    depth = check_layers(depth)
     walk = _walk(model, check_variance("q0", q0), depth, check_keep_rate(keep_rate))
     columns = torch.tensor(list(walk), dtype=torch.float64)
     return Lengths(*columns.unbind(1))
+
+
+def check_layers(depth: int, inputs: int = 1, pairs: int = 0) -> int:
+    """The depth as an int. Raises ValueError where what is known of so many layers does not fit."""
+    depth = positive_integer("depth", depth, "give for example 100")
+    each = _LAYER_BYTES * (inputs + 4 * (pairs > 0)) + _PAIR_BYTES * pairs + 8 * inputs**2
+    of = f", {inputs} inputs and {pairs} pairs" if pairs else ""
+    remedy = "give a smaller depth or fewer inputs" if pairs else "give a smaller depth"
+    check_memory(f"kernels of {depth} layers{of}", each * (depth + 1), remedy)
+    return depth
 
 
 def check_white(model: Model) -> None:

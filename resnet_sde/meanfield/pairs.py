@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.blocks import Reduced
-from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, lengths
+from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, check_layers, lengths
 from resnet_sde.model import Model
 
 _LARGEST = 100 * math.log(10)  # of |log q|: beyond it, moments are the power laws that they end in
@@ -43,6 +43,7 @@ def gaps(
         True
     """
     start = check_gap(gap0)
+    depth = check_layers(depth, 1, start.numel())
     alone = _twins(model, q0, depth, keep_rate)
     return _gaps(model, alone, alone, start.reshape(-1), keep_rate).reshape(depth + 1, *start.shape)
 
@@ -56,6 +57,7 @@ def gradient_cosines(
     one where those at the upper one agree.
     """
     start = check_gap(gap0)
+    depth = check_layers(depth, 1, start.numel())
     alone = _twins(model, q0, depth, keep_rate)
     gap = _gaps(model, alone, alone, start.reshape(-1), keep_rate)[:-1]
     q, _ = _states(alone, alone)
@@ -87,6 +89,7 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
         1.427
     """
     start, each = _check_kernel(k0), {}
+    depth = check_layers(depth, len(start), len(start) * (len(start) - 1) // 2)
     for q in start.diagonal().tolist():
         if q not in each:
             each[q] = lengths(model, q, depth=depth, keep_rate=keep_rate)

@@ -54,6 +54,7 @@ def parameter_gradients(model: Model, q0: float = 1.0, *, depth: int) -> Paramet
         True
     """
     along: Lengths = lengths(model, q0, depth=depth)
+    depth = len(along.log_q) - 1
     growth, log_q = along.log_gradient_growth, along.log_q[:-1]
     state = growth[-1] - growth[1:]
     branch = state + 2 * torch.tensor(model.alpha(depth), dtype=torch.float64).log()

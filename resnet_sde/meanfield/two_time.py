@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import Block
 from resnet_sde.laws import PathLaw
 from resnet_sde.meanfield.one_time import check_variance
@@ -25,6 +25,9 @@ from resnet_sde.model import Model
 
 _LARGE = 1e100  # states of homogeneous blocks are brought back when their mean square leaves this
 _ROWS_BETWEEN_CHECKS = 16
+# Bytes held at once for each pair of layers: of a kernel that is kept, its triangles and their sum; of one
+# that is walked through, the covariance of the weights and what it is computed from.
+_TABLE_BYTES, _WALK_BYTES = 32, 16
 _FAST = 10.0  # factor of one layer from which on every row is checked
 
 
@@ -48,7 +51,7 @@ def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
         >>> round(float(two_time(constant, depth=400)[-1, -1]), 5)  # I_0(2) = 2.27959 in the limit
         2.27787
     """
-    positive_integer("depth", depth, "give for example 100")
+    depth = check_layers(depth, _TABLE_BYTES)
     alphas = torch.tensor([model.alpha(depth)], dtype=torch.float64)
     kernel = torch.zeros(depth + 1, depth + 1, dtype=torch.float64)
     for row in _walk(model.block, model.law, model.skip, depth, alphas, q0, gradients=False):
@@ -73,7 +76,7 @@ def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
 
 def gradients_along(model: Model, kernel: Tensor) -> Tensor:
     """`gradient_two_time`, from the kernel of the states that `two_time` found."""
-    depth = len(kernel) - 1
+    depth = check_layers(len(kernel) - 1, _TABLE_BYTES)
     block, covariance = model.block, model.law.covariance(depth)
     alpha, skip = model.alpha(depth), model.skip
     result = torch.empty_like(kernel)
@@ -160,7 +163,7 @@ def _walk(
     block: Block, law: PathLaw, skip: float, depth: int, alphas: Tensor, q0: float, *, gradients: bool
 ) -> Iterator[_Row]:
     """The rows of both kernels, layer 0 first."""
-    positive_integer("depth", depth, "give for example 100")
+    depth = check_layers(depth, _WALK_BYTES)
     check_start(q0)
     covariance, outer = law.covariance(depth), "outer" in block.shapes(1)
     a2 = alphas[:, None].square()
@@ -190,6 +193,17 @@ def _walk(
             diagonal.mul_(change)
             inverse.mul_(change.rsqrt()).clamp_(max=_LARGE**3)  # of layers so far below that they are 0
             back.rescale(k + 1)
+
+
+def check_layers(depth: int, bytes_each: int) -> int:
+    """The depth as an int. Raises ValueError where so many bytes for each pair of layers do not fit."""
+    depth = positive_integer("depth", depth, "give for example 100")
+    check_memory(
+        f"covariances between all pairs of {depth} layers",
+        bytes_each * (depth + 1) ** 2,
+        "give a smaller depth",
+    )
+    return depth
 
 
 def check_start(q0: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Block
 from resnet_sde.model import Model
@@ -169,6 +169,9 @@ class Stack(nn.Module):
         self.register_buffer("alpha", alphas)
         for i, (model, seed) in enumerate(zip(models, seeds, strict=True)):
             drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
+            if i == 0:
+                needed = len(models) * sum(value.numel() * value.element_size() for value in drawn.values())
+                check_memory(f"{len(models)} such networks", needed, "give fewer, or smaller ones", device)
             for name, value in drawn.items():
                 if i == 0:
                     self.register_parameter(name, nn.Parameter(value.new_empty(len(models), *value.shape)))
