@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from resnet_sde.limits import NoLimit, limit
     from resnet_sde.model import Model, Regime, WeightPaths
     from resnet_sde.paths import OffGrid, Path
+    from resnet_sde.practice import DepthMismatch, NoStream, NotAStream, Profile, probe
     from resnet_sde.propagate import Trajectory, forward, trajectory
     from resnet_sde.studies.study import study
     from resnet_sde.theorems import verify
@@ -59,14 +60,18 @@ __all__ = [
     "AlphaReLU",
     "Block",
     "ConstantNoise",
+    "DepthMismatch",
     "FractionalNoise",
     "Layer",
     "LeakyReLU",
     "Model",
     "NoLimit",
+    "NoStream",
+    "NotAStream",
     "OffGrid",
     "Path",
     "PathLaw",
+    "Profile",
     "Reduced",
     "Regime",
     "SingleLayer",
@@ -84,6 +89,7 @@ __all__ = [
     "limit",
     "meanfield",
     "observables",
+    "probe",
     "simulate",
     "study",
     "theorems",
@@ -103,6 +109,7 @@ _HOMES = {
     "limits": "NoLimit limit",
     "model": "Model Regime WeightPaths",
     "paths": "OffGrid Path",
+    "practice": "DepthMismatch NoStream NotAStream Profile probe",
     "propagate": "Trajectory forward trajectory",
     "studies": "study",
     "theorems": "verify",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -128,3 +129,39 @@ def _draw_series(axes: Any, points: Points, ratio: str, look: Mapping[str, Any],
 
 def _drawable(value: object) -> bool:
     return isinstance(value, float) and 0 < value < 1e300
+
+
+def draw_stream(profiles: Sequence[Mapping[str, Any]]) -> Figure:
+    """Norms of residual streams against relative depth, dotted what their branches predict.
+
+    Args:
+        profiles: documents of profiles, one for each depth.
+    """
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    stream_panel(figure.subplots(), profiles)
+    return figure
+
+
+def stream_panel(axes: Any, profiles: Sequence[Mapping[str, Any]]) -> None:
+    """The panel of `draw_stream`."""
+    for profile, colour in zip(profiles, itertools.cycle(COLOURS), strict=False):
+        norms = [number(v) for v in profile["norms"]]
+        depth, share = len(norms) - 1, [k / (len(norms) - 1) for k in range(len(norms))]
+        axes.plot(share, [v / norms[0] for v in norms], color=colour, label=f"$L = {depth}$")
+        action, rest = number(profile["action"]), 1.0 - number(profile["degree"])
+        if profile["kind"] in ("residual", "post-activation") and math.isfinite(action):
+            axes.plot(share, [_grown(action * t, rest) for t in share], **{**_EXACT, "color": colour})
+    axes.set(yscale="log", xlabel="share of depth $k/L$", ylabel=r"$\|h_k\| / \|h_0\|$", title="the stream")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", frameon=False)
+
+
+def number(value: float | str | None) -> float:
+    """A number as JSON holds it."""
+    return math.nan if value is None else float(value)
+
+
+def _grown(action: float, rest: float) -> float:
+    """Growth of a stream by independent branches of this action; rest is 1 minus their degree."""
+    return math.exp(min(action / 2, 700.0)) if rest < 1e-9 else (1.0 + rest * action) ** (0.5 / rest)

@@ -1,0 +1,164 @@
+"""Where `probe` finds the stream of a module, and what it refuses as none."""
+
+import re
+from collections.abc import Callable
+
+import depth_networks as nets
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_sde.practice import NoStream, NotAStream, probe
+
+pytestmark = pytest.mark.usefixtures("global_random")
+
+
+def listed(blocks: list[nn.Module], run: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
+    """A module that holds blocks and runs through them in a way of its own."""
+
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(blocks)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return run(self, x)
+
+    return Listed()
+
+
+def test_the_factor_of_branches_that_the_module_adds() -> None:
+    def run(module: nn.Module, x: Tensor) -> Tensor:
+        for layer in module.layers:
+            x = x + 0.3 * layer(x)
+        return x
+
+    branches = [nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)) for _ in range(6)]
+    profile = probe(listed(branches, run), torch.randn(7, 8))
+    assert profile.mode == "branch"
+    assert profile.skip == pytest.approx(1.0, abs=1e-6)
+    (writer,) = profile.writers
+    assert writer.name == "1"
+    assert writer.coefficient == pytest.approx(0.3, abs=1e-6)
+
+
+def test_hybrid_lists_trimmed_stages_names_and_tuples() -> None:
+    class Wide(nets.Branch):
+        pass
+
+    hybrid = nn.Sequential(*[(Wide if k % 3 == 0 else nets.Branch)(8) for k in range(7)])
+    profile = probe(hybrid, torch.randn(5, 8))
+    assert profile.names == tuple("0123456")
+
+    stage = nn.Sequential(nn.Linear(4, 8), *[nets.Branch(8) for _ in range(4)])
+    assert probe(stage, torch.randn(5, 4)).names == tuple("1234")
+    assert probe(stage, torch.randn(5, 4), blocks=["2", "3"]).names == ("2", "3")
+    assert probe(stage, torch.randn(5, 4), blocks=nets.Branch).names == tuple("1234")
+    assert probe(nets.gpt(0.5)(4), nets.tokens(), blocks="h.*").names == ("h.0", "h.1", "h.2", "h.3")
+    with pytest.raises(ValueError, match=re.escape("no module is named 'layers.*'")):
+        probe(nets.gpt(0.5)(4), nets.tokens(), blocks="layers.*")
+
+    class WithCache(nets.Branch):
+        def forward(self, *, mask: Tensor, hidden: Tensor) -> tuple[Tensor, str]:
+            return super().forward(hidden), "cache"
+
+    def run(module: nn.Module, x: Tensor) -> Tensor:
+        for layer in module.layers:
+            x, _ = layer(mask=torch.ones(3, dtype=torch.bool), hidden=x)
+        return x
+
+    assert len(probe(listed([WithCache(8) for _ in range(4)], run), torch.randn(5, 8)).names) == 4
+
+
+def linear_list() -> tuple[nn.Module, Tensor]:
+    return nn.Sequential(*[nn.Linear(32, 32) for _ in range(6)]), torch.randn(16, 32)
+
+
+def tanh_perceptron() -> tuple[nn.Module, Tensor]:
+    layers = [nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(6)]
+    return nn.Sequential(*layers), torch.randn(16, 32)
+
+
+def vgg() -> tuple[nn.Module, Tensor]:
+    parts = [m for _ in range(5) for m in (nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())]
+    return nn.Sequential(*parts), nets.images()
+
+
+def projections() -> tuple[nn.Module, Tensor]:
+    def run(module: nn.Module, x: Tensor) -> Tensor:
+        q, k, v = (layer(x) for layer in module.layers)
+        return F.softmax(q @ k.T, -1) @ v
+
+    return listed([nn.Linear(8, 8) for _ in range(3)], run), torch.randn(5, 8)
+
+
+def dense_network() -> tuple[nn.Module, Tensor]:
+    def run(module: nn.Module, x: Tensor) -> Tensor:
+        for layer in module.layers:
+            x = torch.cat([x, layer(x)], dim=-1)
+        return x
+
+    return listed([nn.Linear(8 + 4 * k, 4) for k in range(5)], run), torch.randn(5, 8)
+
+
+def two_streams(rotated: bool) -> tuple[nn.Module, Tensor]:
+    class Mixing(nets.Branch):
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = super().forward(x).chunk(2, dim=-1)
+            if rotated:
+                return torch.cat([a - b, a + b], -1) / 2**0.5
+            return torch.cat([0.9 * a + 0.1 * b, 0.1 * a + 0.9 * b], -1)
+
+    return nn.Sequential(*[Mixing(32, norm=True) for _ in range(6)]), torch.randn(8, 32)
+
+
+def scaled_skip(norm: bool) -> tuple[nn.Module, Tensor]:
+    class Scaled(nets.Branch):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) - 0.2 * x
+
+    return nn.Sequential(*[Scaled(64, norm=norm, factor=0.5) for _ in range(6)]), torch.randn(8, 64)
+
+
+REFUSED = {
+    "list of Linear": (linear_list, "no skip connection"),
+    "tanh network": (tanh_perceptron, "no skip connection"),
+    "VGG": (vgg, "no block is repeated three times"),
+    "q, k, v": (projections, "are not a chain|no block is repeated"),
+    "DenseNet": (dense_network, "changes shape at block 0, (5, 8) → (5, 4)"),
+    "two streams, rotated": (lambda: two_streams(True), "mix several streams or scale the skip"),
+    "a scaled skip": (lambda: scaled_skip(True), "carry their input on with weight 0.8"),
+    "a scaled skip, no norm": (lambda: scaled_skip(False), "carry their input on with weight 0.8"),
+    "two streams, averaged": (lambda: two_streams(False), "mix several streams or scale the skip"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_residual_stream_is_refused_in_a_sentence(name: str) -> None:
+    make, sentence = REFUSED[name]
+    module, x = make()
+    with pytest.raises((NoStream, NotAStream)) as refusal:
+        probe(module, x)
+    pattern = sentence if "|" in sentence else re.escape(sentence)
+    assert re.search(pattern, str(refusal.value))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_stream_that_overflows() -> None:
+    blocks = [nets.Branch(16, factor=30.0) for _ in range(40)]
+    net = nn.Sequential(*blocks).float()
+    profile = probe(net, torch.randn(4, 16).float())
+    assert profile.kind == "residual"
+    assert profile.first_nonfinite is not None
+    assert 20 <= profile.first_nonfinite < 40  # 30^26 is the largest float32
+    assert bool(torch.isfinite(profile.norms[: profile.first_nonfinite]).all())
+    with pytest.raises(ValueError, match="is not finite"):
+        probe(net, torch.full((4, 16), float("nan")).float())
+
+
+def test_zero_branches() -> None:
+    blocks = [nets.Branch(16, norm=True, factor=0.0) for _ in range(12)]
+    profile = probe(nn.Sequential(*blocks), torch.randn(4, 16))
+    assert profile.action == 0.0
+    assert profile.growth == 1.0
