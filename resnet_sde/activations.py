@@ -143,6 +143,11 @@ class LeakyReLU(Activation):
     slope: float = 0.01
     homogeneous = True
 
+    @property
+    def odd(self) -> bool:  # type: ignore[override]
+        """Whether φ(−x) = −φ(x): only at slope 1, where it is the identity."""
+        return self.slope == 1.0
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "slope", float(self.slope))
         if not 0 <= self.slope <= 1:
@@ -156,7 +161,8 @@ class LeakyReLU(Activation):
 
     @override
     def prime(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, 1.0, self.slope).to(x.dtype)
+        # Not torch.where of two numbers, which would round the slope to torch's default dtype.
+        return torch.full_like(x, self.slope).masked_fill_(x > 0, 1.0)
 
     @property
     @override

@@ -17,7 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
+from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Matrix
 
 _TINY = torch.finfo(torch.float64).tiny
@@ -234,10 +234,10 @@ class TwoLayer(Block):
 
     @override
     def critical_beta(self, law: PathLaw) -> float:
-        if isinstance(law, FractionalNoise) and law.hurst > 0.5:
-            pathwise = not self.activation.odd or self.sigma_a2 > 0
-            return law.hurst if pathwise else max(0.5, 2 * law.hurst - 1)
-        return max(law.exponent, 0.5)
+        # An odd φ has no mean that long memory could sum up: what adds up are products of weights of two
+        # layers, whose covariance is the square of that of the weights.
+        pathwise = not self.activation.odd or self.sigma_a2 > 0
+        return max(0.5, law.exponent if pathwise else 2 * law.exponent - 1)
 
     @override
     @property
@@ -283,7 +283,7 @@ class Reduced(Block):
 
     @override
     def critical_beta(self, law: PathLaw) -> float | None:
-        if not isinstance(law, WhiteNoise):
+        if not law.independent:
             return None
         return 0.5 if self.activation.odd else 1.0
 

@@ -17,6 +17,7 @@ from resnet_sde._random import Stream, as_stream
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
 from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
 
+_SEEN = 256  # layers whose covariance tells whether a law of one's own is correlated
 SHORTEST_LENGTH = 0.005  # of a smooth law; below it the factor of its kernel takes minutes
 
 
@@ -26,13 +27,24 @@ class PathLaw(ABC):
     exponent: half the growth exponent of Var(V₁ + … + V_L) in L.
     strong_order: rate in depth of the Euler scheme driven by this law at width 1, or None where it does not
         converge.
-    independent: whether the weights of different layers are independent. A law of one's own that does not say
-        so is taken to be correlated along depth, unless its covariance shows that it is not.
     """
 
     exponent: float
     strong_order: float | None
-    independent: bool = False
+
+    @property
+    def independent(self) -> bool:
+        """Whether the weights of different layers are independent.
+
+        Read off the covariance where a law does not say so itself: like all theory of infinite width, this
+        takes the weights for jointly Gaussian.
+        """
+        if self.exponent != 0.5:
+            return False
+        try:
+            return torch.equal(self.covariance(_SEEN), torch.eye(_SEEN, dtype=torch.float64))
+        except NotImplementedError:
+            return False
 
     @abstractmethod
     def covariance(self, depth: int) -> Tensor:

@@ -66,7 +66,8 @@ def critical_bias(activation: Activation, sigma_w2: Tensor | float) -> Tensor:
     w = check_networks(sigma_w2, 0.0, 1.0)[0]
     zero = torch.zeros_like(w)
     if activation.homogeneous:
-        return torch.where((w * activation.second_moment(zero + 1) - 1).abs() <= MARGINAL, 0.0, math.nan)
+        marginal = (w * activation.second_moment(zero + 1) - 1).abs() <= MARGINAL
+        return torch.where(marginal, zero, math.nan)
 
     def excess(x: Tensor) -> Tensor:
         return w * activation.second_moment_prime(x.exp()) - 1

@@ -44,7 +44,7 @@ def gradient_log_variance(
     found = fixed_points(activation, w, b)
     q = torch.where((found.q_star > 0) & torch.isfinite(found.q_star), found.q_star, math.nan)
     if isinstance(activation, AlphaReLU) and activation.alpha <= 0.75:
-        return torch.where(q.isnan(), math.nan, math.inf)
+        return torch.where(q.isnan(), q, math.inf)
     if activation.homogeneous:
         q = torch.ones_like(q)
     z, weights = _rule()

@@ -18,7 +18,6 @@ from torch import Tensor
 from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Reduced
-from resnet_sde.laws import FractionalNoise, WhiteNoise
 from resnet_sde.meanfield._table import Table
 from resnet_sde.model import Model
 
@@ -54,7 +53,8 @@ def lengths(model: Model, q0: float = 1.0, *, depth: int, keep_rate: float = 1.0
         model: of any block; its width is not used.
         q0: mean square per coordinate of h_0. In a feed-forward model h_0 is the first pre-activation.
         depth: number of layers, which also sets α_L. A million takes a few seconds.
-        keep_rate: of dropout on what goes into the outer (or only) matrix, in (0, 1].
+        keep_rate: of dropout on the outputs of φ, in (0, 1]: on what goes into the outer matrix, and for a
+            reduced block on the branch itself.
 
     Raises:
         ValueError: the law of the weights is not white (use `two_time`), or a number is out of range.
@@ -83,10 +83,9 @@ def check_layers(depth: int, inputs: int = 1, pairs: int = 0) -> int:
 
 def check_white(model: Model) -> None:
     """Raises ValueError unless the weights of different layers are independent."""
-    law = model.law
-    if not (isinstance(law, WhiteNoise) or (isinstance(law, FractionalNoise) and law.hurst == 0.5)):
+    if not model.law.independent:
         raise ValueError(
-            f"layers with {law} weights are not independent, so that no recursion of one layer exists; use "
+            f"layers with {model.law} weights are not independent, so that no recursion of one layer exists; use "
             "meanfield.two_time, or WhiteNoise()"
         )
 

@@ -66,7 +66,7 @@ def parameter_gradients(model: Model, q0: float = 1.0, *, depth: int) -> Paramet
     outer = branch + phi.second_moment(r).log() + excess
     if isinstance(model.block, SingleLayer):
         return ParameterGradients(state, outer, branch, None, None)
-    inside = branch + phi.second_moment_prime(r).log() + torch.tensor(of_weights).log()
+    inside = branch + phi.second_moment_prime(r).log() + torch.tensor(of_weights, dtype=torch.float64).log()
     has_outer = "outer" in model.block.shapes(1)
     return ParameterGradients(
         state, outer if has_outer else None, branch if has_outer else None, inside + log_q, inside
