@@ -93,7 +93,7 @@ class WhiteNoise(PathLaw):
     """
 
     entries: str = "gaussian"
-    independent: ClassVar[bool] = True  # type: ignore[misc]
+    independent: ClassVar[bool] = True
     exponent: ClassVar[float] = 0.5  # type: ignore[misc]
     strong_order: ClassVar[float] = 0.5  # type: ignore[misc]
 
@@ -150,7 +150,7 @@ class FractionalNoise(PathLaw):
 
     @override
     @property
-    def independent(self) -> bool:  # type: ignore[override]
+    def independent(self) -> bool:
         return self.hurst == 0.5
 
     @override

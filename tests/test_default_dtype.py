@@ -39,7 +39,10 @@ ACTIVATIONS = [LINEAR, RELU, LeakyReLU(0.3), TANH, ERF, GELU, SIGMOID, AlphaReLU
 BLOCKS = [SingleLayer(LeakyReLU(0.3), 1.3, 0.1), TwoLayer(TANH, 1.3, 0.1, 0.7, 0.2), Reduced(GELU, 1.3, 0.1)]
 WHITE = WhiteNoise()
 X = torch.tensor([[1.0, -0.3, 0.7], [0.2, 0.9, -0.4]], dtype=torch.float64)
-Q, GAP = torch.tensor([0.3, 1.0, 2.7], dtype=torch.float64), torch.tensor([0.0, 0.2, 1.3], dtype=torch.float64)
+Q, GAP = (
+    torch.tensor([0.3, 1.0, 2.7], dtype=torch.float64),
+    torch.tensor([0.0, 0.2, 1.3], dtype=torch.float64),
+)
 
 every_activation = pytest.mark.parametrize("phi", ACTIVATIONS, ids=str)
 every_block = pytest.mark.parametrize("block", BLOCKS, ids=str)

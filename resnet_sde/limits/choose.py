@@ -55,7 +55,7 @@ def _refuse_structure(model: Model) -> None:
             "Give skip 1, or study the network itself with simulate.",
         )
     if isinstance(block, Reduced):
-        if not (isinstance(law, WhiteNoise) and block.activation.odd):
+        if not (law.independent and block.activation.odd):
             raise NoLimit(
                 f"the reduced block with {law} weights and this activation",
                 "its branch has no outer matrix that would centre it, and its limit is known for white "

@@ -85,8 +85,8 @@ def check_white(model: Model) -> None:
     """Raises ValueError unless the weights of different layers are independent."""
     if not model.law.independent:
         raise ValueError(
-            f"layers with {model.law} weights are not independent, so that no recursion of one layer exists; use "
-            "meanfield.two_time, or WhiteNoise()"
+            f"layers with {model.law} weights are not independent, so that no recursion of one layer exists; "
+            "use meanfield.two_time, or WhiteNoise()"
         )
 
 
