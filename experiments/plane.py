@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from resnet_sde._versions import current_versions
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Store, one_thread
-from resnet_sde.runs.execute import work_on
+from resnet_sde.runs.execute import execute
 from resnet_sde.runs.store import write_whole
 from resnet_sde.studies.cells import Results
 
@@ -90,9 +90,10 @@ class Plane:
             store.mkdir(parents=True, exist_ok=True)
         results = [_load(line, seed, store) for line in lines]
         missing = [number for number, found in enumerate(results) if found is None]
-        for number, found in _compute_all([lines[k] for k in missing], seed, workers):
-            results[missing[number]] = found
-            _save(found, lines[missing[number]], seed, store)
+        with closing(execute(missing, _work, (lines, seed), workers=workers)) as finished:
+            for number, found in finished:
+                results[number] = found
+                _save(found, lines[number], seed, store)
         variables = {
             name: (("hurst", *dims), np.stack([found[name] for found in results if found is not None]))
             for name, dims in DIMS.items()
@@ -123,20 +124,9 @@ def _last_root(x: np.ndarray, y: np.ndarray) -> float:
     return max(PchipInterpolator(x[known], y[known]).roots(extrapolate=False), default=np.nan)
 
 
-def _compute_all(lines: list[Plane], seed: int, workers: int) -> Iterator[tuple[int, Results]]:
-    """Results of planes of one Hurst index each, with their positions, as they are finished."""
-    if workers == 1 or len(lines) < 2:
-        yield from ((number, _compute(line, seed)) for number, line in enumerate(lines))
-        return
-    lost = "for lack of memory perhaps; give fewer workers, what was finished is kept in a store"
-    tasks = [(number, line, seed) for number, line in enumerate(lines)]
-    for (number, _, _), found in work_on(tasks, _work, workers=workers, lost=lost):
-        yield number, found
-
-
-def _work(task: tuple[int, Plane, int]) -> Results:
-    _, line, seed = task
-    return _compute(line, seed)
+def _work(number: int, shared: tuple[list[Plane], int]) -> Results:
+    lines, seed = shared
+    return _compute(lines[number], seed)
 
 
 def _compute(line: Plane, seed: int) -> Results:

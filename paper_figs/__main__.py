@@ -12,14 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from paper_figs import gallery
 from paper_figs.catalogue import PICTURES
 from paper_figs.making import Record, Request, make_all
 from paper_figs.stored import KEPT
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed
+from resnet_sde.runs.progress import progress_bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for folder in [options.out, *([KEPT] if options.keep else [])]:
             folder.mkdir(parents=True, exist_ok=True)
-        with tqdm(total=len(names), unit="figure", disable=None) as bar:
+        with progress_bar(total=len(names), unit="figure") as bar:
             for records in make_all(names, request, workers):
                 bar.update(len(records))
                 for record in records:

@@ -21,7 +21,7 @@ from paper_figs.criteria import Criterion
 from paper_figs.stored import KEPT, SUFFIX, load, store
 from paper_figs.style import save
 from resnet_sde._versions import current_versions
-from resnet_sde.runs.execute import work_on
+from resnet_sde.runs.execute import execute
 from resnet_sde.runs.store import write_whole
 
 
@@ -92,16 +92,13 @@ def make_all(names: Sequence[str], request: Request, workers: int) -> Iterator[l
         RuntimeError: a worker process died; what was finished is stored.
         OSError: the folder cannot be written to.
     """
-    tasks = [(group, request) for group in _groups(names)]
-    if workers == 1 or len(tasks) == 1:
-        yield from (make(group, request, workers) for group, _ in tasks)
-        return
-    lost = "for lack of memory perhaps; give fewer workers, what was finished is stored"
-    yield from (records for _, records in work_on(tasks, _work, workers=workers, lost=lost))
+    groups = _groups(names)
+    alone = workers if len(groups) == 1 else 1  # what is made alone has all workers for its dataset
+    yield from (records for _, records in execute(groups, _work, (request, alone), workers=workers))
 
 
-def _work(task: tuple[tuple[str, ...], Request]) -> list[Record]:
-    return make(*task)
+def _work(group: tuple[str, ...], shared: tuple[Request, int]) -> list[Record]:
+    return make(group, *shared)
 
 
 def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -41,7 +41,7 @@ FENCES = {
     "fbm": {"fractional"},
     "click": {"cli"},
     "latex2mathml": {"theorems"},
-    "tqdm": {"studies", "training", "cli", "paper_figs"},
+    "tqdm": {"runs"},
     "PIL": {"paper_figs"},  # comes with matplotlib
     "threadpoolctl": {"paper_figs"},  # and this with scikit-learn
     "pytest": {"pytest_plugin"},

@@ -88,12 +88,11 @@ def _check_places(given: Mapping[str, Any]) -> None:
 
 def _run(tasks: Sequence[Task], workers: int, out: Path | None) -> list[Verdict]:
     """Verdicts in the order of the catalogue, with a bar on a terminal."""
-    from tqdm.auto import tqdm
-
+    from resnet_sde.runs.progress import progress_bar
     from resnet_sde.theorems.suite import run_suite
 
     verdicts: dict[Task, Verdict] = {}
-    with tqdm(total=len(tasks), unit="check", disable=None, delay=2) as bar:
+    with progress_bar(total=len(tasks), unit="check", delay=2) as bar:
         for task, verdict in run_suite(tasks, workers=workers, store=out):
             verdicts[task] = verdict
             bar.update()

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
-from typing import Any
+import threading
+from collections.abc import Generator, Sequence
 
-import torch
 from torch import Tensor
+from typing_extensions import override
 
 from resnet_sde.ensembles import Ensemble, simulate_grains
 from resnet_sde.propagate import Store
-from resnet_sde.runs.execute import work_on
+from resnet_sde.runs.execute import execute
 from resnet_sde.studies.cells import Results, as_arrays
 
 Task = tuple[int, int, Ensemble, range]
 """Number of the cell, number of the part in it, what is simulated, and the grains of this part."""
 
 
+class _Memory(threading.local):
+    """Memory for states, used again by the next task of the same thread; nothing of it is pickled."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+
+    @override
+    def __reduce__(self) -> tuple[type[_Memory], tuple[()]]:
+        return _Memory, ()
+
+
+_Shared = tuple[Tensor, tuple[object, ...], _Memory]
+
+
 def run_tasks(
     tasks: Sequence[Task], x: Tensor, observe: Sequence[object], workers: int
-) -> Iterator[tuple[int, int, list[Results]]]:
+) -> Generator[tuple[int, int, list[Results]]]:
     """(cell, part, results of its grains), as they are finished.
 
     Raises:
         RuntimeError: a worker process died.
     """
-    if workers == 1 or len(tasks) < 2:
-        store = Store()
-        for cell, part, ensemble, grains in tasks:
-            yield cell, part, _compute(ensemble, x, observe, grains, store)
-        return
-    finished = work_on(
-        tasks,
-        _work,
-        workers=workers,
-        prepare=_prepare,
-        prepared_with=(x.detach().cpu().numpy(), str(x.device), tuple(observe)),
-        lost="for lack of memory perhaps, or because it could not import an observable; give fewer workers, "
-        "or define observables in a module",
-    )
-    for (cell, part, _, _), results in finished:
+    shared = (x.detach().clone(), tuple(observe), _Memory())  # a view would be sent with all that it is of
+    for (cell, part, _, _), results in execute(tasks, _work, shared, workers=workers):
         yield cell, part, results
+
+
+def _work(task: Task, shared: _Shared) -> list[Results]:
+    """Results of some grains of a cell."""
+    (_, _, ensemble, grains), (x, observe, memory) = task, shared
+    return [as_arrays(part) for part in simulate_grains(ensemble, x, observe, grains, memory.store)]
 
 
 def check_picklable(observe: Sequence[object], ensembles: Sequence[Ensemble]) -> None:
@@ -55,23 +62,3 @@ def check_picklable(observe: Sequence[object], ensembles: Sequence[Ensemble]) ->
                 f"{name} cannot be sent to a worker process; define it at the top level of a module, "
                 "or give workers=1"
             ) from None
-
-
-def _compute(
-    ensemble: Ensemble, x: Tensor, observe: Sequence[object], grains: range, store: Store
-) -> list[Results]:
-    """Results of some grains of a cell."""
-    return [as_arrays(part) for part in simulate_grains(ensemble, x, observe, grains, store)]
-
-
-_worker: dict[str, Any] = {}
-
-
-def _prepare(x: object, device: str, observe: tuple[object, ...]) -> None:
-    """What a worker process needs for every part."""
-    _worker.update(x=torch.as_tensor(x, device=device), observe=observe, store=Store())
-
-
-def _work(task: Task) -> list[Results]:
-    _, _, ensemble, grains = task
-    return _compute(ensemble, grains=grains, **_worker)

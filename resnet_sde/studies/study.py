@@ -6,18 +6,19 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from resnet_sde._checks import positive_integer
 from resnet_sde._versions import current_versions
 from resnet_sde.ensembles import check_memory_of, check_results, observable_name
 from resnet_sde.model import Model
+from resnet_sde.runs.progress import progress_bar
 from resnet_sde.studies.cells import Cell, CellStore, Results, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
@@ -152,15 +153,15 @@ def _compute_missing(
     ]
     open_parts = Counter(task[0] for task in tasks)
     finished: dict[int, dict[int, list[Results]]] = {number: {} for number in missing}
-    bar = tqdm(
+    bar = progress_bar(
+        shown=progress,
         total=sum(cell.ensemble.samples for cell in cells),
         initial=sum(cell.ensemble.samples for n, cell in enumerate(cells) if results[n] is not None),
         unit="net",
-        disable=None if progress else True,
         delay=2,
     )
-    with bar:
-        for number, part, grains in run_tasks(tasks, x, observe, workers):
+    with bar, closing(run_tasks(tasks, x, observe, workers)) as tasks_done:
+        for number, part, grains in tasks_done:
             if not any(finished.values()):
                 check_results(cells[number].ensemble, grains[0])
             finished[number][part] = grains

@@ -19,7 +19,7 @@ from typing import Any
 from resnet_sde._json import json_number
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
-from resnet_sde.runs.execute import work_on
+from resnet_sde.runs.execute import execute
 from resnet_sde.runs.store import write_whole
 from resnet_sde.theorems.core import Claim, Verdict, find, registry, verify
 
@@ -79,33 +79,18 @@ def run_suite(
             missing.append(task)
         else:
             yield task, found
-    for task, verdict in _computed(missing, workers):
+    modules = sorted({find(task.id).check.__module__ for task in missing})
+    for task, verdict in execute(missing, _work, modules, workers=workers):
         if kept is not None:
             kept.save(task, verdict)
         yield task, verdict
 
 
-def _computed(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Verdict]]:
-    if workers == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, task.run()
-        return
-    yield from work_on(
-        tasks,
-        Task.run,
-        workers=workers,
-        prepare=_prepare,
-        prepared_with=(sorted({find(task.id).check.__module__ for task in tasks}), list(sys.path)),
-        lost="for lack of memory perhaps, or because it could not import a theorem; give fewer workers, or "
-        "define theorems in a module",
-    )
-
-
-def _prepare(modules: Sequence[str], path: Sequence[str]) -> None:
-    """Let a worker process know its theorems."""
-    sys.path[:] = path
+def _work(task: Task, modules: Sequence[str]) -> Verdict:
+    """Check a theorem, in a process that may not know it yet."""
     for module in modules:
         import_module(module)
+    return task.run()
 
 
 class VerdictStore:

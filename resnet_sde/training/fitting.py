@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from resnet_sde.networks import Stack
 from resnet_sde.propagate import one_thread
+from resnet_sde.runs.progress import Bar, progress_bar
 from resnet_sde.runs.store import write_whole
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import Events
@@ -106,10 +106,7 @@ def fit(
             folder.mkdir(parents=True, exist_ok=True)
             load_checkpoint(run, folder)
         events = _events(run, folder) if tensorboard else None
-        bar = tqdm(
-            total=run.steps, initial=run.step, desc=label, unit="step", disable=None if progress else True
-        )
-        with bar:
+        with progress_bar(shown=progress, total=run.steps, initial=run.step, desc=label, unit="step") as bar:
             saved = time.monotonic()
             while not run.finished:
                 lines = len(run.log)
@@ -180,7 +177,7 @@ def _events(run: Run, folder: Path | None) -> Events:
     return Events(folder, run.step + 1)
 
 
-def _show(bar: tqdm[Any], run: Run) -> None:
+def _show(bar: Bar, run: Run) -> None:
     """Median loss and accuracy of the members that have not diverged, when the bar is drawn again."""
     if bar.disable or bar.last_print_n != bar.n:
         return

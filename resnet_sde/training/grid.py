@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from tqdm.auto import tqdm
 
 from resnet_sde._checks import positive_integer
 from resnet_sde._versions import current_versions
-from resnet_sde.runs.execute import work_on
+from resnet_sde.runs.execute import execute
+from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import write_whole
-from resnet_sde.training.data import Data, Examples
+from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
 from resnet_sde.training.recipe import Member, Recipe, kind
@@ -34,6 +32,8 @@ class _Task:
     device: str
     folder: Path | None
     tensorboard: bool = False
+    progress: bool = False
+    label: str = ""
 
 
 def train(
@@ -98,8 +98,9 @@ def train(
             waiting.append(replace(task, tensorboard=tensorboard))
         else:
             found |= zip(task.positions, kept, strict=True)
-    for task, outcomes in _run(waiting, data, workers, progress):
-        found |= zip(task.positions, outcomes, strict=True)
+    with closing(_run(waiting, data, workers, progress)) as finished:
+        for task, outcomes in finished:
+            found |= zip(task.positions, outcomes, strict=True)
     return [found[i] for i in range(len(members))]
 
 
@@ -139,29 +140,22 @@ def _tasks(
 
 def _run(
     tasks: Sequence[_Task], data: Data, workers: int, progress: bool
-) -> Iterator[tuple[_Task, list[Outcome]]]:
+) -> Generator[tuple[_Task, list[Outcome]]]:
     """Tasks and their outcomes, as they are finished."""
-    if workers == 1 or len(tasks) < 2:
-        for number, task in enumerate(tasks, start=1):
-            label = f"stack {number} of {len(tasks)}" if len(tasks) > 1 else "training"
-            yield task, _train(task, data, progress=progress, label=label)
-        return
-    parts = [tensor.cpu().numpy() for part in (data.train, data.validation, data.test) for tensor in part]
-    finished = work_on(
-        tasks,
-        _work,
-        workers=workers,
-        prepare=_prepare,
-        prepared_with=(data.name, data.classes, parts),
-        lost="for lack of memory perhaps; give fewer workers or a smaller stack, what was finished is kept",
-    )
-    with tqdm(total=len(tasks), desc="training", unit="stack", disable=None if progress else True) as bar:
-        for task, outcomes in finished:
+    each = progress and 1 in (workers, len(tasks))  # one bar after the other; of several at once it is one
+    labelled = [
+        replace(
+            task, progress=each, label=f"stack {number} of {len(tasks)}" if len(tasks) > 1 else "training"
+        )
+        for number, task in enumerate(tasks, start=1)
+    ]
+    with progress_bar(shown=progress and not each, total=len(tasks), desc="training", unit="stack") as bar:
+        for task, outcomes in execute(labelled, _train, data, workers=workers):
             bar.update()
             yield task, outcomes
 
 
-def _train(task: _Task, data: Data, *, progress: bool = False, label: str = "") -> list[Outcome]:
+def _train(task: _Task, data: Data) -> list[Outcome]:
     """Train one stack, and keep what has become of it instead of its checkpoint."""
     _, outcomes = fit(
         task.members,
@@ -169,8 +163,8 @@ def _train(task: _Task, data: Data, *, progress: bool = False, label: str = "") 
         data,
         device=task.device,
         folder=task.folder,
-        progress=progress,
-        label=label,
+        progress=task.progress,
+        label=task.label,
         tensorboard=task.tensorboard,
     )
     if task.folder is not None:
@@ -190,17 +184,3 @@ def _load(task: _Task) -> list[Outcome] | None:
     except (OSError, TypeError, ValueError):
         return None
     return found if len(found) == len(task.members) else None
-
-
-_worker: dict[str, Any] = {}
-
-
-def _prepare(name: str, classes: int, parts: Sequence[Any]) -> None:
-    """Give a worker process the examples."""
-    x, y = (map(torch.from_numpy, parts[first::2]) for first in (0, 1))
-    train, validation, test = map(Examples, x, y)
-    _worker["data"] = Data(name, train, validation, test, classes)
-
-
-def _work(task: _Task) -> list[Outcome]:
-    return _train(task, _worker["data"])

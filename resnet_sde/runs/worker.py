@@ -1,0 +1,142 @@
+"""The other end of `processes`: what is handed work through a socket, and ends when that is closed."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import multiprocessing.spawn
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, NoReturn
+
+GRACE = 0.7  # seconds that work which nobody waits for any more may take to put things in order
+NO_MORE = b""  # the last message to a worker
+_LOOK = 1.0  # seconds between two looks whether the parent is there
+
+# What a worker answers: (DONE, result), or a reason, with the error and its traceback as text.
+DONE, FAILED, UNGUARDED, UNPREPARED = "done", "failed", "unguarded", "unprepared"
+
+
+def main(preparation: Mapping[str, Any], content: mmap.mmap) -> None:
+    """What a worker does.
+
+    Args:
+        preparation: what `multiprocessing.spawn.prepare` takes, and the parent's process id.
+        content: holds the work and what its tasks share, pickled.
+    """
+    connection = _standard_input()
+    state = _State()
+    signal.signal(signal.SIGINT, state.interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_receive, args=(connection, state, preparation["parent"]), daemon=True).start()
+    try:
+        _serve(connection, state, preparation, content)
+    except BaseException:
+        if not state.abandoned:
+            raise
+
+
+class _State:
+    """What both threads know: `_receive` fills it, the main thread works."""
+
+    def __init__(self) -> None:
+        self.tasks: SimpleQueue[bytes] = SimpleQueue()
+        self.working = False
+        self.abandoned = False
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Interrupts from the keyboard are the parent's, which abandons its workers if it wants to."""
+        if self.abandoned:
+            raise KeyboardInterrupt
+
+
+def _standard_input() -> Connection:
+    """The socket that came as standard input, which is empty from now on."""
+    connection = Connection(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3))
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.register_at_fork(after_in_child=connection.close)  # the parent must see this process end
+    return connection
+
+
+def _receive(connection: Connection, state: _State, parent: int) -> NoReturn:
+    """Take in tasks until the parent closes its end, or is no more; then interrupt what is under way."""
+    try:
+        while os.getppid() == parent:
+            if connection.poll(_LOOK):
+                state.tasks.put(connection.recv_bytes())
+    except (EOFError, OSError):
+        pass
+    if not state.working:
+        os._exit(1)
+    state.abandoned = True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # how it ends interests nobody
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any], content: mmap.mmap) -> None:
+    try:
+        work, shared = _load(preparation, content)
+    except SystemExit:
+        connection.send_bytes(pickle.dumps((UNGUARDED, None, "")))
+        return
+    except Exception as error:
+        connection.send_bytes(pickle.dumps((UNPREPARED, None, _text(error))))
+        return
+    while task := state.tasks.get():
+        state.working = True
+        connection.send_bytes(_answer(work, task, shared, state))
+        state.working = False
+
+
+def _load(preparation: Mapping[str, Any], content: mmap.mmap) -> tuple[Callable[[Any, Any], Any], Any]:
+    """The work and what its tasks share. The script of the parent is imported first, as is usual."""
+    process = multiprocessing.current_process()
+    process._inheriting = True  # type: ignore[attr-defined]  # no processes are started by an import
+    try:
+        multiprocessing.spawn.prepare({**preparation})
+    finally:
+        del process._inheriting  # type: ignore[attr-defined]
+    import torch
+
+    torch.set_num_threads(1)
+    work, shared = pickle.load(content)
+    content.close()
+    return work, shared
+
+
+def _answer(work: Callable[[Any, Any], Any], task: bytes, shared: Any, state: _State) -> bytes:
+    """What work makes of a task, pickled."""
+    try:
+        result = work(pickle.loads(task), shared)
+        try:
+            return pickle.dumps((DONE, result, ""), protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # pickle raises whatever the object raises
+            raise ValueError(
+                f"a result cannot be sent back by a worker process: {error}; give workers=1"
+            ) from error
+    except BaseException as error:
+        if state.abandoned:
+            raise
+        text = _text(error)
+        try:
+            answer = pickle.dumps((FAILED, error, text))
+            pickle.loads(answer)
+        except Exception:  # pickle raises whatever the object raises
+            answer = pickle.dumps((FAILED, RuntimeError(f"{type(error).__name__}: {error}"), text))
+        return answer
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
