@@ -42,7 +42,7 @@ here registers it, and the tests, the command line (`resnet-sde list`, `resnet-s
 plugin of pytest (`pytest --theorems`) find it.
 """
 
-from resnet_sde.theorems import fischer, kernels, marion, schoenholz, yang
+from resnet_sde.theorems import fischer, foundations, kernels, marion, schoenholz, yang
 from resnet_sde.theorems.core import (
     AssumptionNotMet,
     Claim,
@@ -67,6 +67,7 @@ __all__ = [
     "confidence",
     "find",
     "fischer",
+    "foundations",
     "kernels",
     "marion",
     "registry",
