@@ -17,7 +17,6 @@ layers of one model on weights you drew yourself.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from resnet_sde.propagate import Trajectory, forward, trajectory
     from resnet_sde.studies.study import study
     from resnet_sde.theorems import verify
-
-__version__ = version("resnet_sde")
 
 __all__ = [
     "ERF",
@@ -119,9 +116,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 def __getattr__(name: str) -> Any:
     missing = AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name.startswith("_"):
+    found: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found = version("resnet_sde")
+    elif name.startswith("_"):
         raise missing
-    if name in _HOME:
+    elif name in _HOME:
         found = getattr(import_module(f"resnet_sde.{_HOME[name]}"), name)
     else:
         try:

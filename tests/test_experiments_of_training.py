@@ -19,7 +19,7 @@ from experiments import (
     trained_weights,
     variance_grids,
 )
-from experiments.__main__ import EXPERIMENTS, main
+from experiments.program import EXPERIMENTS, main
 from experiments.trained import How, Images, at_best_rate
 
 AXES = {

@@ -12,10 +12,10 @@ from browser import BROWSER, REASON, browse
 from drawn_figures import module, smoke
 
 from paper_figs import fig2, fig7, gallery, making, stored
-from paper_figs.__main__ import main, parser
 from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
 from paper_figs.criteria import Criterion
 from paper_figs.making import Record, Request, budget_of, make_all
+from paper_figs.program import main, parser
 
 LEFT = ("fig2.json", "fig2.nc.gz", "fig2.pdf", "fig2.png", "index.html")
 

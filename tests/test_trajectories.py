@@ -16,7 +16,7 @@ import xarray as xr
 import resnet_sde as rs
 from experiments.trajectories import Trajectories, limit_or_none, start
 from paper_figs import trajectories
-from paper_figs.__main__ import main
+from paper_figs.program import main
 from paper_figs.stored import store
 
 SMOKE = trajectories.BUDGETS["smoke"]

@@ -15,6 +15,8 @@ from importlib import import_module
 import click
 from typing_extensions import override
 
+from resnet_sde.runs.interrupts import leave
+
 _COMMANDS = ("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify", "train")
 
 
@@ -49,8 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = _run(arguments)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        print("resnet-sde: interrupted; what was finished under --out is kept", file=sys.stderr)
-        sys.exit(130)
+        leave("resnet-sde")
     except click.exceptions.NoArgsIsHelpError as help_page:
         print(help_page.format_message(), file=sys.stderr)
         sys.exit(2)

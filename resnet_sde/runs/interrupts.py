@@ -19,27 +19,32 @@ INTERRUPTED = 130
 _IMPORTS = "<frozen importlib._bootstrap>"  # where Python's own import system runs
 
 
-def run(module: str, sentence: str) -> NoReturn:
+def run(module: str, program: str, *, keeps: bool = True) -> NoReturn:
     """Import a module and leave with the status of its `main`; an interrupt is one line and status 130.
 
     Args:
         module: full name; it may take seconds to import.
-        sentence: said on standard error if there is an interrupt.
+        program: its name in that line.
+        keeps: whether it has an option --out, whose folder keeps what is finished.
     """
-    signal.signal(signal.SIGINT, _Answer(sentence))
+    signal.signal(signal.SIGINT, _Answer(_sentence(program, keeps)))
     try:
         status = import_module(module).main()
     except KeyboardInterrupt:
-        leave(sentence)
+        leave(program, keeps=keeps)
     sys.exit(status)
 
 
-def leave(sentence: str) -> NoReturn:
-    """Say that there was an interrupt, and leave; in a program, further ones are ignored."""
+def leave(program: str, *, keeps: bool = True) -> NoReturn:
+    """Answer an interrupt; once `run` has been called, further ones are ignored."""
     if isinstance(signal.getsignal(signal.SIGINT), _Answer):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    print(sentence, file=sys.stderr, flush=True)
+    print(_sentence(program, keeps), file=sys.stderr, flush=True)
     sys.exit(INTERRUPTED)
+
+
+def _sentence(program: str, keeps: bool) -> str:
+    return f"{program}: interrupted{'; what was finished under --out is kept' if keeps else ''}"
 
 
 class _Answer:

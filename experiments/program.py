@@ -1,0 +1,85 @@
+"""Run experiments with trained networks: ``python -m experiments accuracy-plane --budget cpu --workers 2``.
+
+Each stack of networks is kept when it is finished, and has a checkpoint before that. The same command goes on
+from what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from experiments.trained import How
+
+EXPERIMENTS = (
+    "trained-weights",
+    "accuracy-plane",
+    "depth-convergence",
+    "trainability",
+    "variance-grids",
+    "residual-scale",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 2 if the request cannot be served."""
+    options = parser().parse_args(arguments)
+    try:
+        for name in EXPERIMENTS if "all" in options.experiments else dict.fromkeys(options.experiments):
+            run(name, options)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(name: str, options: argparse.Namespace) -> None:
+    """Run one experiment, store its dataset and print its report."""
+    module = import_module(f"experiments.{name.replace('-', '_')}")
+    if options.budget not in module.BUDGETS:
+        raise ValueError(f"{name} has no budget {options.budget!r}; give one of {', '.join(module.BUDGETS)}")
+    experiment, label = module.BUDGETS[options.budget], options.budget
+    if options.data is not None:
+        if not hasattr(experiment, "images"):
+            raise ValueError(f"{name} is not trained on images; leave out --data")
+        experiment = replace(experiment, images=replace(experiment.images, source=options.data))
+        label = f"{label}-{options.data.partition(':')[0]}"
+    stem = options.out / f"{name}-{label}-{options.seed}"
+    how = How(options.workers, options.out / "stacks", options.stack, progress=True)
+    started = time.perf_counter()
+    ds = experiment.run(seed=options.seed, how=how)
+    options.out.mkdir(parents=True, exist_ok=True)
+    ds.to_netcdf(stem.with_name(f"{stem.name}.nc"), engine="scipy")
+    lines = module.report(ds)
+    stem.with_name(f"{stem.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(
+        f"{name}: {time.perf_counter() - started:.1f} s",
+        *(f"  {line}" for line in lines),
+        sep="\n",
+        flush=True,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    result.add_argument(
+        "experiments", nargs="+", choices=[*EXPERIMENTS, "all"], metavar="NAME", help=", ".join(EXPERIMENTS)
+    )
+    result.add_argument("--budget", default="cpu", help="smoke, cpu, cpu-fashion or paper (default: cpu)")
+    result.add_argument(
+        "--data",
+        help="images in place of the budget's: digits, fashion-mnist:DIR, mnist:DIR or cifar10:DIR",
+    )
+    result.add_argument("--seed", type=int, default=0, help="a non-negative integer (default: 0)")
+    result.add_argument("--workers", type=int, default=1, help="local processes (default: 1)")
+    result.add_argument("--stack", type=int, default=16, help="networks trained at once (default: 16)")
+    result.add_argument(
+        "--out", type=Path, default=Path("results/training"), help="folder (default: results/training)"
+    )
+    return result
