@@ -43,7 +43,7 @@ FENCES = {
     "latex2mathml": {"theorems"},
     "tqdm": {"runs"},
     "PIL": {"paper_figs"},  # comes with matplotlib
-    "threadpoolctl": {"paper_figs"},  # and this with scikit-learn
+    "threadpoolctl": {"paper_figs", "paths", "runs"},
     "pytest": {"pytest_plugin"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
     "experiments": {"experiments", "paper_figs"},
