@@ -5,61 +5,76 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", (0, (5, 1, 1, 1, 1, 1))), ("v", "-"), ("P", "--"))
-_EXACT: dict[str, Any] = {"color": "black", "lw": 1.0, "ls": ":"}
+_THEORY: dict[str, dict[str, Any]] = {
+    "exact_mean_square": {"label": "exact r.m.s.", "color": "black", "lw": 1.0, "ls": ":"},
+    "mean_field_mean_square": {
+        "label": "r.m.s. at infinite width",
+        **{"color": "black", "lw": 1.0, "ls": (0, (4, 2))},
+    },
+}
 _OF_A_LAW = ("law", "entries", "hurst", "length_scale")
 _SYMBOLS = {
     **{"hurst": "H", "length_scale": r"\ell", "width": "d", "beta": r"\beta", "gain": r"\rho"},
     **{"skip": r"\lambda", "sw2": r"\sigma_w^2", "sb2": r"\sigma_b^2", "sv2": r"\sigma_v^2"},
     **{"sa2": r"\sigma_a^2"},
 }
+_PANELS = (
+    ("displacement", r"states, $\|h_L - h_0\| / \|h_0\|$"),
+    ("gradient_displacement", r"gradients, $\|p_0 - p_L\| / \|p_L\|$"),
+)
 _BANDS_AT_MOST = 6
+_TICKS_AT_MOST = 8
 _TALLEST_COLUMN = 40
 _HIGHEST = 1e12  # an explosion leaves the figure through its top, and the rest stays readable
 
 Points = list[Mapping[str, Any]]
 
 
-def draw_ratios(cells: Sequence[Mapping[str, Any]]) -> Figure:
+def draw_ratios(cells: Sequence[Mapping[str, Any]], *, samples: int, seed: int) -> Figure:
     """Ratios of states and of gradients against depth, one line for each model of a study.
 
-    Points are means over networks with two standard errors, dotted lines exact root mean squares where they
-    are known; bands go from the 5 % to the 95 % quantile, unless the lines are many. Colours tell laws apart
-    and lines the rest; a single law leaves the colours to the rest.
+    Points are means over networks with two standard errors, black lines root mean squares: exact ones, or
+    else those at infinite width, where they are known. Bands go from the 5 % to the 95 % quantile, unless the
+    lines are many. Colours tell laws apart and lines the rest; a single law leaves the colours to the rest.
+    The title says what all models have in common. Axes are logarithmic: points that have no place there are
+    counted below the title of the panel.
 
     Args:
-        cells: records as the command `study` prints them with ``--json``.
+        cells: records as the command `study` prints them with ``--json``; a ratio may have
+            `mean_field_mean_square` beside `exact_mean_square`.
+        samples: networks behind each point.
+        seed: of the study.
     """
     series = _series(cells)
     columns, rows = -(-len(series) // _TALLEST_COLUMN), min(len(series), _TALLEST_COLUMN)
-    figure = Figure(figsize=(7.0 + 2.2 * columns, max(4.2, 0.2 * rows + 1.0)), layout="constrained")
+    figure = Figure(figsize=(7.6 + 2.2 * columns, max(4.4, 0.2 * rows + 1.0)), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
     looks = _looks(list(series))
-    for axes, ratio, title in (
-        (left, "displacement", r"states, $\|h_L - h_0\| / \|h_0\|$"),
-        (right, "gradient_displacement", r"gradients, $\|p_0 - p_L\| / \|p_L\|$"),
-    ):
+    band = len(series) <= _BANDS_AT_MOST and samples > 1 and len({cell["depth"] for cell in cells}) > 1
+    for axes, (ratio, title) in zip(panels, _PANELS, strict=True):
         for key, points in series.items():
-            _draw_series(axes, points, ratio, looks[key], band=len(series) <= _BANDS_AT_MOST)
-        axes.set(xscale="log", yscale="log", xlabel="depth $L$", title=title)
+            _draw_series(axes, points, ratio, looks[key], band=band)
+        axes.set(xscale="log", yscale="log", xlabel="depth $L$")
+        axes.set_title("\n".join([title, *_left_out(cells, ratio)]), fontsize="medium")
         axes.grid(alpha=0.3, which="major")
-    left.set_ylabel("ratio over networks")
-    if left.get_ylim()[0] < _HIGHEST / 10 < left.get_ylim()[1]:
-        left.set_ylim(top=_HIGHEST)
-    handles, labels = right.get_legend_handles_labels()
-    if any("exact_mean_square" in cell["displacement"] for cell in cells):
-        handles.append(Line2D([], [], **_EXACT))
-        labels.append("exact r.m.s.")
+    _fit(panels[0], cells)
+    figure.suptitle(_common(cells, samples, seed), fontsize="medium")
+    handles, labels = panels[1].get_legend_handles_labels()
+    handles += _keys(cells, looks[next(iter(series))]["color"], band=band)
+    labels += [handle.get_label() for handle in handles[len(labels) :]]
     figure.legend(handles, labels, loc="outside right center", fontsize="small", frameon=False, ncols=columns)
     return figure
 
@@ -69,6 +84,65 @@ def figure_bytes(figure: Figure, kind: str = "png", dpi: int = 160) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi)
     return buffer.getvalue()
+
+
+def _fit(axes: Any, cells: Sequence[Mapping[str, Any]]) -> None:
+    """Limits and ticks of both panels, which share them: ticks stand at the depths of the study."""
+    points = [c[ratio]["mean"] for c in cells for ratio, _ in _PANELS if _drawable(c[ratio]["mean"])]
+    if not points:
+        axes.set_ylim(0.1, 10.0)
+    elif axes.get_ylim()[0] < _HIGHEST / 10 < axes.get_ylim()[1]:
+        axes.set_ylim(top=_HIGHEST)
+    axes.set_ylabel("mean over networks ± 2 standard errors")
+    depths = sorted({cell["depth"] for cell in cells})
+    axes.set_xlim(depths[0] / 1.25, depths[-1] * 1.25)
+    axes.xaxis.set_major_locator(FixedLocator(_apart(depths)))
+    axes.xaxis.set_major_formatter(lambda depth, _: f"{depth:.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _apart(depths: Sequence[int]) -> list[int]:
+    """The depths, from the deepest one down, without those whose labels would lie upon each other."""
+    least = (depths[-1] / depths[0]) ** (1 / _TICKS_AT_MOST)
+    kept = [depths[-1]]
+    for depth in depths[-2::-1]:
+        if kept[-1] >= least * depth:
+            kept.append(depth)
+    return kept
+
+
+def _left_out(cells: Sequence[Mapping[str, Any]], ratio: str) -> list[str]:
+    """What logarithmic axes have no place for, in words."""
+    missing = [cell for cell in cells if not _drawable(cell[ratio]["mean"])]
+    if not missing:
+        return []
+    zero = all(cell[ratio]["mean"] == 0 for cell in missing)
+    what = "0" if zero else "0, infinite or undefined"
+    return [f"({len(missing)} of {len(cells)} means are {what}: not on logarithmic axes)"]
+
+
+def _common(cells: Sequence[Mapping[str, Any]], samples: int, seed: int) -> str:
+    """What all models have in common, in a line or two."""
+
+    def one(name: str) -> Any:
+        found = {cell.get(name) for cell in cells}
+        return found.pop() if len(found) == 1 else None
+
+    words = [one("law"), one("entries"), _label({n: one(n) for n in _OF_A_LAW[2:]}, _OF_A_LAW[2:])]
+    law = " ".join(str(word) for word in words if word)
+    parts = [f"block {one('block')}" if one("block") else "", one("activation") or ""]
+    parts += [f"{law} weights" if law else "", _label({n: one(n) for n in ("width", "beta")}, _SYMBOLS)]
+    networks = f"{samples} network{'s' if samples > 1 else ''} at each point, seed {seed}"
+    return f"{', '.join(part for part in parts if part)}\n{networks}".strip()
+
+
+def _keys(cells: Sequence[Mapping[str, Any]], colour: str, *, band: bool) -> list[Any]:
+    """Entries of the legend that explain bands and black lines."""
+    keys: list[Any] = [Patch(color=colour, alpha=0.15, lw=0, label="5 % to 95 % of networks")] if band else []
+    for name, style in _THEORY.items():
+        if any(_drawable(_square_of(cell[ratio], name)) for cell in cells for ratio, _ in _PANELS):
+            keys.append(Line2D([], [], **style))
+    return keys
 
 
 def _series(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Points]:
@@ -88,7 +162,7 @@ def _series(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Points]
     return {key: sorted(points, key=lambda c: c["depth"]) for key, points in grouped.items()}
 
 
-def _label(cell: Mapping[str, Any], names: Sequence[str]) -> str:
+def _label(cell: Mapping[str, Any], names: Iterable[str]) -> str:
     values = {n: cell[n] for n in names if cell.get(n) is not None}
     return ", ".join(f"${_SYMBOLS[n]} = {v:g}$" if n in _SYMBOLS else str(v) for n, v in values.items())
 
@@ -118,13 +192,18 @@ def _draw_series(axes: Any, points: Points, ratio: str, look: Mapping[str, Any],
         inside = [p for p in shown if _drawable(p[ratio]["q05"]) and _drawable(p[ratio]["q95"])]
         low, high = ([p[ratio][name] for p in inside] for name in ("q05", "q95"))
         axes.fill_between([p["depth"] for p in inside], low, high, color=look["color"], alpha=0.15, lw=0)
-    exact = [
-        (p["depth"], math.sqrt(p[ratio]["exact_mean_square"]))
-        for p in shown
-        if _drawable(p[ratio].get("exact_mean_square"))
-    ]
-    if exact:
-        axes.plot(*zip(*exact, strict=True), **_EXACT, zorder=3)
+    for name, style in _THEORY.items():
+        known = [(p["depth"], _square_of(p[ratio], name)) for p in points]
+        line = [(depth, math.sqrt(square)) for depth, square in known if _drawable(square)]
+        if line:
+            axes.plot(*zip(*line, strict=True), **{**style, "label": None}, zorder=3)
+
+
+def _square_of(statistics: Mapping[str, Any], name: str) -> Any:
+    """A mean square that theory gives; infinite width stands where nothing exact is known."""
+    if name != "exact_mean_square" and "exact_mean_square" in statistics:
+        return None
+    return statistics.get(name)
 
 
 def _drawable(value: object) -> bool:

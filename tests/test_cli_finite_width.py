@@ -69,7 +69,7 @@ def test_optimal_scales() -> None:
 
 
 def test_an_optimum_that_is_not_there_has_a_sentence() -> None:
-    found = answer(*BASE, "--k0", 1)["rho_star"]
+    found = answer(*BASE[:4], "--depth", 20, "--k0", 1)["rho_star"]
     assert {name: entry["value"] for name, entry in found.items()} == dict.fromkeys(found)
     assert "no room before saturation" in found["diag"]["reason"]
     assert found["offdiag"]["reason"].endswith("give --c0.")

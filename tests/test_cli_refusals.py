@@ -48,7 +48,10 @@ from resnet_sde.studies import cells as stored
         (("--activation", "leaky-relu"), "leaky-relu:0.8"),
         (("--activation", "leaky-relu:7"), "give for example 0.1"),
         (("--activation", "alpha-relu:0.2"), "give for example 0.75"),
-        (("--activation", "tanh"), "give --block res-2"),
+        (("--activation", "tanh", "--block", "res-3"), "give --block res-2"),
+        (("--seed", 1, "--seed", 1), "--seed was given 2 times and means one value; give it once"),
+        (("--samples", 1), "--samples was given 2 times"),
+        (("--workers", 1, "--device", "cpu", "--device", "cpu"), "--device was given 2 times"),
         (("--block", "res-1", "--sv2", 1), "give its variances as --sw2 and --sb2"),
         (("--block", "reduced", "--sa2", 0), "give its variances as --sw2 and --sb2"),
         (("--block", "feed-forward", "--sv2", 1), "give its variances as --sw2 and --sb2"),
@@ -108,7 +111,7 @@ def test_malformed_images(tmp_path: Path, damage: Callable[[bytes], bytes]) -> N
     folder = idx_folder(tmp_path / "images", np.arange(32, dtype=np.uint8).reshape(2, 4, 4))
     file = folder / "train-images-idx3-ubyte"
     file.write_bytes(damage(file.read_bytes()))
-    sentence = refusal(*TINY, "--input", f"mnist:{folder}", "--out", tmp_path / "out")
+    sentence = refusal(*TINY[:-2], "--input", f"mnist:{folder}", "--out", tmp_path / "out")
     assert ": give" in sentence or ": fetch" in sentence or ": leave" in sentence
     assert not (tmp_path / "out").exists()
 

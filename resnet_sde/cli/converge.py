@@ -13,6 +13,7 @@ from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
+    Command,
     Number,
     device_of,
     emit,
@@ -63,7 +64,7 @@ class Reference(click.ParamType):
 
 @once
 # float64, because the errors of deep networks come near the rounding of float32.
-@click.command("converge", context_settings={"default_map": {"dtype": "float64"}})
+@click.command("converge", cls=Command, context_settings={"default_map": {"dtype": "float64"}})
 @with_options(MODEL_OPTIONS)
 @click.option(
     "--depth",

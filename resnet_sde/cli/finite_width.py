@@ -13,6 +13,7 @@ from resnet_sde.cli.options import (
     RUN_OPTION,
     STATE_OPTIONS,
     VARIANCE,
+    Command,
     Number,
     emit,
     with_options,
@@ -41,7 +42,7 @@ _OPTIMA = {
 
 
 @once
-@click.command("finite-width", context_settings={"default_map": {"block": ["res-1"]}})
+@click.command("finite-width", cls=Command, context_settings={"default_map": {"block": ["res-1"]}})
 @with_options(MODEL_OPTIONS)
 @click.option("--rho", type=Number(float, 0, 1e6, "0.2"), help="The same as --gain.")
 @click.option(

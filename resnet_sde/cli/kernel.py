@@ -15,6 +15,7 @@ from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
     STATE_OPTIONS,
+    Command,
     Number,
     emit,
     with_options,
@@ -29,7 +30,7 @@ _SHOWN = 12  # layers of a table
 
 
 @once
-@click.command("kernel")
+@click.command("kernel", cls=Command)
 @with_options(MODEL_OPTIONS)
 @click.option("--depth", type=Number(int, 1, 10**7, "100"), default=100, show_default=True, help="Of layers.")
 @with_options(STATE_OPTIONS)
@@ -89,6 +90,17 @@ def describe(model: rs.Model, given: dict[str, Any], block: str, width: int | No
     if given["c0"] is not None:
         answer["one_minus_e"] = _gaps(model, given)
     return answer
+
+
+def ends(model: rs.Model, depth: int) -> tuple[float, float]:
+    """E ‖h_L − h_0‖² / ‖h_0‖² and E ‖p_0 − p_L‖² / ‖p_L‖² from inputs of mean square 1.
+
+    Raises:
+        ValueError: nothing is known of such a model.
+    """
+    request = {"depth": depth, "k0": 1.0, "keep_rate": 1.0}
+    found = _white(model, request) if model.law.exponent == 0.5 else _ends(model, request)
+    return float(found.forward[-1]), float(found.gradient[0])
 
 
 @dataclass(frozen=True)

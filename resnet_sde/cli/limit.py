@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
-from resnet_sde.cli.options import MODEL_OPTIONS, RUN_OPTION, emit, with_options
+from resnet_sde.cli.options import MODEL_OPTIONS, RUN_OPTION, Command, emit, with_options
 from resnet_sde.cli.single import document, once, one_model
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _NAMES = {"ito-sde": "an Itô equation", "young-ode": "a Young equation", "rando
 
 
 @once
-@click.command("limit")
+@click.command("limit", cls=Command)
 @with_options(MODEL_OPTIONS)
 @with_options([RUN_OPTION["seed"], RUN_OPTION["json"]])
 def limit_command(**given: Any) -> None:

@@ -12,7 +12,7 @@ import click
 
 import resnet_sde as rs
 from resnet_sde._versions import current_versions
-from resnet_sde.cli.options import RUN_OPTION, emit, with_options
+from resnet_sde.cli.options import RUN_OPTION, Command, emit, with_options
 
 if TYPE_CHECKING:
     from resnet_sde.theorems import Theorem
@@ -47,7 +47,7 @@ def named(ids: Sequence[str], modules: Sequence[str]) -> list[str]:
         raise click.UsageError(f"{error}.") from None
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @IMPORT_OPTION
 @with_options([RUN_OPTION["json"]])

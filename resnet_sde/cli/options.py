@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from typing_extensions import override
 
 import resnet_sde as rs
 
@@ -22,6 +24,23 @@ _OUTER = ("sv2", "sa2")
 LAW_OPTIONS = {"hurst": "fractional", "length_scale": "smooth", "entries": "white"}
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+
+class Command(click.Command):
+    """A command that refuses an option given twice where one value is meant: else the last one would win."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, found = self.make_parser(ctx).parse_args(args=list(args))
+        rest = super().parse_args(ctx, args)
+        single = [p for p in found if isinstance(p, click.Option) and not (p.multiple or p.is_flag)]
+        for option, times in Counter(single).items():
+            if times > 1:
+                names = ", ".join(option.opts)
+                raise click.UsageError(
+                    f"{names} was given {times} times and means one value; give it once.", ctx
+                )
+        return rest
 
 
 @dataclass(frozen=True)
@@ -61,13 +80,17 @@ def _option(*names: str, type: Any, help: str, default: Any = None, many: bool =
     if many:
         help = f"{help} Repeatable."
         default = [default] if default is not None else None
-    return click.option(
-        *names, type=type, help=help, default=default, multiple=many, show_default=default is not None
-    )
+    return click.option(*names, type=type, help=help, default=default, multiple=many, show_default=True)
 
 
 MODEL_OPTIONS = (
-    _option("--block", type=click.Choice(BLOCKS), default="res-3", many=True, help="Residual branch."),
+    _option(
+        "--block",
+        type=click.Choice(BLOCKS),
+        many=True,
+        help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU; res-3 if "
+        "left out, or res-2 with another --activation.",
+    ),
     _option(
         "--activation",
         type=str,
@@ -232,6 +255,9 @@ def make_model(point: Mapping[str, Any]) -> rs.Model:
 def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Values of every model option, as axes of a grid; an option that was left out is no axis."""
     axes: dict[str, list[Any]] = {"law": laws(given)}
+    if not given["block"]:
+        relu = all(rs.activation(name) == rs.activation("relu") for name in given["activation"])
+        axes["block"] = ["res-3" if relu else "res-2"]
     for option in ("block", "activation", "width", "beta", "gain", "skip", *VARIANCES):
         if given[option]:
             axes[option] = list(dict.fromkeys(given[option]))

@@ -16,6 +16,7 @@ from resnet_sde.cli.options import (
     MODEL_OPTIONS,
     RUN_OPTION,
     STATE_OPTIONS,
+    Command,
     emit,
     with_options,
 )
@@ -51,7 +52,7 @@ _ROWS = {
 
 
 @once
-@click.command("phase", context_settings={"default_map": {"block": ["feed-forward"]}})
+@click.command("phase", cls=Command, context_settings={"default_map": {"block": ["feed-forward"]}})
 @with_options(MODEL_OPTIONS)
 @KEEP_RATE_OPTION
 @with_options(STATE_OPTIONS)

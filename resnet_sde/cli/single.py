@@ -22,6 +22,8 @@ def once(command: click.Command) -> click.Command:
     for option in command.params:
         if isinstance(option, click.Option) and option.name in MODEL_NAMES and option.help:
             option.help = option.help.removesuffix(" Repeatable.")
+            if option.name in command.context_settings.get("default_map", {}):
+                option.help = f"{option.help.partition('; res-3 if left out')[0].rstrip('.')}."
     return command
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from resnet_sde.cli.options import (
     LAW_OPTIONS,
     MODEL_OPTIONS,
     RUN_OPTIONS,
+    Command,
     Number,
     coordinates,
     device_of,
@@ -24,16 +26,19 @@ from resnet_sde.cli.options import (
     model_axes,
     with_options,
 )
+from resnet_sde.cli.places import Folder
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+log = logging.getLogger("resnet_sde")
+
 GAUSSIAN_INPUT = 64  # dimension of the Gaussian input
 RATIOS = ("displacement", "growth", "gradient_displacement", "gradient_growth")
 
 
-@click.command("study")
+@click.command("study", cls=Command)
 @with_options(MODEL_OPTIONS)
 @click.option(
     "--depth",
@@ -51,7 +56,7 @@ RATIOS = ("displacement", "growth", "gradient_displacement", "gradient_growth")
     help="digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i], cifar10:DIR[:i] or gaussian; with i that image, "
     "without it each network takes the next one.",
 )
-@click.option("--out", metavar="DIR", help="Folder for the dataset and the figure; resumes.")
+@click.option("--out", type=Folder(), help="Folder for the dataset and the figure; resumes.")
 @with_options(RUN_OPTIONS)
 def study_command(**given: Any) -> None:
     """Growth of states and gradients over a grid of models.
@@ -62,9 +67,7 @@ def study_command(**given: Any) -> None:
     import torch
 
     device = device_of(given["device"])
-    if given["out"] == "":
-        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
-    out = None if given["out"] is None else Path(given["out"])
+    out: Path | None = given["out"]
     axes = {**model_axes(given), "depth": list(dict.fromkeys(given["depth"]))}
     fixed = {name: values[0] for name, values in axes.items() if len(values) == 1 and name not in _ALWAYS}
     over = {name: values for name, values in axes.items() if name not in fixed}
@@ -90,14 +93,27 @@ def study_command(**given: Any) -> None:
     dataset.attrs["input"] = given["source"]
     labels = {"block": fixed.get("block"), "activation": fixed.get("activation")}
     cells = _cells(dataset, models, {name: label for name, label in labels.items() if label is not None})
-    files = _write(dataset, out, cells) if out is not None else {}
+    table = "\n".join(_tables(cells, list(over["depth"])))
+    if not given["as_json"]:
+        emit(table)  # before anything else can go wrong
+    lost: Exception | None = None
+    files: dict[str, str | None] = {}
+    if out is not None:
+        try:
+            files["dataset"] = _write(dataset, out)
+        except OSError as error:
+            lost = error
+        files["figure"] = _draw(cells, models, out, given)
     if given["as_json"]:
         emit(json.dumps({**_header(dataset, cells), **files, "cells": cells}, allow_nan=False))
-    else:
-        paths = [f"{name}: {path}" for name, path in files.items()]
-        emit("\n".join([*_tables(cells, list(over["depth"])), *paths]))
+    for name, path in files.items() if not given["as_json"] else ():
+        if path is not None:
+            emit(f"{name}: {path}")
+    if lost is not None:
+        raise lost
 
 
+_DEEPEST_WHITE, _DEEPEST = 10**5, 2000  # of the theory in a figure, linear and quadratic in depth
 _ALWAYS = ("law", "beta", "depth")
 
 
@@ -197,17 +213,51 @@ def _header(dataset: Any, cells: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _write(dataset: Any, out: Path, cells: list[dict[str, Any]]) -> dict[str, str]:
-    """Leave the dataset and the figure in the folder; the paths by name."""
-    from resnet_sde.plots import draw_ratios, figure_bytes
+def _write(dataset: Any, out: Path) -> str:
+    """Leave the dataset in the folder; its path."""
     from resnet_sde.runs.store import write_whole
 
-    dataset_path, figure_path = out / "study.nc", out / "study.png"
-    write_whole(
-        dataset_path, bytes(dataset.assign_attrs(seed=str(dataset.attrs["seed"])).to_netcdf(engine="scipy"))
-    )
-    write_whole(figure_path, figure_bytes(draw_ratios(cells)))
-    return {"dataset": str(dataset_path), "figure": str(figure_path)}
+    path = out / "study.nc"
+    plain = dataset.assign_attrs(seed=str(dataset.attrs["seed"]))
+    write_whole(path, bytes(plain.to_netcdf(engine="scipy")))
+    return str(path)
+
+
+def _draw(
+    cells: list[dict[str, Any]], models: list[rs.Model], out: Path, given: Mapping[str, Any]
+) -> str | None:
+    """Leave the figure in the folder; its path, or None and a warning where it cannot be drawn."""
+    path = out / "study.png"
+    try:
+        from resnet_sde.plots import draw_ratios, figure_bytes
+        from resnet_sde.runs.store import write_whole
+
+        shown = [_with_theory(cell, model) for cell, model in zip(cells, models, strict=True)]
+        figure = draw_ratios(shown, samples=given["samples"], seed=given["seed"])
+        write_whole(path, figure_bytes(figure))
+    except Exception as error:  # fonts, LaTeX, styles, disks: nothing of a picture may cost the numbers
+        what = " ".join(str(error).split())
+        if path.is_file():
+            path.unlink()
+            what += "; the picture of an earlier study was removed"
+        log.warning("%s could not be drawn, the numbers are not affected: %s", path, what)
+        return None
+    return str(path)
+
+
+def _with_theory(cell: dict[str, Any], model: rs.Model) -> dict[str, Any]:
+    """The cell with its mean squares at infinite width, where they are known and cost seconds at most."""
+    from resnet_sde.cli.kernel import ends
+
+    ratios = ("displacement", "gradient_displacement")
+    if cell["depth"] > (_DEEPEST_WHITE if model.law.exponent == 0.5 else _DEEPEST):
+        return cell
+    try:
+        squares = ends(model, cell["depth"])
+    except ValueError:
+        return cell
+    theory = zip(ratios, squares, strict=True)
+    return {**cell, **{name: {**cell[name], "mean_field_mean_square": square} for name, square in theory}}
 
 
 def _tables(cells: list[dict[str, Any]], depths: list[int]) -> Iterator[str]:

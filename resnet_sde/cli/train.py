@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ from resnet_sde.cli.options import (
     KEEP_RATE_OPTION,
     MODEL_OPTIONS,
     RUN_OPTION,
+    Command,
     Number,
     coordinates,
     device_of,
@@ -25,6 +25,7 @@ from resnet_sde.cli.options import (
     model_axes,
     with_options,
 )
+from resnet_sde.cli.places import Folder
 
 if TYPE_CHECKING:
     from resnet_sde.training import Data, Member, Outcome, Recipe
@@ -38,7 +39,7 @@ _RESULTS = (
 )
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @with_options(MODEL_OPTIONS)
 @click.option(
     "--depth", type=_COUNT, multiple=True, default=[100], show_default=True, help="Of layers. Repeatable."
@@ -76,7 +77,7 @@ _RESULTS = (
 @click.option("--biases", is_flag=True, help="Biases in every layer, from 0 where the block has none.")
 @click.option("--samples", type=_COUNT, default=1, show_default=True, help="Networks in each cell.")
 @click.option("--stack", type=_COUNT, default=16, show_default=True, help="Networks trained at once.")
-@click.option("--out", metavar="DIR", help="Folder for results, logs and checkpoints; resumes.")
+@click.option("--out", type=Folder(), help="Folder for results, logs and checkpoints; resumes.")
 @click.option("--tensorboard", is_flag=True, help="Write the logs for TensorBoard too, into --out.")
 @with_options([RUN_OPTION[name] for name in ("seed", "dtype", "device", "workers", "json")])
 def train_command(**given: Any) -> None:
@@ -90,8 +91,6 @@ def train_command(**given: Any) -> None:
     from resnet_sde.training import Recipe, load_data, train
 
     device_of(given["device"])
-    if given["out"] == "":
-        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
     if given["tensorboard"] and given["out"] is None:
         raise click.UsageError("--tensorboard writes into --out; give for example --out results.")
     points = list(_points(given))
@@ -100,7 +99,7 @@ def train_command(**given: Any) -> None:
     data = load_data(given["source"], scaling=given["scaling"], limit=given["limit"])
     _check(points, recipe, data)
     members = [member for _, _, some in points for each in some.values() for member in each]
-    out = None if given["out"] is None else Path(given["out"])
+    out = given["out"]
     options = {name: given[name] for name in ("stack", "device", "workers", "tensorboard")}
     outcomes = iter(train(members, recipe, data, store=out, progress=True, **options))
     cells = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ import click
 
 from resnet_sde._versions import current_versions
 from resnet_sde.cli.list import IMPORT_OPTION, named
-from resnet_sde.cli.options import RUN_OPTION, emit, with_options
+from resnet_sde.cli.options import RUN_OPTION, Command, emit, with_options
+from resnet_sde.cli.places import Folder, ResultFile
 
 if TYPE_CHECKING:
     from resnet_sde.theorems import Verdict
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("resnet_sde")
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
-
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option(
     "--budget",
@@ -37,11 +36,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--controls", is_flag=True, help="Check the false neighbours of each theorem too.")
 @click.option("--strict", is_flag=True, help="Take doubt for failure.")
 @click.option("--verbose", "-v", is_flag=True, help="Print all claims, not only those in doubt.")
-@click.option("--out", metavar="DIR", help="Folder for finished verdicts; resumes.")
-@click.option(
-    "--report", metavar="FILE.html", help="Page with all numbers, drawn, for a browser.", type=_FILE
-)
-@click.option("--table", metavar="FILE.md", help="Table of the verdicts in Markdown.", type=_FILE)
+@click.option("--out", type=Folder(), help="Folder for finished verdicts; resumes.")
+@click.option("--report", type=ResultFile("report.html"), help="Page with all numbers, drawn, for a browser.")
+@click.option("--table", type=ResultFile("table.md"), help="Table of the verdicts in Markdown.")
 @IMPORT_OPTION
 @with_options([RUN_OPTION["workers"], RUN_OPTION["json"]])
 def verify_command(**given: Any) -> int:
@@ -55,10 +52,9 @@ def verify_command(**given: Any) -> int:
     from resnet_sde.theorems.results import grouped
     from resnet_sde.theorems.suite import plan
 
-    _check_places(given)
     ids = named(given["ids"], given["modules"])
     tasks = plan(ids, budget=given["budget"], seed=given["seed"], controls=given["controls"])
-    verdicts = _run(tasks, given["workers"], None if given["out"] is None else Path(given["out"]))
+    verdicts = _run(tasks, given["workers"], given["out"])
     results = grouped(verdicts)
     if given["as_json"]:
         emit(_document(results, given["budget"], given["seed"]))
@@ -71,19 +67,6 @@ def verify_command(**given: Any) -> int:
     if doubts:
         log.warning("undecided: %s; give --budget full, or another --seed", ", ".join(doubts))
     return int(any(result.failed or (given["strict"] and result.open) for result in results))
-
-
-def _check_places(given: Mapping[str, Any]) -> None:
-    """Before anything is computed: what is asked for can be kept there."""
-    if given["out"] == "":
-        raise click.UsageError("--out needs the name of a folder; give for example --out results.")
-    for name, example in (("report", "report.html"), ("table", "table.md")):
-        file = given[name]
-        if file is not None and not (file.name and file.parent.is_dir()):
-            raise click.UsageError(
-                f"--{name} needs a file in a folder that is there, got {str(file)!r}; give for example "
-                f"--{name} {example}."
-            )
 
 
 def _run(tasks: Sequence[Task], workers: int, out: Path | None) -> list[Verdict]:

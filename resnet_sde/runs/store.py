@@ -8,6 +8,7 @@ arrays that `numpy.load` opens, or JSON where there are none; nothing in it is a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -202,9 +203,14 @@ def _reason(error: Exception) -> str:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears under its name only when it is complete and on disk.
 
+    A link is followed, so that it stays one; a device, a pipe or a folder is never replaced.
+
     Raises:
         OSError: it could not be written; an older file of this name is untouched.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "is no ordinary file, which alone a result may replace", str(path))
     handle, name = _part_of(path)
     try:
         try:
