@@ -54,9 +54,11 @@ def _header(records: Sequence[Record]) -> str:
         "time of all datasets but those of trained networks": _time(sum(seconds.values())),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    rows = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
+    )
     wrong = [record for record in records if not all(c.passed for c in record.criteria)]
-    links = ", ".join(f'<a href="#{record.name}">{record.name}</a>' for record in wrong)
+    links = ", ".join(f'<a href="#{escape(r.name)}">{escape(r.name)}</a>' for r in wrong)
     attention = f'<p class="attention"><strong>A criterion fails:</strong> {links}.</p>' if wrong else ""
     return f"""<header>
 <h1>Figures, checked</h1>
@@ -79,7 +81,7 @@ def _sections(records: Sequence[Record], folder: Path) -> Iterator[str]:
 
 
 def _article(record: Record, folder: Path) -> str:
-    name = record.name
+    name = escape(record.name)  # one of ours, see Record.load
     paragraphs = "".join(f"<p>{_prose(text)}</p>\n" for text in record.caption.split("\n\n") if text)
     made = f"budget {record.budget}, seed {record.seed}"
     if name in TRAINED:
@@ -93,6 +95,7 @@ def _article(record: Record, folder: Path) -> str:
         if (folder / f"{name}{suffix}").exists()
     )
     command = f"python -m paper_figs {name} --budget {record.budget} --seed {record.seed}"
+    command, made = escape(command), escape(made)
     return f"""<article id="{name}">
 <div class="figure">
 <a href="{name}.png"><img src="{_thumbnail(folder / f"{name}.png")}" alt="{escape(record.title)}"></a>

@@ -76,10 +76,11 @@ class Record:
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Record | None:
-        """The record of a figure; None if there is none, or it cannot be read."""
+        """The record of a figure; None if there is none, it cannot be read, or it is that of another."""
         try:
             plain = json.loads((folder / f"{name}.json").read_bytes())
-            return cls(**{**plain, "criteria": tuple(Criterion(**each) for each in plain["criteria"])})
+            found = cls(**{**plain, "criteria": tuple(Criterion(**each) for each in plain["criteria"])})
+            return found if found.name == name else None
         except (OSError, TypeError, ValueError, KeyError):
             return None
 

@@ -2,12 +2,14 @@
 
 Collects every theorem of the package, and every one that a conftest.py or a test module registers, as a
 test item of its own. A theorem that fails is a test that fails; one that is undecided, or whose
-assumptions are not met, is skipped with its claims as the reason. Without `--theorems` this module does
-nothing, and torch is not imported.
+assumptions are not met, is skipped with its claims as the reason. What pytest prints as the name of such an
+item, ``::theorem[sde-limit]``, runs it when it is given back on the command line. Without `--theorems` or
+such a name this module does nothing, and torch is not imported.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the mark of the items."""
+    """Name the mark of the items, and take their names out of the words that pytest takes for paths."""
     config.addinivalue_line("markers", "theorem: a theorem of resnet_sde, collected by --theorems")
+    named = [word for word in config.args if _NAME.match(word)]
+    if named:
+        config.option.theorems_named = [
+            word.removeprefix("::") for word in named
+        ]  # a process of xdist gets it
+        config.args[:] = [word for word in config.args if word not in named]
+        if not config.args and not _known(config):  # a test module may register what is named
+            config.args[:] = config.getini("testpaths") or [str(config.invocation_params.dir)]
+            config.option.theorems_alone = True
 
 
 @pytest.hookimpl(tryfirst=True)  # so that -k and -m see the items
@@ -39,22 +50,45 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Add an item for each theorem, when all that may register one has been imported."""
-    if config.getoption("--theorems"):
-        items.extend(_items(session, config))
+    named = getattr(config.option, "theorems_named", None)
+    if named is None and not config.getoption("--theorems"):
+        return
+    if getattr(config.option, "theorems_alone", False):
+        config.hook.pytest_deselected(items=items[:])
+        items.clear()
+    found = {item.name: item for item in _items(session, config)}
+    for name in named or ():
+        if name not in found:
+            raise pytest.UsageError(f"there is no {name}; `resnet-sde list` has the theorems of the package")
+    items.extend(found.values() if named is None else (found[name] for name in dict.fromkeys(named)))
 
 
-def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.Item]:
+_NAME = re.compile(r"^(::)?theorem\[.+\]$", re.DOTALL)
+
+
+def _known(config: pytest.Config) -> bool:
+    """Whether all theorems that are named are registered before any test module is imported."""
+    return set(config.option.theorems_named) <= set(map(_name, _tasks(config)))
+
+
+def _tasks(config: pytest.Config) -> list[Any]:
     from resnet_sde.theorems import suite
 
-    tasks = suite.plan(
+    return suite.plan(
         suite.select(()),
         budget=config.getoption("--theorems-budget"),
         seed=config.getoption("--theorems-seed"),
-        controls=config.getoption("--theorems-controls"),
+        controls=config.getoption("--theorems-controls") or hasattr(config.option, "theorems_named"),
     )
-    for task in tasks:
-        name = task.id if task.control is None else f"{task.id}, control ({task.control})"
-        item = TheoremItem.from_parent(session, name=f"theorem[{name}]", task=task)
+
+
+def _name(task: Any) -> str:
+    return f"theorem[{task.id if task.control is None else f'{task.id}, control ({task.control})'}]"
+
+
+def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.Item]:
+    for task in _tasks(config):
+        item = TheoremItem.from_parent(session, name=_name(task), task=task)
         item.add_marker("theorem")
         yield item
 

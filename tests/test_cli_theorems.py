@@ -274,6 +274,59 @@ def test_the_list_of_your_own(toys: str) -> None:
     assert run("nothing", command="list")[0] == 2
 
 
+BROKEN = {
+    ".foo": "no dotted name",
+    "": "no dotted name",
+    "a b": "no dotted name",
+    "a.": "no dotted name",
+    "toys/own": "no dotted name",
+    "no_such_module_here": "No module named",
+}
+CODE = {
+    "unfinished": ("def f(:\n", "SyntaxError"),
+    "undefined": ("nothing_of_this_name\n", "NameError"),
+    "leaves": ("import sys; sys.exit(3)\n", "SystemExit"),
+    "zero": ("1 / 0\n", "ZeroDivisionError"),
+    "silent": ("raise RuntimeError\n", "RuntimeError: without a message"),
+    "null": ("\0", "null bytes"),
+}
+
+
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_modules_that_cannot_be_imported(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, (code, _) in CODE.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    for name, words in {**BROKEN, **{name: words for name, (_, words) in CODE.items()}}.items():
+        status, output, errors = run(FAST[0], "--import", name, command=command)
+        assert (status, output) == (2, "")
+        assert errors.startswith(f"resnet-sde: --import {name}".rstrip())
+        assert words in errors
+        assert "give a module that can be imported" in errors
+        assert errors.count("\n") == 1
+
+
+def test_the_current_folder_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toys_here.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delitem(sys.modules, "toys_here", raising=False)
+    status, output, errors = run("toy", "--import", "toys_here", command="list")
+    assert (status, errors) == (0, "")
+    assert "toy (1 claim)" in output
+
+
+@pytest.mark.parametrize(
+    "id", ["../x", "a/b", "a\\b", "/etc/x", "", ".hidden", "..", " a", "a\n", "a\0", "-x", "x" * 101]
+)
+def test_ids_are_fit_for_names_of_files(id: str) -> None:
+    with pytest.raises(ValueError, match=r"a theorem cannot have the id .* as in 'fair-coin'"):
+        register(id, 0.0, 0.01)
+    assert id not in registry
+
+
 def test_results_put_controls_beside_their_theorem() -> None:
     held = Claim("x", Estimate(0, 0, 0), 0.0)
     failed = Claim("x", Estimate(1, 1, 1), 0.0)

@@ -1,5 +1,6 @@
 """From a request to a dataset, a picture and a record of its criteria, and to the page of all of them."""
 
+import json
 import shutil
 from dataclasses import replace
 from inspect import signature
@@ -180,6 +181,12 @@ class TestWhatIsStored:
         (out / "fig2.json").write_text("{}")
         assert Record.load(out, "fig2") is None
 
+    def test_a_record_of_another_figure_is_none(self, out: Path) -> None:
+        for name in ("fig3", '"><script>a()</script>', "../fig2", None):
+            record = json.loads((out / "fig2.json").read_text(encoding="utf-8"))
+            (out / "fig2.json").write_text(json.dumps({**record, "name": name}), encoding="utf-8")
+            assert Record.load(out, "fig2") is None
+
 
 # The page
 
@@ -245,6 +252,18 @@ def test_the_gallery_in_a_browser(width: int, folder: Path) -> None:
     assert "<bad>" in seen["text"]
     assert "No <x>." in seen["text"]
     assert "python -m paper_figs fig1 --budget paper --seed 0" in seen["text"]
+
+
+def test_fields_of_records_are_text(folder: Path) -> None:
+    """Whatever a record holds, no markup of the gallery is made of it."""
+    odd = "<script>a()</script>\"&'"
+    plain = json.loads((folder / "fig1.json").read_text(encoding="utf-8"))
+    fields = {"title": odd, "caption": odd, "budget": odd, "seed": odd, "versions": {odd: odd}}
+    (folder / "fig1.json").write_text(json.dumps({**plain, **fields}), encoding="utf-8")
+    assert Record.load(folder, "fig1") is not None
+    text = gallery.write(folder).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;a()&lt;/script&gt;&quot;&amp;&#x27;") >= 5
 
 
 def test_the_gallery_links_what_is_there(folder: Path) -> None:

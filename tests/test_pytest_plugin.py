@@ -95,3 +95,35 @@ def test_a_folder_without_tests_is_enough(tmp_path: Path) -> None:
     status, output = run(tmp_path, "--theorems", "-m", "theorem", "-k", "gradient-invariant")
     assert status == 0, output
     assert outcomes(output) == {"theorem[gradient-invariant]": "PASSED"}
+
+
+def printed(output: str) -> list[str]:
+    """The names of theorems in pytest's summary, as they are printed."""
+    return re.findall(r"^(?:PASSED|FAILED) (\S*::theorem\[.*?\])(?: - .*)?$", output, re.MULTILINE)
+
+
+def test_a_printed_name_given_back_runs_it(repository: Path) -> None:
+    """Of the package, of a conftest.py, of a test module, of a control; with and without --theorems."""
+    (repository / "conftest.py").write_text(CONFTEST.format(theorem=THEOREM))
+    (repository / "test_theirs.py").write_text(
+        THEOREM.replace("toy-", "their-").replace("def toy", "def toy_").replace("\ntoy(", "\ntoy_(")
+    )
+    words = ("--theorems", "--theorems-controls", "-k", "gradient-invariant or toy-weak or their-true")
+    names = printed(run(repository, *words)[1])
+    assert len(names) >= 6
+    status, output = run(repository, *names)
+    assert printed(output) == names
+    assert status == 1
+    for name in names[:2]:
+        status, output = run(repository, name)
+        assert (status, printed(output)) == (0, [name]), output
+        assert outcomes(output) == {name.removeprefix("::"): "PASSED"}
+    status, output = run(repository, "--theorems", "test_own.py", names[0])
+    assert outcomes(output) == {"test_own": "PASSED", names[0].removeprefix("::"): "PASSED"}
+
+
+def test_a_name_that_no_theorem_has(repository: Path) -> None:
+    for words in (["::theorem[no-such]"], ["--theorems", "test_own.py", "::theorem[no-such]"]):
+        status, output = run(repository, *words)
+        assert status == pytest.ExitCode.USAGE_ERROR
+        assert "there is no theorem[no-such]; `resnet-sde list` has the theorems" in output

@@ -161,7 +161,13 @@ def test_every_statement_is_typeset(id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "latex", ["", "  ", r"\nosuchcommand x", r"x_", r"\text{a < b}", r"\text{<script/>}"]
+    "latex",
+    [
+        *("", "  ", r"\nosuchcommand x", r"x_", r"\text{a < b}", r"\text{<script/>}"),
+        *(r"\href{javascript:alert(1)}{x}", r"\href{https://a.b}{x}", r"\style{background:url(//a.b)}{x}"),
+        *(r"\class{badge}{x}", r"\text{<mi onclick='a()'>x</mi>}", r"\text{<mtext id='filter'/>}"),
+        r"\text{<mi href='data:text/html,x'>x</mi>}",
+    ],
 )
 def test_what_cannot_be_typeset_is_shown_as_it_is(latex: str) -> None:
     assert typeset(latex) is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ import click
 import resnet_sde as rs
 from resnet_sde._versions import current_versions
 from resnet_sde.cli.options import RUN_OPTION, Command, emit, with_options
+from resnet_sde.cli.own import imported
 
 if TYPE_CHECKING:
     from resnet_sde.theorems import Theorem
@@ -35,12 +35,7 @@ def named(ids: Sequence[str], modules: Sequence[str]) -> list[str]:
     from resnet_sde.theorems.suite import select
 
     for module in modules:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise click.UsageError(
-                f"--import {module}: {error}; give a module that can be imported."
-            ) from None
+        imported("--import", module)
     try:
         return select(ids)
     except ValueError as error:

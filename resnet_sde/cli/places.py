@@ -44,6 +44,8 @@ class ResultFile(click.ParamType):
                 param,
                 ctx,
             )
+        if place.is_dir():
+            self.fail(f"{str(value)!r} is a directory; give for example {self.example}.", param, ctx)
         if (place.exists() and not place.is_file()) or _leads_to_a_process(place):
             self.fail(f"{str(value)!r} is no ordinary file; give for example {self.example}.", param, ctx)
         return place

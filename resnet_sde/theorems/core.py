@@ -19,6 +19,7 @@ import difflib
 import enum
 import inspect
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ FAMILY = {"quick": 1 / 20, "full": 1e-3}
 
 ROOM = 512
 """How many claims the suite may make, those of other people's theorems included."""
+
+_ID = re.compile(r"[^\s./\\-][^/\\\x00-\x1f\x7f]{0,99}")  # it is part of the names of files
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
@@ -107,7 +110,7 @@ class Claim:
 class Theorem:
     """A statement that can be run.
 
-    id: its short name.
+    id: its short name; up to 100 characters, without slashes, of which the first is no dot, dash or space.
     words: the statement in one plain sentence.
     statement: the same in LaTeX.
     assumptions: what it asks for.
@@ -131,6 +134,11 @@ class Theorem:
     check: Callable[..., Iterable[Claim]]
 
     def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError(
+                f"a theorem cannot have the id {self.id!r}, for files are named by it; give up to 100 "
+                "characters without slashes, of which the first is no dot, dash or space, as in 'fair-coin'"
+            )
         if set(self.budgets) != set(FAMILY):
             raise ValueError(f"theorem {self.id}: give budgets named {' and '.join(FAMILY)}")
         if self.claims < 1:

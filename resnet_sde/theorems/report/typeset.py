@@ -12,6 +12,12 @@ _TAGS = set(
     "math mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle "
     "msub msubsup msup mtable mtd mtext mtr munder munderover".split()
 )
+# Of looks alone: nothing that a reader could follow, or a browser run or fetch, and no names of elements.
+_ATTRIBUTES = set(
+    "accent columnalign columnlines columnspacing depth display displaystyle fence form height linebreak "
+    "linethickness lspace mathbackground mathcolor mathsize mathvariant maxsize minsize movablelimits "
+    "notation rowlines rowspacing rspace scriptlevel separator stretchy voffset width".split()
+)
 
 # What the converter takes for letters, and so sets without the space around signs; and the reverse.
 _SIGNS = {"~": "∼", "⟹": "⟹", "⟸": "⟸", "⟺": "⟺", "⟨": "⟨", "⟩": "⟩"}
@@ -25,7 +31,8 @@ _PRIMED = re.compile(r"(\\?[A-Za-z]+'+)(?=\^)")  # f'^2, which the converter tak
 def typeset(latex: str) -> str | None:
     """A statement in LaTeX as a block of MathML; None where there is none, or it cannot be typeset.
 
-    What a browser would show as an error or as a bare command of LaTeX counts as not typeset.
+    What a browser would show as an error or as a bare command of LaTeX counts as not typeset, and so does
+    what holds more than looks, such as a link.
     """
     if not latex.strip():
         return None
@@ -35,7 +42,11 @@ def typeset(latex: str) -> str | None:
         return None
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_NAMESPACE}}}")
-        if element.tag not in _TAGS or "\\" in (element.text or ""):
+        if (
+            element.tag not in _TAGS
+            or "\\" in (element.text or "")
+            or not element.attrib.keys() <= _ATTRIBUTES
+        ):
             return None
         _mend(element)
     for parent in list(root.iter()):
