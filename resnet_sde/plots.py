@@ -17,8 +17,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", (0, (5, 1, 1, 1, 1, 1))), ("v", "-"), ("P", "--"))
+_EXACT: dict[str, Any] = {"color": "black", "lw": 1.0, "ls": ":"}
 _THEORY: dict[str, dict[str, Any]] = {
-    "exact_mean_square": {"label": "exact r.m.s.", "color": "black", "lw": 1.0, "ls": ":"},
+    "exact_mean_square": {"label": "exact r.m.s.", **_EXACT},
     "mean_field_mean_square": {
         "label": "r.m.s. at infinite width",
         **{"color": "black", "lw": 1.0, "ls": (0, (4, 2))},
