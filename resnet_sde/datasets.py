@@ -11,17 +11,23 @@ import math
 import os
 import re
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import memory_of
+
 _FORMS = "digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i] or cifar10:DIR[:i]"
 _IDX_STEM = {"train": "train", "test": "t10k"}
 _CIFAR_FILES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _CIFAR_RECORD = 1 + 3 * 32 * 32
+_INFLATED_AT_MOST = 1032  # bytes that one byte of a gzip file can become
 
 
 class DatasetError(ValueError):
@@ -52,6 +58,8 @@ def load_images(source: str, *, split: str = "train") -> Images:
         >>> load_images("digits").pixels.shape
         torch.Size([1797, 64])
     """
+    if not isinstance(source, str):
+        raise DatasetError(f"Images are named by a string, got {source!r}: give {_FORMS}.")
     name, _, folder = source.partition(":")
     if source == "digits":
         if split != "train":
@@ -89,14 +97,14 @@ def parse_input(text: str, *, at_most: int | None = None) -> Tensor:
     count = len(images.pixels)
     if not 0 <= index < count:
         raise DatasetError(f"{source} has no image {index}: give an index from 0 to {count - 1}.")
-    return standardize(images.pixels[index : index + 1], first=index)
+    return standardize(images.pixels[index : index + 1], names=[f"Image {index}"])
 
 
-def standardize(pixels: Tensor, *, first: int = 0) -> Tensor:
+def standardize(pixels: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
     """Each image minus its mean, divided by its (population) standard deviation.
 
     Args:
-        first: the index of the first of these images in their source, for the messages.
+        names: of the images in the messages, such as "Image 3"; by their place among these if None.
 
     Shape:
         (image, n_in) → (image, n_in), float64.
@@ -110,11 +118,11 @@ def standardize(pixels: Tensor, *, first: int = 0) -> Tensor:
         )
     x = pixels.to(torch.float64)
     if (bad := _first(~x.isfinite().all(dim=1))) is not None:
-        raise DatasetError(f"Image {first + bad} has a value that is not finite: give finite pixels only.")
+        raise DatasetError(f"{_name(names, bad)} has a value that is not finite: give finite pixels only.")
     # Not "standard deviation 0": rounding of the mean can leave a constant image a tiny one.
     if (bad := _first(x.amin(dim=1) == x.amax(dim=1))) is not None:
         raise DatasetError(
-            f"Image {first + bad} is constant and has no standard deviation to divide by: leave it out."
+            f"{_name(names, bad)} is constant and has no standard deviation to divide by: leave it out."
         )
     x = x - x.mean(dim=1, keepdim=True)
     x /= x.abs().amax(dim=1, keepdim=True)  # squares of any contrast then neither overflow nor vanish
@@ -123,8 +131,8 @@ def standardize(pixels: Tensor, *, first: int = 0) -> Tensor:
 
 def digits() -> Images:
     """The 1797 handwritten digits of scikit-learn: 8 × 8 pixels with values 0 to 16."""
-    from sklearn.datasets import load_digits
-
+    with _environment_kept():
+        from sklearn.datasets import load_digits
     data = load_digits()
     return Images(
         "digits", torch.from_numpy(data.data.astype(np.uint8)), torch.from_numpy(data.target).long()
@@ -139,20 +147,24 @@ def idx_folder(folder: str | os.PathLike[str], *, split: str = "train") -> Image
     """
     root, stem = _folder(folder, split), _IDX_STEM[split]
     image_file, label_file = _idx_file(root, f"{stem}-images", 3), _idx_file(root, f"{stem}-labels", 1)
-    pixels, labels = read_idx(image_file), read_idx(label_file)
-    for file, data, dims in ((image_file, pixels, 3), (label_file, labels, 1)):
-        if data.dim() != dims:
-            raise DatasetError(f"{file} has {data.dim()} dimensions: give a file with {dims}.")
-    if len(pixels) != len(labels):
+    shapes = []
+    for file, dims in ((image_file, 3), (label_file, 1)):  # both headers before any data
+        with _opened(file) as content:
+            shapes.append(_idx_shape(file, content))
+        if len(shapes[-1]) != dims:
+            raise DatasetError(f"{file} has {len(shapes[-1])} dimensions: give a file with {dims}.")
+    if shapes[0][0] != shapes[1][0]:
         raise DatasetError(
-            f"{image_file} has {len(pixels)} images but {label_file} has {len(labels)} labels: "
+            f"{image_file} has {shapes[0][0]} images but {label_file} has {shapes[1][0]} labels: "
             "give files that belong together."
         )
-    return Images(root.name, pixels.flatten(1), labels.long())
+    return Images(root.name, read_idx(image_file).flatten(1), read_idx(label_file).long())
 
 
 def read_idx(path: str | os.PathLike[str]) -> Tensor:
     """The bytes of one IDX file, plain or gzipped, in the shape that its header states.
+
+    No more is read, or inflated, than the header states.
 
     Shape:
         One to four dimensions, none of them empty, uint8.
@@ -160,35 +172,67 @@ def read_idx(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         DatasetError: the file cannot be read, is not an IDX file of unsigned bytes, or has the wrong size.
     """
-    data = _read(path)
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            raise DatasetError(f"{path} is a damaged gzip file: fetch it again.") from None
-    shape = _idx_shape(path, data)
-    start, size = 4 + 4 * len(shape), math.prod(shape)
-    if len(data) - start != size:
-        raise DatasetError(
-            f"{path} has {len(data) - start} bytes of data where its header states {size}: fetch it again."
-        )
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy())
+    with _opened(path) as content:
+        shape = _idx_shape(path, content)
+        size = math.prod(shape)
+        _check_idx_size(path, content, size, header=4 + 4 * len(shape))
+        data = content.read(size)
+        if len(data) < size or content.read(1):
+            found = f"{len(data)}" if len(data) < size else f"more than {size}"
+            raise DatasetError(
+                f"{path} has {found} bytes of data where its header states {size}: fetch it again."
+            )
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
 
 
-def _idx_shape(path: str | os.PathLike[str], data: bytes) -> tuple[int, ...]:
-    """The shape that the header of an IDX file states."""
-    if len(data) < 4 or data[:2] != b"\0\0":
+def _check_idx_size(path: str | os.PathLike[str], content: BinaryIO, size: int, header: int) -> None:
+    """Refuse, before any data are read, what cannot be as large as its header states."""
+    stored = Path(path).stat().st_size
+    if not isinstance(content, gzip.GzipFile):
+        if stored - header != size:
+            raise DatasetError(
+                f"{path} has {stored - header} bytes of data where its header states {size}: fetch it again."
+            )
+    elif size > _INFLATED_AT_MOST * stored:
+        raise DatasetError(f"{path} cannot hold the {size} bytes that its header states: fetch it again.")
+    if size > memory_of():
+        raise DatasetError(f"{path} states {size} bytes, which do not fit into memory: give a smaller file.")
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to read from, inflated on the way if it is a gzip file."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                file.seek(0)
+                with gzip.GzipFile(fileobj=file) as content:
+                    yield content  # type: ignore[misc]
+            else:
+                file.seek(0)
+                yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise DatasetError(f"{path} is a damaged gzip file: fetch it again.") from None
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}): give a readable file.") from None
+
+
+def _idx_shape(path: str | os.PathLike[str], content: BinaryIO) -> tuple[int, ...]:
+    """The shape that the header of an IDX file states, which is read."""
+    start = content.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0":
         raise DatasetError(f"{path} does not start like an IDX file: give an IDX file, plain or gzipped.")
-    if data[2] != 0x08:
+    if start[2] != 0x08:
         raise DatasetError(
-            f"{path} has elements of type 0x{data[2]:02x}: give a file of unsigned bytes (0x08)."
+            f"{path} has elements of type 0x{start[2]:02x}: give a file of unsigned bytes (0x08)."
         )
-    dims = data[3]
+    dims = start[3]
     if not 1 <= dims <= 4:
         raise DatasetError(f"{path} states {dims} dimensions: give a file with 1 to 4.")
-    if len(data) < 4 + 4 * dims:
+    sizes = content.read(4 * dims)
+    if len(sizes) < 4 * dims:
         raise DatasetError(f"{path} ends within its header: fetch it again.")
-    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", count=dims, offset=4))
+    shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
     if 0 in shape:
         raise DatasetError(f"{path} states the empty shape {shape}: give a file that holds data.")
     return shape
@@ -253,6 +297,22 @@ def _split_index(text: str) -> tuple[str, int | None]:
     """The source and the index of `SOURCE[:i]`; a negative one is read, to be refused as out of range."""
     match = re.fullmatch(r"(.+):(-?[0-9]{1,18})", text, flags=re.DOTALL)
     return (match[1], int(match[2])) if match else (text, None)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what the import of a package writes into the environment of this process."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _name(names: Sequence[str] | None, place: int) -> str:
+    return f"Image {place}" if names is None else names[place]
 
 
 def _first(mask: Tensor) -> int | None:

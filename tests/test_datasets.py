@@ -325,7 +325,7 @@ def test_standardize_refusals() -> None:
     bad = good.clone()
     bad[2] = 0.1  # the rounded mean of ten 0.1 need not be 0.1
     assert_refused("Image 2 is constant", standardize, bad)
-    assert_refused("Image 7 is constant", standardize, torch.full((1, 10), 0.1), first=7)
+    assert_refused("Image 7 is constant", standardize, torch.full((1, 10), 0.1), names=["Image 7"])
     for shape in [(4,), (0, 4), (4, 0), (1, 2, 3)]:
         assert_refused(re.escape(f"shape {shape}"), standardize, torch.zeros(shape))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -105,18 +106,36 @@ def train(
 
 
 def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
-    """The learning rate of the best mean validation accuracy over seeds, the smallest of equally good ones.
+    """The learning rate that is best on the validation part on average over seeds.
+
+    Best is the largest mean accuracy; where targets are no classes, the least mean loss, which a rate with a
+    loss that is not finite never has. Of equally good rates it is the smallest.
 
     Args:
         outcomes: those of every seed, by learning rate.
 
     Raises:
-        ValueError: there is no rate.
+        ValueError: there is no rate, or no outcome of one; some outcomes have accuracies and others none; or
+            without accuracies no rate has finite losses.
     """
     if not outcomes:
         raise ValueError("there is no learning rate to choose from; give at least one")
-    means = {lr: sum(o.validation_accuracy for o in each) / len(each) for lr, each in outcomes.items()}
-    return max(sorted(means), key=lambda lr: means[lr])
+    for lr, each in outcomes.items():
+        if not each:
+            raise ValueError(
+                f"there is no outcome of the learning rate {lr:g}; give at least one, or leave it out"
+            )
+    without = [math.isnan(o.validation_accuracy) for each in outcomes.values() for o in each]
+    if not any(without):
+        means = {lr: sum(o.validation_accuracy for o in each) / len(each) for lr, each in outcomes.items()}
+        return max(sorted(means), key=lambda lr: means[lr])
+    if not all(without):
+        raise ValueError("some outcomes have accuracies and some do not; compare those of one loss")
+    losses = {lr: sum(o.validation_loss for o in each) / len(each) for lr, each in outcomes.items()}
+    losses = {lr: loss for lr, loss in losses.items() if math.isfinite(loss)}
+    if not losses:
+        raise ValueError("no learning rate has finite validation losses; give smaller rates")
+    return min(sorted(losses), key=lambda lr: losses[lr])
 
 
 def _tasks(

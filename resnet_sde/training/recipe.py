@@ -31,9 +31,11 @@ class Member:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, Model):
+            raise ValueError(f"model must be a Model, got {type(self.model).__name__}; give resnet_sde.Model")
         object.__setattr__(self, "depth", positive_integer("depth", self.depth, "give for example 100"))
         object.__setattr__(self, "seed", check_seed(self.seed))
-        object.__setattr__(self, "lr", float(self.lr))
+        object.__setattr__(self, "lr", _number("lr", self.lr, "positive and finite", "0.001"))
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be positive and finite, got {self.lr}; give for example 0.001")
 
@@ -85,6 +87,19 @@ class Recipe:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; give one of {', '.join(choices)}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name in ("keep_rate", "momentum", "decay"):
+            value = _number(name, getattr(self, name), "a number", "0.9")
+            object.__setattr__(self, name, value)
+        if self.entries != 0 or isinstance(self.entries, bool):
+            entries = positive_integer("entries", self.entries, "give for example 10, or 0 for none")
+            object.__setattr__(self, "entries", entries)
+        if not isinstance(self.biases, bool):
+            raise ValueError(f"biases must be True or False, got {self.biases!r}; give True for biases")
+        if self.ends is not None and not isinstance(self.ends, Ends):
+            raise ValueError(f"ends must be None or Ends, got {type(self.ends).__name__}; give networks.Ends")
         if not 0 < self.keep_rate <= 1:
             raise ValueError(f"keep_rate must lie in (0, 1], got {self.keep_rate}; give for example 0.9")
         if not 0 <= self.momentum < 1 or (self.momentum > 0 and self.optimizer != "sgd"):
@@ -97,6 +112,16 @@ class Recipe:
     def rate(self, lr: float, epoch: int) -> float:
         """The learning rate in an epoch, counted from 0."""
         return lr if self.decay_every is None else lr * self.decay ** (epoch // self.decay_every)
+
+
+def _number(name: str, value: object, what: str, example: str) -> float:
+    """The value as a float; truth values and words are none."""
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be {what}, got {value!r}; give for example {example}") from None
 
 
 def kind(member: Member, recipe: Recipe) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from resnet_sde.networks import Stack, dropout_masks
 from resnet_sde.training.data import Data, Examples
 from resnet_sde.training.optimizers import StackOptimizer
 from resnet_sde.training.recipe import Member, Recipe, kind
+from resnet_sde.training.targets import ready
 
 _EVALUATED = 2**21  # numbers in the states of one layer when networks are evaluated
 
@@ -36,7 +37,8 @@ class Run:
         device: where they are trained.
 
     Raises:
-        ValueError: the members cannot be stacked, or there are fewer examples than a batch has.
+        ValueError: the members cannot be stacked, or the examples do not fit the recipe (see
+            `training.targets.ready`).
     """
 
     def __init__(
@@ -49,14 +51,9 @@ class Run:
     ) -> None:
         if len({kind(member, recipe) for member in members}) != 1:
             raise ValueError("members of a stack have one depth and one shape; train others apart")
-        if len(data.train.x) < recipe.batch_size:
-            raise ValueError(
-                f"a batch of {recipe.batch_size} is more than the {len(data.train.x)} training examples; "
-                "give a smaller batch_size"
-            )
         if recipe.keep_rate < 1 and members[0].model.skip != 0:
             raise ValueError("dropout is for feed-forward networks; give models with skip=0, or keep_rate=1")
-        self.members, self.recipe, self.data = tuple(members), recipe, data.to(device)
+        self.members, self.recipe, self.data = tuple(members), recipe, ready(data, recipe).to(device)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         self.stack = self.draw(members, device)
         self.optimizer = StackOptimizer(self.stack, recipe)
