@@ -43,6 +43,21 @@ def check_memory(what: str, needed: float, remedy: str, device: Any = "cpu") -> 
         raise ValueError(f"{what} need about {_size(needed)}, and this machine has {_size(there)}; {remedy}")
 
 
+def check_device(device: Any) -> Any:
+    """The device of this name, as torch has it. Raises ValueError where there is none to compute on."""
+    import torch  # slow to import
+
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"there is no device {device!r}; give for example 'cpu'") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"this machine has no device {str(found)!r} that torch can use; give device='cpu'")
+    if found.type == "meta":
+        raise ValueError("device 'meta' holds no numbers; give for example 'cpu'")
+    return found
+
+
 def memory_of(device: Any = "cpu") -> float:
     """Bytes of memory of a device; infinity where they cannot be told."""
     if str(device).startswith("cuda"):

@@ -89,11 +89,15 @@ def train_command(**given: Any) -> None:
     average for independent weights, near 0 for smooth ones.
     """
     from resnet_sde.training import Recipe, load_data, train
+    from resnet_sde.training.memory import check_count
 
     device_of(given["device"])
     if given["tensorboard"] and given["out"] is None:
         raise click.UsageError("--tensorboard writes into --out; give for example --out results.")
-    points = list(_points(given))
+    axes = _axes(given)
+    networks = math.prod(map(len, axes.values())) * len(set(given["lr"])) * given["samples"]
+    check_count(networks, "give fewer --samples, --lr or cells")
+    points = list(_points(given, axes))
     fields = ("epochs", "batch_size", "optimizer", "momentum", "decay_every", "keep_rate", "biases", "dtype")
     recipe = Recipe(**{name: given[name] for name in fields})
     data = load_data(given["source"], scaling=given["scaling"], limit=given["limit"])
@@ -114,11 +118,17 @@ def train_command(**given: Any) -> None:
     emit(document if given["as_json"] else "\n".join(_table(cells)))
 
 
-def _points(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], rs.Model, dict[float, list[Member]]]]:
+def _axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values of the grid, by option."""
+    return {**model_axes(given), "depth": list(dict.fromkeys(given["depth"]))}
+
+
+def _points(
+    given: Mapping[str, Any], axes: Mapping[str, list[Any]]
+) -> Iterator[tuple[dict[str, Any], rs.Model, dict[float, list[Member]]]]:
     """Label, model, and members by learning rate, of every cell of the grid."""
     from resnet_sde.training import Member
 
-    axes = {**model_axes(given), "depth": list(dict.fromkeys(given["depth"]))}
     rates, seeds = list(dict.fromkeys(given["lr"])), range(given["seed"], given["seed"] + given["samples"])
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))

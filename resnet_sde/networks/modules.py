@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_device, check_memory, positive_integer
 from resnet_sde._random import Stream, stream
-from resnet_sde.blocks import Block
 from resnet_sde.model import Model
+from resnet_sde.networks.claims import MATRICES, check_block, scaled, variances_of
 from resnet_sde.networks.residual import Layers, Weights
-
-_MATRICES = ("inner", "outer")
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,9 @@ class Ends:
     embed_w2, embed_b2: variances of A (times n_in) and of a; embed_w2 None for no such layer, h_0 = x.
     readout_w2, readout_b2: the same for B (times the width) and b.
     activated: whether the readout reads φ(h_L).
+
+    Raises:
+        ValueError: a variance is no finite number from 0 on.
     """
 
     embed_w2: float | None = 1.0
@@ -32,6 +34,19 @@ class Ends:
     readout_w2: float = 1.0
     readout_b2: float = 0.0
     activated: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("embed_w2", "embed_b2", "readout_w2", "readout_b2"):
+            value = getattr(self, name)
+            if name == "embed_w2" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+                raise ValueError(
+                    f"{name} is a variance: it must be finite and not negative, got {value!r}; give for "
+                    "example 1"
+                )
+        if not isinstance(self.activated, bool):
+            raise ValueError(f"activated must be True or False, got {self.activated!r}; give True for φ(h_L)")
 
     @classmethod
     def of(cls, model: Model) -> Ends:
@@ -42,7 +57,7 @@ class Ends:
         """
         if model.skip != 0.0:
             return cls()
-        weight, bias = _variances(model.block)["outer" if "outer" in model.block.shapes(1) else "inner"]
+        weight, bias = variances_of(model.block)["outer" if "outer" in model.block.shapes(1) else "inner"]
         return cls(weight, bias, weight, bias, activated=True)
 
 
@@ -90,25 +105,28 @@ class ResNet(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        dtype = dtype or torch.get_default_dtype()
+        dtype, device = dtype or torch.get_default_dtype(), check_device(device)
         sizes = _sizes(depth, n_in, n_out)
+        check_block(model.block)
         ends = ends or Ends.of(model)
         self._layers, self._activated = Layers(model.block.activation, model.skip), ends.activated
         drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
         self.register_buffer("alpha", torch.tensor(model.alpha(sizes[0]), dtype=dtype, device=device))
+        self._names = tuple(drawn)
         for name, value in drawn.items():
             self.register_parameter(name, nn.Parameter(value))
 
     def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
-        """Outputs, (input, n_out), of inputs (input, n_in).
+        """Outputs, (..., n_out), of inputs (..., n_in).
 
         Args:
             masks: factors on φ in each layer, and at a readout that reads φ, see `dropout_masks`; (depth + 1,
-                width, input).
+                width, input), of all inputs in a row.
         """
-        parameters = {name: value[None] for name, value in self.named_parameters()}
-        masks = None if masks is None else masks[:, None]
-        return _outputs(self._layers, parameters, self.alpha[None], x[None], masks, self._activated)[0]
+        parameters = {name: value[None] for name, value in _parameters(self, self._names).items()}
+        rows, masks = x.reshape(1, -1, x.shape[-1]), None if masks is None else masks[:, None]
+        found = _outputs(self._layers, parameters, self.alpha[None], rows, masks, self._activated)[0]
+        return found.reshape(*x.shape[:-1], found.shape[-1])
 
 
 class Stack(nn.Module):
@@ -155,13 +173,15 @@ class Stack(nn.Module):
                 f"a stack has one seed for each model and at least one, got {len(models)} models and "
                 f"{len(seeds)} seeds; give as many seeds as models"
             )
+        for block in {id(model.block): model.block for model in models}.values():
+            check_block(block)
         kinds = {structure(model, biases) for model in models}
         if len(kinds) > 1:
             raise ValueError(
                 f"these models have layers of {len(kinds)} different shapes or forms; stack models with the "
                 "same kind of block, activation, width, skip and biases"
             )
-        dtype = dtype or torch.get_default_dtype()
+        dtype, device = dtype or torch.get_default_dtype(), check_device(device)
         sizes = _sizes(depth, n_in, n_out)
         self._layers = Layers(models[0].block.activation, models[0].skip)
         self._activated = (ends or Ends.of(models[0])).activated
@@ -172,6 +192,7 @@ class Stack(nn.Module):
             if i == 0:
                 needed = len(models) * sum(value.numel() * value.element_size() for value in drawn.values())
                 check_memory(f"{len(models)} such networks", needed, "give fewer, or smaller ones", device)
+            self._names = tuple(drawn)
             for name, value in drawn.items():
                 if i == 0:
                     self.register_parameter(name, nn.Parameter(value.new_empty(len(models), *value.shape)))
@@ -187,14 +208,23 @@ class Stack(nn.Module):
             masks: as in `ResNet`, (depth + 1, member, width, input).
         """
         x = x.expand(len(self), *x.shape) if x.dim() == 2 else x
-        return _outputs(self._layers, dict(self.named_parameters()), self.alpha, x, masks, self._activated)
+        if x.dim() != 3 or len(x) != len(self):
+            raise ValueError(
+                f"a stack of {len(self)} networks takes inputs (input, n_in), or ({len(self)}, input, n_in), "
+                f"but got shape {tuple(x.shape)}; give one of these"
+            )
+        parameters = _parameters(self, self._names)
+        return _outputs(self._layers, parameters, self.alpha, x, masks, self._activated)
 
     def member_state(self, member: int) -> dict[str, Tensor]:
         """The state dict of one network, a copy, which a `ResNet` of the same shapes can load."""
         return {name: value[member].detach().clone() for name, value in self.state_dict().items()}
 
     def recycle(self) -> None:
-        """Give up all gradients; their memory is used again by the next backward pass."""
+        """Give up all gradients; their memory is used again by the next backward pass.
+
+        Whoever keeps a gradient beyond this must have copied it.
+        """
         for parameter in self.parameters():
             if parameter.grad is not None:
                 self._layers.pool.give(parameter.grad)
@@ -203,7 +233,7 @@ class Stack(nn.Module):
 
 def structure(model: Model, biases: bool = False) -> tuple[object, ...]:
     """What the models of a stack must share."""
-    variances = _variances(model.block)
+    variances = variances_of(model.block)
     with_bias = tuple(biases or variances[name][1] > 0 for name in model.block.shapes(1))
     return type(model.block), model.block.activation, model.width, model.skip, with_bias
 
@@ -213,6 +243,15 @@ def dropout_masks(shape: tuple[int, ...], keep_rate: float, source: Stream, like
     uniform = source.uniform_(torch.empty(shape, dtype=like.dtype, device=like.device))
     threshold = math.sqrt(3.0) * (2.0 * keep_rate - 1.0)  # these numbers are uniform on (−√3, √3)
     return (uniform < threshold).to(like.dtype).div_(keep_rate)
+
+
+def _parameters(module: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The parameters as they are now, which may be computed from others; a bias may have been removed."""
+    found = {name: getattr(module, name) for name in names}
+    for name, value in found.items():
+        if value is None and not name.endswith("bias"):
+            raise ValueError(f"the parameter {name} was removed; a network cannot do without")
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _outputs(
@@ -226,7 +265,7 @@ def _outputs(
     """Outputs of every member, (member, input, n_out); inside, inputs are the last axis."""
     h = x.mT
     if "embed" in parameters:
-        h = torch.baddbmm(parameters["embed_bias"][..., None], parameters["embed"].mT, h)
+        h = _affine(parameters, "embed", h)
     weights = Weights(*(parameters.get(name) for name in Weights._fields))
     if masks is not None and masks.shape != (weights.depth + 1, *h.shape):
         raise ValueError(
@@ -237,7 +276,12 @@ def _outputs(
     if activated:
         h = layers.activation(h)
         h = h if masks is None else h * masks[-1]
-    return torch.baddbmm(parameters["readout_bias"][..., None], parameters["readout"].mT, h).mT
+    return _affine(parameters, "readout", h).mT
+
+
+def _affine(parameters: Mapping[str, Tensor], name: str, h: Tensor) -> Tensor:
+    matrix, bias = parameters[name].mT, parameters.get(f"{name}_bias")
+    return torch.bmm(matrix, h) if bias is None else torch.baddbmm(bias[..., None], matrix, h)
 
 
 def _draw(
@@ -269,22 +313,11 @@ def _draw(
     elif n_in != width:
         raise ValueError(f"without an input layer n_in is the width, got {n_in} and {width}; give embed_w2")
     paths = model.draw(depth, samples=1, seed=seed, dtype=dtype, device=device).matrices
-    for name in (name for name in _MATRICES if name in paths):
+    for name in (name for name in MATRICES if name in paths):
         path = paths[name].weights(depth)[:, 0]
-        weight, bias = _variances(model.block)[name]
-        drawn[name] = path[:, :width] * math.sqrt(weight / width)
-        if bias > 0:
-            drawn[f"{name}_bias"] = path[:, width] * math.sqrt(bias)
-        elif biases:
-            drawn[f"{name}_bias"] = torch.zeros_like(path[:, 0])
+        drawn |= scaled(name, path, variances_of(model.block)[name], width, biases)
     end("readout", width, n_out, ends.readout_w2, ends.readout_b2)
     return drawn
-
-
-def _variances(block: Block) -> dict[str, tuple[float, float]]:
-    """Variances of the matrices of a block and of their biases, by the names of the matrices."""
-    of = block.variances
-    return {"inner": (of.inner_weight, of.inner_bias), "outer": (of.outer_weight, of.outer_bias)}
 
 
 def _sizes(depth: int, n_in: int, n_out: int) -> tuple[int, int, int]:

@@ -9,6 +9,9 @@ Autograd would record five operations a layer, and would keep a copy of each res
 layer starts from are kept, and φ is computed again on the way back; every product is one batched call for all
 networks. States are (member, width, input): with the inputs last, of which a batch has many, products with
 small matrices run at 1.5 times the speed of those with the width last. Weights are (member, depth, in, out).
+
+That is for plain tensors and one derivative. Whatever else follows a network, a second derivative, the
+transforms of torch.func, forward mode, autocast or a compiler, sees the layers operation by operation.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 from resnet_sde.activations import Activation, Tanh
 
@@ -59,12 +62,14 @@ class Pool:
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of this shape with arbitrary content, which is the caller's until it is given back."""
-        held = self.free.get((tuple(shape), like.dtype, like.device))
-        return held.pop() if held else torch.empty(shape, dtype=like.dtype, device=like.device)
+        try:
+            return self.free[_place(shape, like)].pop()
+        except (KeyError, IndexError):
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
 
     def give(self, tensor: Tensor) -> None:
         """Take memory back that nothing refers to any more."""
-        self.free.setdefault((tuple(tensor.shape), tensor.dtype, tensor.device), []).append(tensor)
+        self.free.setdefault(_place(tensor.shape, tensor), []).append(tensor)
 
     def __reduce__(self) -> tuple[type[Pool], tuple[()]]:
         return Pool, ()  # copies of a network, in memory and on disk, leave this behind
@@ -79,7 +84,7 @@ class Layers:
     pool: Pool = field(default_factory=Pool, compare=False)
 
     def __call__(self, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None = None) -> Tensor:
-        """h_L from h_0, differentiable in h_0 and in the weights, once.
+        """h_L from h_0.
 
         Args:
             h: states, (member, width, input).
@@ -88,10 +93,36 @@ class Layers:
             masks: factors on φ in every layer, (depth, member, width, input); None for 1.
         """
         alpha = alpha[:, None, None]
+        constant = [t for t in (alpha, masks) if t is not None]
+        if any(t.requires_grad for t in constant) or not _ordinary(h, *constant, *weights):
+            return self.plain(h, alpha, weights, masks)
         if torch.is_grad_enabled():
             result: Tensor = _Residual.apply(h, alpha, masks, self, *weights)
             return result
         return self.up(h, alpha, weights, masks, None)
+
+    def plain(self, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None) -> Tensor:
+        """h_L in operations that anything can follow; states keep their dtype under autocast."""
+        for k, layer in enumerate(weights.layers()):
+            pre = h if layer.inner is None else layer.inner.mT @ h
+            a = self.activation(pre if layer.inner_bias is None else pre + layer.inner_bias)
+            a = a if masks is None else a * masks[k]
+            branch = a if layer.outer is None else layer.outer.mT @ a
+            branch = alpha * (branch if layer.outer_bias is None else branch + layer.outer_bias)
+            h = branch if self.skip == 0.0 else self.skip * h + branch
+        return h
+
+    def gradients(
+        self, p: Tensor, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None
+    ) -> list[Tensor | None]:
+        """The gradients at h_0 and at the weights, which can be differentiated again."""
+        with torch.enable_grad():
+            # Aliases, because weights may be functions of h_0 or of each other.
+            inputs = [None if t is None else t.view_as(t) for t in (h, *weights)]
+            end = self.plain(inputs[0], alpha, Weights(*inputs[1:]), masks)  # type: ignore[arg-type]
+            wanted = [t for t in inputs if t is not None and t.requires_grad]
+            found = iter(torch.autograd.grad(end, wanted, p, create_graph=True))
+        return [None if t is None or not t.requires_grad else next(found) for t in inputs]
 
     def up(
         self, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None, kept: Kept | None
@@ -148,7 +179,7 @@ class Layers:
             q = torch.bmm(layer.outer * alpha, p)
         if mask is not None:
             q = q.mul_(mask)
-        if isinstance(self.activation, Tanh):
+        if type(self.activation) is Tanh:
             return torch.ops.aten.tanh_backward(q, raw)
         return self.activation.pullback(pre, q)
 
@@ -179,6 +210,17 @@ def _affine(h: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor | None) 
     return torch.baddbmm(bias, matrix.mT, h, out=out)
 
 
+class _Held:
+    """Memory of one pass, given back when nothing can run backward through that pass any more."""
+
+    def __init__(self, pool: Pool, kept: Kept) -> None:
+        self._pool, self.kept = pool, kept
+
+    def __del__(self) -> None:
+        for buffer in {id(buffer): buffer for buffer in self.kept}.values():
+            self._pool.give(buffer)
+
+
 class _Residual(torch.autograd.Function):
     """The layers as one operation of autograd."""
 
@@ -189,19 +231,39 @@ class _Residual(torch.autograd.Function):
         w = Weights(*weights)
         shape = (w.depth, *h.shape)
         hidden = layers.pool.take(shape, h)
-        ctx.kept = Kept(hidden, hidden if w.inner is None else layers.pool.take(shape, h))
-        ctx.layers = layers
-        ctx.save_for_backward(alpha, masks, *weights)
-        return layers.up(h, alpha, w, masks, ctx.kept)
+        kept = Kept(hidden, hidden if w.inner is None else layers.pool.take(shape, h))
+        ctx.layers, ctx.held = layers, _Held(layers.pool, kept)
+        ctx.save_for_backward(h, alpha, masks, *weights)
+        return layers.up(h, alpha, w, masks, kept)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, p: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.kept is None:
-            raise RuntimeError("the states of this pass were given up; run the network forward again")
-        alpha, masks, *weights = ctx.saved_tensors
-        kept, ctx.kept = ctx.kept, None
-        p, found = ctx.layers.down(p, alpha, Weights(*weights), masks, kept)
-        for buffer in {id(b): b for b in kept}.values():
-            ctx.layers.pool.give(buffer)
-        return (p, None, None, None, *found)
+        h, alpha, masks, *weights = ctx.saved_tensors
+        w = Weights(*weights)
+        if torch.is_grad_enabled() or not _ordinary(p, h):
+            at_h, *found = ctx.layers.gradients(p, h, alpha, w, masks)
+        else:
+            at_h, found = ctx.layers.down(p, alpha, w, masks, ctx.held.kept)
+        return (at_h, None, None, None, *found)
+
+
+def _place(shape: Sequence[int], like: Tensor) -> tuple[object, ...]:
+    """Which memory can stand for which: on a GPU that of one stream, whose work is done in order."""
+    stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
+    return (tuple(shape), like.dtype, like.device, stream)
+
+
+def _ordinary(*tensors: Tensor | None) -> bool:
+    """Whether these are numbers in memory, of one type, that nothing follows but reverse mode."""
+    given = [t for t in tensors if t is not None]
+    first = given[0]
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        or torch.is_inference_mode_enabled()
+        or torch.is_autocast_enabled(first.device.type)
+        or any(type(t) not in (Tensor, nn.Parameter) or t.dtype != first.dtype for t in given)
+        or any(torch._C._functorch.is_legacy_batchedtensor(t) for t in given)  # of is_grads_batched
+        or any(unpack_dual(t).tangent is not None for t in given)
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import check_device
 from resnet_sde.networks import Stack
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.progress import Bar, progress_bar
@@ -99,7 +100,8 @@ def fit(
         ValueError: see `Run`; or tensorboard is asked for without a folder, or not installed.
         OSError: the folder cannot be written to.
     """
-    arithmetic: AbstractContextManager[None] = one_thread() if _on_cpu(device) else nullcontext()
+    on_cpu = check_device(device).type == "cpu"
+    arithmetic: AbstractContextManager[None] = one_thread() if on_cpu else nullcontext()
     with arithmetic:
         run = Run(members, recipe, data, device=device)
         if folder is not None:
@@ -211,10 +213,6 @@ def _entries(weights: Tensor, entries: int) -> list[list[float]]:
     """The first entries of the matrices along depth; weights are exchangeable before training."""
     paths: list[list[float]] = weights.flatten(1)[:, :entries].double().T.tolist()
     return paths
-
-
-def _on_cpu(device: torch.device | str) -> bool:
-    return torch.device(device).type == "cpu"
 
 
 def _plain(value: Any) -> Any:

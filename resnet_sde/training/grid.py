@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnet_sde._checks import positive_integer
+from resnet_sde._checks import check_device, positive_integer
 from resnet_sde._versions import current_versions
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.progress import progress_bar
@@ -18,7 +18,9 @@ from resnet_sde.runs.store import write_whole
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
-from resnet_sde.training.recipe import Member, Recipe, kind
+from resnet_sde.training.memory import check_stacks
+from resnet_sde.training.recipe import Member, Recipe, check_members, kind
+from resnet_sde.training.targets import ready
 
 OUTCOMES = "outcomes.json"
 
@@ -70,8 +72,8 @@ def train(
         The outcome of every member, in their order.
 
     Raises:
-        ValueError: an argument is out of range; or tensorboard is asked for without a store, or is not
-            installed.
+        ValueError: an argument is out of range, the examples do not fit the recipe, there is no such device
+            or not enough memory; or tensorboard is asked for without a store, or is not installed.
         RuntimeError: a worker process died; what was finished is kept.
         OSError: the store cannot be written to.
 
@@ -86,11 +88,13 @@ def train(
     """
     for name, value in (("stack", stack), ("workers", workers)):
         positive_integer(name, value, "give for example 1")
-    if not members:
-        raise ValueError("there is no network to train; give at least one member")
+    check_members(members, recipe)
+    ready(data, recipe)  # refuse at once, in this process, what every stack would refuse
+    device = str(check_device(device))
     if tensorboard:
-        summary_writer()  # refuse at once what every stack would refuse
+        summary_writer()
     tasks = _tasks(members, recipe, data, stack, device, None if store is None else Path(store))
+    check_stacks([task.members for task in tasks], recipe, data, workers=workers, device=device)
     found: dict[int, Outcome] = {}
     waiting = []
     for task in tasks:

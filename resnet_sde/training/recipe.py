@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed
 from resnet_sde.model import Model
-from resnet_sde.networks import Ends, structure
+from resnet_sde.networks import Ends, check_block, structure
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 LOSSES = ("cross-entropy", "mse")
@@ -122,6 +123,20 @@ def _number(name: str, value: object, what: str, example: str) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be {what}, got {value!r}; give for example {example}") from None
+
+
+def check_members(members: object, recipe: Recipe) -> None:
+    """Refuse what is no list of members, or what no recipe of this kind trains. Raises ValueError."""
+    if not isinstance(members, Sequence) or not all(isinstance(member, Member) for member in members):
+        raise ValueError(
+            f"members must be a list of Member, got {type(members).__name__}; give [Member(...)]"
+        )
+    if not members:
+        raise ValueError("there is no network to train; give at least one member")
+    for block in {id(member.model.block): member.model.block for member in members}.values():
+        check_block(block)
+    if recipe.keep_rate < 1 and any(member.model.skip != 0 for member in members):
+        raise ValueError("dropout is for feed-forward networks; give models with skip=0, or keep_rate=1")
 
 
 def kind(member: Member, recipe: Recipe) -> tuple[object, ...]:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from resnet_sde._checks import check_device
 from resnet_sde._random import stream
 from resnet_sde.networks import Stack, dropout_masks
 from resnet_sde.training.data import Data, Examples
+from resnet_sde.training.memory import check_stacks
 from resnet_sde.training.optimizers import StackOptimizer
-from resnet_sde.training.recipe import Member, Recipe, kind
+from resnet_sde.training.recipe import Member, Recipe, check_members, kind
 from resnet_sde.training.targets import ready
 
 _EVALUATED = 2**21  # numbers in the states of one layer when networks are evaluated
@@ -37,8 +39,8 @@ class Run:
         device: where they are trained.
 
     Raises:
-        ValueError: the members cannot be stacked, or the examples do not fit the recipe (see
-            `training.targets.ready`).
+        ValueError: the members cannot be stacked, the examples do not fit the recipe (see
+            `training.targets.ready`), there is no such device, or memory does not suffice.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Run:
         *,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_members(members, recipe)
         if len({kind(member, recipe) for member in members}) != 1:
             raise ValueError("members of a stack have one depth and one shape; train others apart")
-        if recipe.keep_rate < 1 and members[0].model.skip != 0:
-            raise ValueError("dropout is for feed-forward networks; give models with skip=0, or keep_rate=1")
-        self.members, self.recipe, self.data = tuple(members), recipe, ready(data, recipe).to(device)
+        device, data = check_device(device), ready(data, recipe)
+        check_stacks([members], recipe, data, workers=1, device=str(device), to_the_end=False)
+        self.members, self.recipe, self.data = tuple(members), recipe, data.to(device)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         self.stack = self.draw(members, device)
         self.optimizer = StackOptimizer(self.stack, recipe)

@@ -1,0 +1,104 @@
+"""What networks that are trained rely on, tried on a few numbers before the first of them is drawn.
+
+Their loop over layers knows no blocks: it computes V φ(W h + b) + c, and gradients by the derivative that the
+activation states.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from resnet_sde._random import stream
+from resnet_sde.activations import Activation
+from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
+from resnet_sde.matrices import Dense, Identity
+from resnet_sde.networks.residual import Layers, Weights
+
+MATRICES = ("inner", "outer")
+
+
+def check_block(block: Block) -> None:
+    """Refuse a block of one's own whose branch is not V φ(W h + b) + c, V or W left out perhaps.
+
+    Raises:
+        ValueError: it is another, which networks that are trained do not have.
+    """
+    if not isinstance(block, Block) or not isinstance(getattr(block, "activation", None), Activation):
+        raise ValueError(f"{block!r} is no block with an activation; give for example SingleLayer(RELU)")
+    check_activation(block.activation)
+    if type(block) in (SingleLayer, TwoLayer, Reduced):
+        return
+    width, inputs, source = 5, 3, stream(0, "probe")
+    shapes = block.shapes(width)
+    alike = shapes.keys() <= set(MATRICES) and len(shapes) > 0
+    if alike:
+        drawn = {name: source.normal_(torch.empty(s, dtype=torch.float64)) for name, s in shapes.items()}
+        matrices = {name: Dense(value[None]) for name, value in drawn.items()}
+        h = source.normal_(torch.empty(1, inputs, width, dtype=torch.float64))
+        layer = Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
+        theirs, _ = block.branch(h, layer)
+        parts: dict[str, Tensor] = {}
+        for name, value in drawn.items():
+            parts |= scaled(name, value[None], variances_of(block)[name], width)
+        weights = Weights(*(None if name not in parts else parts[name][None] for name in Weights._fields))
+        ours = Layers(block.activation, 0.0)(h.mT, torch.ones(1, dtype=torch.float64), weights).mT
+        alike = theirs.shape == ours.shape and torch.allclose(theirs, ours, rtol=1e-9, atol=1e-9)
+    if not alike:
+        raise ValueError(
+            f"the branch of {block} is not V φ(W h + b) + c with its activation and variances, which is what "
+            "networks that are trained have; give SingleLayer, TwoLayer or Reduced, or simulate it"
+        )
+
+
+def check_activation(phi: Activation) -> None:
+    """Refuse what is no pointwise function with its derivative.
+
+    Raises:
+        ValueError: it is none; no gradient of a network with it would be right.
+    """
+    x = torch.tensor([-3.1, -1.7, -0.6, -0.2, 0.3, 0.7, 1.9, 2.8], dtype=torch.float64)
+    at = x.clone()
+    with torch.no_grad():
+        values, first = phi(at), phi(x[:1].clone())
+        found = phi.pullback(x.clone(), torch.full_like(x, 1.5)) / 1.5
+        step = 1e-5
+        expected, tolerance = (phi(x + step) - phi(x - step)) / (2 * step), 1e-4
+    if not torch.equal(at, x):
+        raise ValueError(f"{phi} writes into its argument; give an activation that returns a new tensor")
+    if values.shape != x.shape or values.dtype != x.dtype or not torch.equal(first, values[:1]):
+        raise ValueError(
+            f"{phi} is not pointwise, or changes the dtype; give an activation of each number alone"
+        )
+    with torch.enable_grad():
+        followed = phi(at.requires_grad_())
+        if followed.requires_grad:
+            (expected,), tolerance = torch.autograd.grad(followed.sum(), at), 1e-6
+    wrong = (found - expected).abs() > tolerance * (1 + expected.abs())
+    if bool(wrong.any()):
+        i = int(wrong.int().argmax())
+        raise ValueError(
+            f"the derivative of {phi} at {x[i].item()} is {expected[i].item():.6g}, but its prime or "
+            f"pullback says {found[i].item():.6g}; mend them"
+        )
+
+
+def scaled(
+    name: str, path: Tensor, variances: tuple[float, float], width: int, biases: bool = False
+) -> dict[str, Tensor]:
+    """Weights and biases as layers use them, from unit numbers (depth, in, out)."""
+    weight, bias = variances
+    found = {name: path[:, :width] * math.sqrt(weight / width)}
+    if bias > 0:
+        found[f"{name}_bias"] = path[:, width] * math.sqrt(bias)
+    elif biases:
+        found[f"{name}_bias"] = torch.zeros_like(path[:, 0])
+    return found
+
+
+def variances_of(block: Block) -> dict[str, tuple[float, float]]:
+    """Variances of the matrices of a block and of their biases, by the names of the matrices."""
+    of = block.variances
+    return {"inner": (of.inner_weight, of.inner_bias), "outer": (of.outer_weight, of.outer_bias)}
