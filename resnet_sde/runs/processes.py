@@ -24,12 +24,13 @@ from multiprocessing.spawn import get_executable
 from typing import Any, TypeVar
 
 from resnet_sde.runs.interrupts import held_back
-from resnet_sde.runs.worker import DONE, GRACE, NO_MORE, UNGUARDED, UNPREPARED
+from resnet_sde.runs.worker import DONE, NO_MORE, UNGUARDED, UNPREPARED
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
 _PATIENCE = 10.0  # seconds that a process may take to end when it has nothing left to do
+_GRACE = 0.7  # and work that nobody waits for any more, to put things in order
 _LOOK = 1.0  # seconds between two looks whether all processes are there
 _START = (
     "import mmap,os,pickle,sys; handle=int(sys.argv[1]); "
@@ -62,7 +63,7 @@ def in_processes(
         with held_back():
             for process in processes:
                 process.connection.close()
-            _wait(processes, 2 * GRACE)
+            _wait(processes, 2 * _GRACE)
             for process in processes:
                 process.end()
 
@@ -222,8 +223,9 @@ def _content(work: object, shared: object) -> Iterator[int]:
 
 
 def _preparation() -> dict[str, Any]:
-    """For `multiprocessing.spawn.prepare`, whose own way to ask for this would fix the start method."""
+    """What `worker.main` is told. The way of `multiprocessing` to find this would fix its start method."""
     found: dict[str, Any] = {"sys_path": list(sys.path), "sys_argv": list(sys.argv), "parent": os.getpid()}
+    found["grace"] = _GRACE
     method = multiprocessing.get_start_method(allow_none=True)
     if method is not None:
         found["start_method"] = method

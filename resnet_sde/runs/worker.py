@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import mmap
 import multiprocessing.spawn
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NoReturn
 
-GRACE = 0.7  # seconds that work which nobody waits for any more may take to put things in order
 NO_MORE = b""  # the last message to a worker
 _LOOK = 1.0  # seconds between two looks whether the parent is there
 
@@ -29,19 +31,25 @@ def main(preparation: Mapping[str, Any], content: mmap.mmap) -> None:
     """What a worker does.
 
     Args:
-        preparation: what `multiprocessing.spawn.prepare` takes, and the parent's process id.
+        preparation: what `multiprocessing.spawn.prepare` takes; "parent", the id of that process; "grace",
+            the seconds that work which nobody waits for any more may take to put things in order.
         content: holds the work and what its tasks share, pickled.
     """
     connection = _standard_input()
     state = _State()
     signal.signal(signal.SIGINT, state.interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_receive, args=(connection, state, preparation["parent"]), daemon=True).start()
+    threading.Thread(target=_receive, args=(connection, state, preparation), daemon=True).start()
     try:
         _serve(connection, state, preparation, content)
     except BaseException:
         if not state.abandoned:
             raise
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # nobody may be reading it
+            stream.flush()
+    os._exit(0)  # taking all modules apart would take longer than to import them
 
 
 class _State:
@@ -68,10 +76,10 @@ def _standard_input() -> Connection:
     return connection
 
 
-def _receive(connection: Connection, state: _State, parent: int) -> NoReturn:
+def _receive(connection: Connection, state: _State, preparation: Mapping[str, Any]) -> NoReturn:
     """Take in tasks until the parent closes its end, or is no more; then interrupt what is under way."""
     try:
-        while os.getppid() == parent:
+        while os.getppid() == preparation["parent"]:
             if connection.poll(_LOOK):
                 state.tasks.put(connection.recv_bytes())
     except (EOFError, OSError):
@@ -81,7 +89,7 @@ def _receive(connection: Connection, state: _State, parent: int) -> NoReturn:
     state.abandoned = True
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # how it ends interests nobody
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    time.sleep(GRACE)
+    time.sleep(preparation["grace"])
     os._exit(1)
 
 
@@ -89,15 +97,24 @@ def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any]
     try:
         work, shared = _load(preparation, content)
     except SystemExit:
-        connection.send_bytes(pickle.dumps((UNGUARDED, None, "")))
+        _tell(connection, pickle.dumps((UNGUARDED, None, "")))
         return
     except Exception as error:
-        connection.send_bytes(pickle.dumps((UNPREPARED, None, _text(error))))
+        _tell(connection, pickle.dumps((UNPREPARED, None, _text(error))))
         return
     while task := state.tasks.get():
         state.working = True
-        connection.send_bytes(_answer(work, task, shared, state))
+        if "torch" in sys.modules:  # work that needs it has imported it by now
+            sys.modules["torch"].set_num_threads(1)
+        _tell(connection, _answer(work, task, shared, state))
         state.working = False
+
+
+def _tell(connection: Connection, answer: bytes) -> None:
+    try:
+        connection.send_bytes(answer)
+    except OSError:  # nobody is there to hear it
+        os._exit(1)
 
 
 def _load(preparation: Mapping[str, Any], content: mmap.mmap) -> tuple[Callable[[Any, Any], Any], Any]:
@@ -108,9 +125,6 @@ def _load(preparation: Mapping[str, Any], content: mmap.mmap) -> tuple[Callable[
         multiprocessing.spawn.prepare({**preparation})
     finally:
         del process._inheriting  # type: ignore[attr-defined]
-    import torch
-
-    torch.set_num_threads(1)
     work, shared = pickle.load(content)
     content.close()
     return work, shared

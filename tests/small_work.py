@@ -1,0 +1,85 @@
+"""Work for tests of `execute`; worker processes import this, so it imports nothing that takes time."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from resnet_sde.runs.execute import execute
+
+
+def square(task: int, shared: int) -> int:
+    return task**2 + shared
+
+
+def who(task: int, shared: object) -> int:
+    return os.getpid()
+
+
+def end_by(task: int, shared: tuple[int, str]) -> int:
+    """One task ends its process: by a signal, or by leaving with a status."""
+    which, how = shared
+    if task == which:
+        if how.isdecimal():
+            os._exit(int(how))
+        os.kill(os.getpid(), getattr(signal, how))
+        threading.Event().wait()  # for the signal
+    return task
+
+
+class LeavesWhenRead:
+    """What ends the process that reads it."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return end_by, (0, (0, self.how))
+
+
+def raise_error(task: int, shared: BaseException) -> int:
+    if task == 1:
+        raise shared
+    return task
+
+
+class Picky(Exception):
+    """Can be pickled, but not read again."""
+
+    def __init__(self, number: int, word: str) -> None:
+        super().__init__(f"{number} {word}")
+
+
+def raise_picky(task: int, shared: object) -> None:
+    raise Picky(3, "words")
+
+
+def raise_unpicklable(task: int, shared: object) -> None:
+    error = ValueError("in use")
+    error.lock = threading.Lock()  # type: ignore[attr-defined]
+    raise error
+
+
+def lock(task: int, shared: object) -> object:
+    return threading.Lock()
+
+
+def zeros(task: int, shared: object) -> bytes:
+    return bytes(task)
+
+
+def linger(task: int, shared: str) -> int:
+    """The first task is done at once; the others say that they are there, and never end by themselves."""
+    if task > 0:
+        try:
+            (Path(shared) / f"{task}").write_text(str(os.getpid()))
+            time.sleep(10**6)
+        finally:
+            (Path(shared) / f"{task} in order").touch()
+    return task
+
+
+def nested(task: int, shared: int) -> list[int]:
+    return sorted(found for _, found in execute([task, task + 1], square, shared, workers=2))
