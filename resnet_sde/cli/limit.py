@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import resnet_sde as rs
+from resnet_sde.cli.equation import equation_lines
 from resnet_sde.cli.options import MODEL_OPTIONS, RUN_OPTION, Command, emit, with_options
 from resnet_sde.cli.single import document, once, one_model
 
@@ -30,7 +33,10 @@ def limit_command(**given: Any) -> None:
     """
     model, label = one_model(given)
     answer = describe(model)
-    emit(document(label, given["seed"], answer) if given["as_json"] else _paragraph(model, answer))
+    if given["as_json"]:
+        emit(document(label, given["seed"], answer))
+    else:
+        emit("\n".join([_paragraph(model, answer), "", *_details(model, label)]))
 
 
 def describe(model: rs.Model) -> dict[str, Any]:
@@ -167,3 +173,17 @@ def _paragraph(model: rs.Model, answer: dict[str, Any]) -> str:
         how = f"on the weight path of each network{rate}" if answer["coupled"] else "in law"
         found = f"Limit: {_NAMES[answer['limit']]}, {how}."
     return "\n".join(textwrap.wrap(f"{scaling} {found} {answer['reason']}", width=100))
+
+
+def _details(model: rs.Model, label: dict[str, Any]) -> Iterator[str]:
+    """The model that was asked about, and its equation where it has one."""
+    words = (
+        f"{name.replace('_', '-')} {_value(value)}" for name, value in label.items() if value is not None
+    )
+    yield from textwrap.wrap(f"Model: {', '.join(words)}", width=100, subsequent_indent="  ")
+    with suppress(rs.NoLimit):
+        yield from equation_lines(rs.limit(model))
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

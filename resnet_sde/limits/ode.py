@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torchdiffeq
 from torch import Tensor
 from typing_extensions import override
 
@@ -57,6 +56,8 @@ class RandomODE(Limit):
         Raises:
             ValueError: shapes do not fit, or the path is rough.
         """
+        import torchdiffeq  # slow to import, and who asks for the equation alone need not wait for it
+
         check_states(self, h)
         steps = check_steps(steps)
         needed = (steps + 1) * (h.numel() * h.element_size() + 8)
