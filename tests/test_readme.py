@@ -1,7 +1,16 @@
-"""The code of the README runs, in order, as one session."""
+"""The code of the README runs, in order, as one session, and its commands print what it shows."""
 
+import importlib.util
 import re
+import shlex
 from pathlib import Path
+
+import click
+import pytest
+from command_line import run
+from readme import Example, examples, unlike
+
+from resnet_sde.cli import program
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -33,3 +42,64 @@ def test_commands_are_targets_of_the_makefile():
     makefile = (Path(__file__).parent.parent / "Makefile").read_text()
     for target in re.findall(r"^\$ make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def words_of(command: str) -> list[str]:
+    return shlex.split(command)[1:]
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(e, id=e.command[:40], marks=pytest.mark.full if "minutes" in e.comment else ())
+        for e in examples(README)
+        if e.command.startswith("resnet-sde ") and e.lines
+    ],
+)
+def test_commands_print_what_is_shown(example: Example) -> None:
+    command, *words = words_of(example.command)
+    status, output, errors = run(*words, command=command)
+    assert status == 0, errors
+    assert unlike(example.lines, output) == []
+
+
+def test_commands_without_output_are_right() -> None:
+    bare = [e.command for e in examples(README) if not e.lines]
+    assert len(bare) >= 5
+    for command in bare:
+        if command.startswith("resnet-sde "):
+            name, *words = words_of(command)
+            found = program.get_command(click.Context(program), name)
+            assert found is not None
+            found.make_context(name, words)
+        elif command.startswith("python -m "):
+            assert importlib.util.find_spec(words_of(command)[1]) is not None
+        else:
+            assert command.startswith("make ")
+
+
+SHOWN = ("white  0.25    1.74 ± 0.02   2270 ± 100", "…", "holds  x  (2 claims, … s)")
+
+
+@pytest.mark.parametrize(
+    ("output", "wrong"),
+    [
+        ("white  0.25  1.74 ± 0.02  2270 ± 100\nmore\nmore\nholds x  (2 claims, 7.1 s)\n", []),
+        ("white  0.25  1.75 ± 0.03  2280 ± 100\nholds x  (2 claims, 9 s)", []),
+        ("white  0.25  1.76 ± 0.02  2270 ± 100\nholds x  (2 claims, 7.1 s)", [0]),
+        ("white  0.25  1.8 ± 0.03  2.1e+03 ± 8e+01\nholds x  (2 claims, 7.1 s)", [0]),
+        ("white  0.25  1.74 ± 0.02  2290 ± 100\nholds x  (2 claims, 7.1 s)", [0]),
+        ("white  0.25  1.74 ± 0.02  2270 ± 100\nholds x  (3 claims, 7.1 s)", [2]),
+        ("white  0.25  1.74 ± 0.02  2270 ± 100\nfails x  (2 claims, 7.1 s)", [2]),
+        ("smooth  0.25  1.74 ± 0.02  2270 ± 100\nholds x  (2 claims, 7.1 s)", [0]),
+        ("white  0.26  1.74 ± 0.02  2270 ± 100\nholds x  (2 claims, 7.1 s)", []),
+        ("", [0, 2]),
+    ],
+)
+def test_what_is_shown_and_what_is_printed(output: str, wrong: list[int]) -> None:
+    assert unlike(SHOWN, output) == [SHOWN[k] for k in wrong]
+
+
+def test_more_than_is_shown_is_noticed() -> None:
+    assert unlike(SHOWN[:1], f"{SHOWN[0]}\nmore") == ["(more was printed)"]
+    assert unlike(SHOWN[:2], f"{SHOWN[0]}\nmore") == []
