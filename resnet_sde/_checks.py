@@ -26,6 +26,13 @@ def positive_integer(name: str, value: Any, remedy: str) -> int:
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """The value as a bool; that of NumPy will do. Raises ValueError if it is anything else."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def check_memory(what: str, needed: float, remedy: str, device: Any = "cpu") -> None:
     """Refuse a request that does not fit into memory, before it starts.
 

@@ -258,7 +258,7 @@ class _Request:
 
     def _network(self, h: Tensor, path: WeightPaths, depth: int, top: Tensor) -> tuple[Tensor, Tensor]:
         """All states of a network on the path, and its p_0 (NaN if not asked for)."""
-        layers, alpha = path.layers(depth), self.model.alpha(depth)
+        layers, alpha = path.layers(depth, shared=True), self.model.alpha(depth)
         states = forward(self.model.block, h, layers, alpha)
         if not self.gradients:
             return states, torch.full_like(top, torch.nan)

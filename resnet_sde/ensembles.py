@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_memory, flag, positive_integer
+from resnet_sde._observed import check_parts, observable_name, observed
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.laws import WhiteNoise
@@ -104,10 +105,10 @@ def simulate(
     Args:
         model: the law of the networks.
         x: inputs, (input, n_in) shared by all networks or (samples, input, n_in); its dtype (float32 or
-            float64) and device are those of the computation.
+            float64) and device are those of the computation, which autograd does not follow.
         depth: number of layers.
         samples: number of networks.
-        observe: observables, functions Trajectory → (sample, ...).
+        observe: observables, functions Trajectory → (sample, ...), with one entry for each network they see.
         gradients: run the backward pass too; it is run anyway if an observable asks for it.
         method: "dense" draws weight matrices; "deferred" reveals Gaussian white ones where they are looked
             at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds and
@@ -119,7 +120,8 @@ def simulate(
         Tensors on the CPU, shape (samples, ...).
 
     Raises:
-        ValueError: an argument is out of range, or the method cannot serve the law.
+        ValueError: an argument is out of range, the method cannot serve the law, or an observable does not
+            return one entry for each network.
 
     Example:
         >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables
@@ -159,15 +161,19 @@ def plan(
     seed: int,
 ) -> Ensemble:
     """Settle the method of a checked request. Raises ValueError as `simulate` does."""
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"model must be a Model, got {model!r}; give for example Model(SingleLayer(RELU), …)"
+        )
     depth = positive_integer("depth", depth, "give for example 100")
     _check_scale(model, depth)
     ensemble = Ensemble(
         model=model,
         depth=depth,
-        samples=int(samples),
+        samples=positive_integer("samples", samples, "give for example 100"),
         inputs=x.shape[-2],
         n_in=x.shape[-1],
-        gradients=gradients or any(getattr(o, "gradients", False) for o in observe),
+        gradients=flag("gradients", gradients) or any(getattr(o, "gradients", False) for o in observe),
         every_layer=any(getattr(o, "every_layer", True) for o in observe),
         method=choose_method(model, x.shape[-2], method),
         seed=check_seed(seed),
@@ -214,13 +220,13 @@ def simulate_grains(
         networks = ensemble.networks(grain)
         own = x[networks] if x.ndim == 3 else x.expand(networks.stop - networks.start, *x.shape)
         with one_thread():
-            seen = _run_grain(ensemble, own, grain, store)
-            results = {observable_name(o): o(seen).cpu() for o in observe}  # type: ignore[operator]
+            results = observed(observe, _run_grain(ensemble, own, grain, store), first=grain == 0)
         yield results
 
 
 def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Results of consecutive grains, joined along the networks."""
+    check_parts(parts)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -228,7 +234,7 @@ def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, store: Store) -> Traje
     model, depth = ensemble.model, ensemble.depth
     key = (model, depth, ensemble.method, ensemble.inputs, ensemble.n_in, ensemble.stores_layers)
     source = stream(ensemble.seed, "simulate", *key, grain, device=x.device)
-    h = Deferred(source, model.width).look(x.contiguous(), ensemble.n_in**-0.5)
+    h = Deferred(source, model.width).look(x.detach().contiguous(), ensemble.n_in**-0.5)
     top = None
     if ensemble.gradients:
         top = source.normal_(torch.empty_like(h[:, :1])).expand_as(h).contiguous()
@@ -258,7 +264,7 @@ def _dense_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -
         paths = {
             n: model.law.path(ensemble.depth, s, generator=source, dtype=h.dtype) for n, s in shapes.items()
         }
-        yield from WeightPaths(paths).layers(ensemble.depth)
+        yield from WeightPaths(paths).layers(ensemble.depth, shared=True)
         return
     fill = model.law.filler(source)
     for k in range(ensemble.depth):
@@ -370,8 +376,3 @@ def _numbers(ensemble: Ensemble, observe: object) -> int:
     """Numbers that an observable gives for one network, as far as its axes are known."""
     sizes = {"layer": ensemble.depth + 1, "input": ensemble.inputs, "other_input": ensemble.inputs}
     return math.prod(sizes.get(axis, 1) for axis in getattr(observe, "dims", ()))
-
-
-def observable_name(observe: object) -> str:
-    """The name of an observable's results."""
-    return getattr(observe, "__name__", type(observe).__name__)

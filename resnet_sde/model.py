@@ -32,11 +32,19 @@ class WeightPaths:
 
     matrices: dict[str, Path]
 
-    def layers(self, depth: int) -> list[Layer]:
-        """The layers of networks of this depth on these paths. Raises OffGrid where a path cannot show it."""
+    def layers(self, depth: int, *, shared: bool = False) -> list[Layer]:
+        """The layers of networks of this depth on these paths.
+
+        Args:
+            depth: number of layers.
+            shared: spare a copy of the weights: layers and paths share memory, which is not to be written to.
+
+        Raises:
+            OffGrid: a path cannot show this depth.
+        """
         depth = positive_integer("depth", depth, "give for example 100")
         check_memory(f"the objects of {depth} layers", _LAYER_BYTES * depth, "give a smaller depth")
-        weights = {name: path.weights(depth) for name, path in self.matrices.items()}
+        weights = {n: p.shared(depth) if shared else p.weights(depth) for n, p in self.matrices.items()}
         outer, inner = weights.get("outer"), weights.get("inner")
         return [
             Layer(

@@ -29,11 +29,15 @@ class Path(ABC):
 
     @abstractmethod
     def weights(self, depth: int) -> Tensor:
-        """Unit-variance weights as a network of `depth` layers meets them; shape (depth, *shape).
+        """Unit-variance weights as a network of `depth` layers meets them, a copy; shape (depth, *shape).
 
         Raises:
             OffGrid: this depth cannot be seen exactly from the stored path.
         """
+
+    def shared(self, depth: int) -> Tensor:
+        """As `weights`, but perhaps in the memory of the path, which is not to be written to."""
+        return self.weights(depth)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class GridPath(Path):
 
     @override
     def weights(self, depth: int) -> Tensor:
+        found = self.shared(depth)
+        return found.clone() if found is self.fine else found
+
+    @override
+    def shared(self, depth: int) -> Tensor:
         finest = self.fine.shape[0]
         if depth == finest:
             return self.fine
@@ -103,6 +112,10 @@ class ConstantPath(Path):
 
     @override
     def weights(self, depth: int) -> Tensor:
+        return self.shared(depth).clone(memory_format=torch.contiguous_format)
+
+    @override
+    def shared(self, depth: int) -> Tensor:
         return self.value.expand(depth, *self.value.shape)
 
 

@@ -80,6 +80,7 @@ def forward(
     return torch.stack(_Loop(block, _factor(alpha, h), skip, period=None).up(h, layers, keep=True)[0])
 
 
+@torch.no_grad()
 def trajectory(
     block: Block,
     h: Tensor,
@@ -93,7 +94,7 @@ def trajectory(
 ) -> Trajectory:
     """States, and adjoint states p ← skip · p + α (∂g/∂h)ᵀ Vᵀ p when `top` gives p_L.
 
-    Not for use under autograd.
+    Autograd does not follow it.
 
     Args:
         block: the residual branch.
@@ -111,16 +112,14 @@ def trajectory(
     Raises:
         ValueError: alpha has another shape.
     """
+    h, top = h.clone(), None if top is None else top.clone()  # what is returned is the caller's alone
     loop = _Loop(block, _factor(alpha, h), skip, _rescaling_period(block, alpha, skip))
     keep = every_layer or top is not None
     seen: list[Layer] = []
     watched = _remember(layers, seen) if top is not None else layers
     states, exponents, pre = loop.up(h, watched, keep=keep, store=store)
-    hidden = (
-        States(states, exponents)
-        if every_layer
-        else States(states[:: len(states) - 1], exponents[:: len(exponents) - 1])
-    )
+    ends = slice(None) if every_layer else slice(None, None, max(len(states) - 1, 1))
+    hidden = States(states[ends], exponents[ends])
     if top is None:
         return Trajectory(hidden)
     states, exponents = loop.down(top, seen, pre, keep=every_layer)

@@ -19,6 +19,7 @@ LAYERS = [
     {"blocks"},
     {"model"},
     {"propagate"},
+    {"_observed"},
     {"networks", "ensembles", "limits", "meanfield"},
     {"coupling", "observables", "finite_width"},
     {"studies", "plots"},

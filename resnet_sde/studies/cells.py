@@ -52,7 +52,8 @@ def make_cells(
     for index in itertools.product(*(range(len(values)) for values in over.values())):
         point = {name: values[i] for (name, values), i in zip(over.items(), index, strict=True)}
         layers = point.pop("depth", depth)
-        ensembles[index] = plan(build(**point), x, depth=layers, samples=samples, observe=observe, **request)  # type: ignore[arg-type]
+        model = _built(build, point)
+        ensembles[index] = plan(model, x, depth=layers, samples=samples, observe=observe, **request)  # type: ignore[arg-type]
     for ensemble in ensembles.values():
         warn_of_rounding(ensemble, x)
     shared = [_digest_input(x), x.device.type, *map(_identity, observe), sorted(versions.items())]
@@ -60,6 +61,14 @@ def make_cells(
         Cell(index, ensemble, hashlib.sha256(json.dumps([repr(ensemble), *shared]).encode()).hexdigest()[:32])
         for index, ensemble in ensembles.items()
     ]
+
+
+def _built(build: Callable[..., Model], point: Mapping[str, object]) -> Model:
+    model = build(**point)
+    if not isinstance(model, Model):
+        at = ", ".join(f"{name} = {value!r}" for name, value in point.items())
+        raise ValueError(f"build returned {model!r} at {at or 'the only point'}; it must return a Model")
+    return model
 
 
 class CellStore:

@@ -15,10 +15,12 @@ import xarray as xr
 from torch import Tensor
 
 from resnet_sde._checks import positive_integer
+from resnet_sde._observed import check_parts, observable_name
 from resnet_sde._versions import current_versions
-from resnet_sde.ensembles import check_memory_of, check_results, observable_name
+from resnet_sde.ensembles import Ensemble, check_memory_of, check_results
 from resnet_sde.model import Model
 from resnet_sde.runs.progress import progress_bar
+from resnet_sde.studies.axes import axis_labels, check_names, grid_values
 from resnet_sde.studies.cells import Cell, CellStore, Results, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
@@ -49,7 +51,7 @@ def study(
     Args:
         build: from the coordinates of a point, except depth, to its Model; called in this process.
         x: inputs as in `simulate`, the same for every cell.
-        over: values along every axis of the grid; "depth" may be one of them.
+        over: values along every axis of the grid, any sequences; "depth" may be one of them.
         samples: networks in each cell.
         observe: observables of different names; module-level functions if there is more than one worker.
         depth: number of layers, if it is no axis of the grid.
@@ -65,7 +67,7 @@ def study(
     Returns:
         One variable for each observable, with the axes of the grid first, then "sample", then its own
         (results of different depths are padded with NaN along "layer"); `model` and `method` say what ran in
-        each cell; seed, versions and configuration are attributes.
+        each cell; seed (as a string from 2^31 on), versions and configuration are attributes.
 
     Raises:
         ValueError: an argument is out of range, or two labels of an axis or two observables are the same.
@@ -85,13 +87,14 @@ def study(
         >>> ds.displacement.dims
         ('beta', 'depth', 'sample', 'input')
     """
-    axes = _labels(over, depth)
+    values = grid_values(over, depth)
+    axes = axis_labels(values)
     for name, value in (("workers", workers), ("batch", batch)):
         positive_integer(name, value, "give for example 1")
     versions = current_versions()
     request: dict[str, Any] = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
-    cells = make_cells(build, x, over, depth=depth, observe=observe, versions=versions, **request)
-    _check_names(observe, axes)
+    cells = make_cells(build, x, values, depth=depth, observe=observe, versions=versions, **request)
+    check_names(observe, axes)
     check_memory_of([cell.ensemble for cell in cells], x, observe)
     if workers > 1:
         check_picklable(observe, [cell.ensemble for cell in cells])
@@ -99,35 +102,20 @@ def study(
     results = _compute_missing(
         cells, x, observe, kept, workers=int(workers), batch=int(batch), progress=progress
     )
-    inputs = {"shape": list(x.shape), "dtype": str(x.dtype), "device": x.device.type}
-    plain = {name: int(value) if isinstance(value, np.integer) else value for name, value in request.items()}
-    own = {} if depth is None else {"depth": cells[0].ensemble.depth}
-    configuration = {**plain, **own, "over": axes, "input": inputs}
+    configuration = _configuration(cells[0].ensemble, x, axes, gradients=bool(gradients), method=method)
     return _labelled(cells, results, axes, observe, versions=versions, configuration=configuration)
 
 
-def _check_names(observe: Sequence[object], axes: Mapping[str, object]) -> None:
-    for name in map(observable_name, observe):
-        if name in ("model", "method", *axes):
-            raise ValueError(f"an observable cannot have the name {name!r}, which the results use already")
-
-
-def _labels(over: Mapping[str, Sequence[object]], depth: int | None) -> dict[str, list[str | float | int]]:
-    """Coordinates of every axis: numbers and strings as they are, other values by their string."""
-    if ("depth" in over) == (depth is not None):
-        raise ValueError("give the depth either as an axis in `over` or as `depth`, and only once")
-    axes = {}
-    for name, values in over.items():
-        if name in ("sample", "input", "layer", "model", "method"):
-            raise ValueError(f"{name!r} is an axis or a variable of the results; give this axis another name")
-        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-        labels = [v if isinstance(v, (str, int, float)) else str(v) for v in plain]
-        if any(isinstance(label, str) for label in labels):
-            labels = [str(label) for label in labels]
-        if not labels or len(set(labels)) < len(labels):
-            raise ValueError(f"axis {name!r} needs at least one value, and no value twice; got {labels}")
-        axes[name] = labels
-    return axes
+def _configuration(
+    settled: Ensemble, x: Tensor, axes: Mapping[str, object], *, gradients: bool, method: str
+) -> dict[str, object]:
+    """What was asked for, in numbers that JSON knows."""
+    return {
+        **{"samples": settled.samples, "gradients": gradients, "method": method, "seed": settled.seed},
+        **({} if "depth" in axes else {"depth": settled.depth}),
+        "over": axes,
+        "input": {"shape": list(x.shape), "dtype": str(x.dtype), "device": x.device.type},
+    }
 
 
 def _compute_missing(
@@ -168,11 +156,23 @@ def _compute_missing(
             bar.update(sum(len(next(iter(grain.values()))) for grain in grains))
             if len(finished[number]) == open_parts[number]:
                 ordered = [grain for _, piece in sorted(finished.pop(number).items()) for grain in piece]
+                check_parts(ordered)
                 whole = {name: np.concatenate([grain[name] for grain in ordered]) for name in ordered[0]}
+                _check_like([found for found in results if found is not None], whole)
                 results[number] = whole
                 if store is not None:
                     store.save(cells[number], whole)
     return [found for found in results if found is not None]
+
+
+def _check_like(before: Sequence[Results], whole: Results) -> None:
+    """Raise ValueError if an observable has another number of axes in this cell than in those before."""
+    for name, values in whole.items() if before else ():
+        if before[0][name].ndim != values.ndim:
+            raise ValueError(
+                f"observable {name} returned {before[0][name].ndim} axes in one cell and {values.ndim} in "
+                "another; return as many for every model and depth"
+            )
 
 
 def _labelled(
@@ -202,7 +202,7 @@ def _labelled(
     ):
         variables[name] = (tuple(axes), np.array(text).reshape(grid))
     attributes = {
-        "seed": cells[0].ensemble.seed,
+        "seed": seed if (seed := cells[0].ensemble.seed) < 2**31 else str(seed),  # netCDF-3 has 32 bits
         "method": ", ".join(sorted({cell.ensemble.method for cell in cells})),
         "versions": json.dumps(versions),
         "configuration": json.dumps(configuration),

@@ -1,0 +1,156 @@
+"""What observables return: checked where it is first seen, and copied, because states are overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnet_sde.propagate import States, Trajectory
+
+_TRUSTED = "resnet_sde.observables"
+_KINDS = {
+    *(torch.float64, torch.float32, torch.float16, torch.bool),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
+
+
+def observable_name(observe: object) -> str:
+    """The name of an observable's results."""
+    return getattr(observe, "__name__", type(observe).__name__)
+
+
+def observed(observe: Sequence[object], t: Trajectory, *, first: bool) -> dict[str, Tensor]:
+    """What the observables say of an ensemble, (sample, ...), on the CPU and in memory of its own.
+
+    Args:
+        observe: the observables.
+        t: the trajectory, which they must leave as it is.
+        first: whether to ask each of them about one network alone too, and compare.
+
+    Raises:
+        ValueError: an observable does not return one entry for each network, or axes that it says to have.
+    """
+    found: dict[str, Tensor] = {}
+    for observable in observe:
+        name, before = observable_name(observable), _writes(t)
+        found[name] = _own(name, observable(t), len(t.hidden.scaled[0]))  # type: ignore[operator]
+        if _writes(t) != before:
+            raise ValueError(
+                f"observable {name} writes into the states that it is shown; let it work on a copy, as in "
+                "t.hidden.scaled[-1].clone()"
+            )
+        if first:
+            _check_alone(observable, t, found[name])
+    _check_axes(observe, found, t)
+    return found
+
+
+def check_parts(parts: Sequence[Mapping[str, Tensor | np.ndarray]]) -> None:
+    """Raises ValueError if results of consecutive networks differ in an axis that is not theirs."""
+    for name, values in parts[0].items():
+        for part in parts:
+            if part[name].shape[1:] != values.shape[1:]:
+                raise ValueError(
+                    f"observable {name} returned shape {tuple(values.shape)} for some networks and "
+                    f"{tuple(part[name].shape)} for others; only the first axis, of the networks, may differ"
+                )
+
+
+def _own(name: str, value: object, networks: int) -> Tensor:
+    """A checked result, in memory that nothing else uses."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        value = torch.from_numpy(np.array(value))
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        kind = value.layout if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"observable {name} returned {kind}; it must return a tensor whose first axis is that of the "
+            f"{networks} networks it is shown"
+        )
+    if value.dtype not in _KINDS:
+        raise ValueError(
+            f"observable {name} returned numbers of type {value.dtype}; return real ones, for example with "
+            "torch.view_as_real or .double()"
+        )
+    if value.ndim == 0 or len(value) != networks:
+        raise ValueError(
+            f"observable {name} returned shape {tuple(value.shape)}; its first axis must be that of the "
+            f"{networks} networks it is shown, and means over networks are taken of the results"
+        )
+    return value.detach().clone(memory_format=torch.contiguous_format).cpu()
+
+
+def _check_alone(observable: object, t: Trajectory, found: Tensor) -> None:
+    """Raise ValueError if what is said of one network depends on its company.
+
+    The shape alone does not tell an axis of networks from another of the same size.
+    """
+    if len(found) == 1 or getattr(observable, "__module__", "") == _TRUSTED:
+        return
+    name = observable_name(observable)
+    try:
+        alone = observable(_only(t, 0))  # type: ignore[operator]
+        alone = torch.as_tensor(alone).detach().cpu()
+    except Exception:  # what it holds may be of the size of all networks
+        return
+    others = {*t.hidden.scaled[0].shape[1:], len(t.hidden.scaled)}
+    if alone.shape != found[:1].shape:
+        if len(found) in others:
+            raise ValueError(
+                f"observable {name} returned shape {tuple(found.shape)} for {len(found)} networks and "
+                f"{tuple(alone.shape)} for one of them; its first axis must be that of the networks"
+            )
+    elif not _close(alone, found[:1]) and _close(_again(observable, t), found):
+        raise ValueError(
+            f"observable {name} says something else of a network in other company; it must treat networks "
+            "apart, and what compares them is taken of the results"
+        )
+
+
+def _again(observable: object, t: Trajectory) -> Tensor:
+    """A second time: an observable with random numbers of its own may say something else."""
+    return torch.as_tensor(observable(t)).detach().cpu()  # type: ignore[operator]
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    a, b = first.double(), second.double()
+    size = b[b.isfinite()].abs().max() if bool(b.isfinite().any()) else b.new_ones(())
+    return torch.allclose(a, b, rtol=1e-2, atol=1e-3 * float(size), equal_nan=True)
+
+
+def _check_axes(observe: Sequence[object], found: Mapping[str, Tensor], t: Trajectory) -> None:
+    inputs = t.hidden.scaled[0].shape[1]
+    sizes = {"input": (inputs, "the inputs"), "other_input": (inputs, "the inputs")}
+    for observable in observe:
+        name, dims = observable_name(observable), getattr(observable, "dims", ())
+        shape = tuple(found[name].shape)
+        if dims and len(dims) != len(shape) - 1:
+            raise ValueError(
+                f"observable {name} returned shape {shape}, and says that its axes behind the networks are "
+                f"{', '.join(dims)}; name each of them once"
+            )
+        for axis, size in zip(dims, shape[1:], strict=False):
+            known, whose = sizes.setdefault(axis, (size, f"observable {name}"))
+            if known != size:
+                raise ValueError(
+                    f"axis {axis!r} of observable {name} has {size} entries, and that of {whose} has "
+                    f"{known}; give axes of different sizes different names"
+                )
+
+
+def _only(t: Trajectory, network: int) -> Trajectory:
+    """The same trajectory of one network."""
+
+    def of(states: States) -> States:
+        each = slice(network, network + 1)
+        return States([h[each] for h in states.scaled], [e[each] for e in states.exponent])
+
+    return Trajectory(of(t.hidden), None if t.adjoint is None else of(t.adjoint))
+
+
+def _writes(t: Trajectory) -> int:
+    """How often anything was written into the states."""
+    known = [t.hidden] if t.adjoint is None else [t.hidden, t.adjoint]
+    return sum(part._version for s in known for part in (*s.scaled, *s.exponent))
