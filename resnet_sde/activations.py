@@ -74,6 +74,17 @@ class Activation(ABC):
         """E φ(√q z)², the dual at gap 0."""
         return self._moments.second_moment(q)
 
+    def share(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """E φ(√q z)² / q in two parts: a limit that it may have at q → 0 or q → ∞, and what is left.
+
+        Near such a limit the second part keeps its digits. For an activation of one's own the first may be 0.
+        """
+        try:
+            moments = self._moments
+        except NotImplementedError:
+            return torch.zeros_like(q), self.second_moment(q) / q
+        return moments.share(q)
+
     def second_moment_prime(self, q: Tensor) -> Tensor:
         """E φ'(√q z)²."""
         return self._moments.second_moment_prime(q)

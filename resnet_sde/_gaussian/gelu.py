@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._gaussian.moments import Moments, arc, clip, ratio, root_step
+from resnet_sde._gaussian.moments import Moments, arc, clip, past_sine, ratio, root_step
 
 _TURN = 2 * math.pi
 
@@ -60,6 +60,15 @@ class Gelu(Moments):
     @override
     def mean(self, q: Tensor) -> Tensor:
         return q / (_TURN * (1 + q)).sqrt()
+
+    @override
+    def share(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        root = (1 + 2 * q).sqrt()
+        angle = torch.atan2(root, q)
+        twice = torch.cos(angle) * past_sine(angle) + past_sine(2 * angle) / 2
+        far = -twice / (_TURN * (1 + torch.cos(angle)))
+        near = (torch.atan2(q, root) + 2 * q / ((1 + q) * root)) / _TURN
+        return torch.where(q < 1, 0.25, 0.5).to(q), torch.where(q < 1, near, far)
 
     @override
     def second_moment_second(self, q: Tensor) -> Tensor:

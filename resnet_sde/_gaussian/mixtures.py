@@ -24,7 +24,7 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._gaussian.moments import Moments, clip, ratio
+from resnet_sde._gaussian.moments import Moments, clip, past_sine, ratio
 
 LOGISTIC_NODES = 16  # 10 give 1e-10, 12 give 1e-12, 16 rounding
 _AT_ONCE = 2**15  # numbers in a temporary: so few that the temporaries of a term stay in the cache
@@ -84,6 +84,24 @@ class ErfMixture(Moments):
     @override
     def mean(self, q: Tensor) -> Tensor:
         return torch.full_like(q, math.fsum(self.weights) if self.shifted else 0.0)
+
+    @override
+    def share(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        if self.shifted:
+            return super().share(q)
+
+        def bent(s: Tensor, t: Tensor, q: Tensor) -> Tensor:
+            wide, still = ((s + q) * (t + q)).sqrt(), (s * t).sqrt()
+            angle = torch.atan2(q, (s * t + (s + t) * q).sqrt())
+            return past_sine(angle) / q - (s + t + q) * q / (still * wide * (still + wide))
+
+        none = torch.zeros_like(q)
+        near = self._sum(bent, q, symmetric=True)
+        small = q < 1
+        return (
+            torch.where(small, self.second_moment_prime(none), 0.0),
+            torch.where(small, near, self.second_moment(q) / q),
+        )
 
     @override
     def second_moment_second(self, q: Tensor) -> Tensor:

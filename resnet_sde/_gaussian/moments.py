@@ -10,6 +10,7 @@ from torch import Tensor
 
 _TINY = torch.finfo(torch.float64).tiny
 _ARC_SERIES = tuple(1 / (2 * k * (2 * k + 3)) for k in range(1, 8))  # ratios of successive terms
+_SINE_SERIES = tuple(1 / ((2 * k + 2) * (2 * k + 3)) for k in range(1, 9))
 _ARC_SWITCH = 0.5
 
 
@@ -51,6 +52,13 @@ class Moments(ABC):
         """E φ'(u)²."""
         return self.dual_prime(q, q, torch.zeros_like(q))
 
+    def share(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """E φ(u)² / q in two parts: its limit at q → 0 (if q < 1) or q → ∞, and what is left, accurately.
+
+        Where this limit is 0, or infinite, the first part is 0.
+        """
+        return torch.zeros_like(q), self.second_moment(q) / q
+
 
 def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
     """Σ coefficients[k] x^k."""
@@ -71,6 +79,15 @@ def arc(x: Tensor, sine: Tensor, cosine: Tensor) -> Tensor:
     for ratio in reversed(_ARC_SERIES):
         series = 1 - ratio * square * series
     return torch.where(small, square * x / 3 * series, direct)
+
+
+def past_sine(x: Tensor) -> Tensor:
+    """X − sin x for x in [0, π], to full relative accuracy."""
+    square = x.square()
+    series = torch.ones_like(x)
+    for step in reversed(_SINE_SERIES):
+        series = 1 - step * square * series
+    return torch.where(x < _ARC_SWITCH, square * x / 6 * series, x - torch.sin(x))
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from resnet_sde.activations import Activation
 from resnet_sde.meanfield._roots import find_root
 from resnet_sde.meanfield.phases import MARGINAL, check_networks, fixed_points
 
-_Q = 10 ** torch.linspace(-7, 12, 609, dtype=torch.float64)  # where brackets are looked for
+# Where brackets are looked for; beyond, E φ'² of a GELU comes too near to 1/2 for the digits of float64.
+_Q = 10 ** torch.cat([torch.linspace(-7, 12, 609, dtype=torch.float64), 12 + torch.arange(1, 129) / 32])
 _PEAK = (-3.0, 3.0)  # log₁₀ of the σ_w² among which the peak of ξ_c is looked for
 _ROUNDS, _POINTS = 8, 33
 
@@ -58,6 +59,8 @@ def critical_line(activation: Activation, sigma_b2: Tensor | float) -> Tensor:
 def critical_bias(activation: Activation, sigma_w2: Tensor | float) -> Tensor:
     """The σ_b² at which χ_1 = 1, for each σ_w²: chaos below, order above; NaN where there is none.
 
+    NaN also where lengths settle beyond 1e16 only, as those of a GELU within 1e-9 of σ_w² = 2.
+
     Example:
         >>> from resnet_sde import TANH
         >>> round(float(critical_bias(TANH, 1.7609546396)), 10)
@@ -76,7 +79,8 @@ def critical_bias(activation: Activation, sigma_w2: Tensor | float) -> Tensor:
     falls = chaotic[..., :-1] & ~chaotic[..., 1:]
     place = falls.int().argmax(-1)
     q = find_root(excess, _Q[place].log(), _Q[place + 1].log()).exp()
-    b = torch.where(falls.any(-1), q - w * activation.second_moment(q), math.nan)
+    limit, rest = activation.share(q)
+    b = torch.where(falls.any(-1), q * ((1 - w * limit) - w * rest), math.nan)
     at_zero = (w * activation.second_moment_prime(zero) - 1).abs() <= MARGINAL
     b = torch.where(at_zero & (activation.second_moment(zero) == 0), 0.0, b)
     return torch.where(b >= 0, b, math.nan)

@@ -34,7 +34,7 @@ from resnet_sde.meanfield.one_time import check_variance
 
 MARGINAL = 1e-14  # a slope this close to 1 cannot be told from 1 in float64
 _LEAST = 1e-150  # of a positive q*
-_SMALL = 1e-10  # below, a network without biases is linear as far as its fixed points go
+_SMALL = 1e-10  # below, a φ without a formula for what is not linear counts as linear
 _AT_ONCE = 2**20  # numbers in a temporary
 
 
@@ -244,12 +244,12 @@ def _length(phi: Activation, weight: Tensor, bias: Tensor, start: float) -> Tens
 
 def _attractor(phi: Activation, weight: Tensor, bias: Tensor, start: float) -> Tensor:
     """By the next grid point, up or down from the start, that V does not push further; shape (network,)."""
-    q, squares = _grid(phi)
+    q, shares = _grid(phi)
     at_zero = weight * phi.second_moment(torch.zeros((), dtype=torch.float64)) + bias
     slope_at_zero = weight * phi.second_moment_prime(torch.zeros((), dtype=torch.float64))
     vanishing = (at_zero == 0) & ~(slope_at_zero > 1 + MARGINAL)
-    up = weight[:, None] * squares + bias[:, None] > q
-    up &= ~(vanishing[:, None] & (q < _SMALL))
+    up = _excess(shares, weight[:, None], bias[:, None] / q) > 0
+    up &= ~(vanishing[:, None] & (q < _SMALL) & (shares[0] == 0))
     first = int(torch.searchsorted(q, start).clamp(1, len(q) - 1))  # the first grid point not below the start
     rising = up[:, first]
     above, below = q[first:], q[:first].flip(0)
@@ -261,7 +261,7 @@ def _attractor(phi: Activation, weight: Tensor, bias: Tensor, start: float) -> T
     high = torch.where(none_below, q[0].clamp_min(2 * at_zero), high)
 
     def excess(x: Tensor) -> Tensor:
-        return (weight * phi.second_moment(x.exp()) + bias) * torch.exp(-x) - 1
+        return _excess(phi.share(x.exp()), weight, bias * torch.exp(-x))
 
     if bool((none_below & ~vanishing & (at_zero < _LEAST) & (excess(low.log()) < 0)).any()):
         raise NoFixedPoint(
@@ -273,14 +273,25 @@ def _attractor(phi: Activation, weight: Tensor, bias: Tensor, start: float) -> T
     return torch.where(rising & up[:, first:].all(1), math.inf, root)
 
 
+def _excess(share: tuple[Tensor, Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """V(q)/q − 1 from the shares of E φ² and of the bias in q, with the digits of what moves lengths.
+
+    Formed from V(q) it would lose a bias below 1e-16 q, and with it the phase of a network whose lengths grow
+    like the number of layers.
+    """
+    limit, rest = share
+    still = weight * limit - 1
+    return torch.where(still.abs() <= MARGINAL, 0.0, still) + weight * rest + bias
+
+
 @functools.cache
-def _grid(phi: Activation) -> tuple[Tensor, Tensor]:
-    """Values of q with E φ² there: fine where φ may bend, coarse beyond."""
+def _grid(phi: Activation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Values of q with the share of E φ² there: fine where φ may bend, coarse beyond."""
     small, large = torch.arange(-100.0, -12.0, 2.0), torch.arange(14.0, 101.0, 2.0)
     middle = torch.arange(-12 * 32, 12 * 32 + 1) / 32
     q = torch.cat([small, middle, large]).to(torch.float64)
     q = 10.0**q
-    return q, phi.second_moment(q)
+    return q, phi.share(q)
 
 
 # --- Correlations.
@@ -342,7 +353,7 @@ def _unsettled(
     if bool((q == 0).any()):
         found.append((LINEAR, weight * phi.second_moment_prime(none), q == 0))
     if bool(torch.isinf(q).any()):
-        if not isinstance(phi, Gelu):
+        if type(phi) is not Gelu:
             raise NoFixedPoint(
                 f"lengths grow beyond 1e100 and what {phi} is there is not known; give smaller variances or "
                 "a larger keep_rate"
