@@ -20,12 +20,13 @@ from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import Reduced, SingleLayer
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
-from resnet_sde.meanfield.one_time import check_variance
 from resnet_sde.meanfield.pairs import check_gap
-from resnet_sde.meanfield.two_time import Moved
+from resnet_sde.meanfield.two_time import Moved, check_start
 from resnet_sde.model import Model, Regime
 
 _BYTES = 48  # held at once for each pair of times: two kernels, their triangles, and the masses of the cells
+
+_TOO_FAST = "the flow leaves the range from 1e-150 to 1e150; give a smaller gain or variance, or use two_time"
 
 
 class NoFlow(ValueError):
@@ -70,7 +71,7 @@ def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
     """
     steps = positive_integer("steps", steps, "give for example 256")
     check_memory(f"kernels between all pairs of {steps} steps", _BYTES * (steps + 1) ** 2, "give fewer steps")
-    check_variance("q0", q0)
+    check_start(q0)
     _refuse(model)
     times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     if model.law.exponent == 0.5:
@@ -78,6 +79,8 @@ def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
         index = torch.arange(steps + 1)
         return Flow(times, q[torch.minimum(index[:, None], index)], growth)
     kernel, gradient = _volterra(model, q0, steps)
+    if not all(bool(((k.diagonal() > 1e-150) & (k.diagonal() < 1e150)).all()) for k in (kernel, gradient)):
+        raise NoFlow(_TOO_FAST)
     return Flow(times, kernel, gradient.diagonal().log())
 
 
@@ -100,7 +103,8 @@ def flow_gaps(model: Model, q0: float, gap0: float | Tensor, times: Tensor) -> T
     if model.law.exponent != 0.5:
         raise NoFlow(f"the flow of two inputs is known for white weights, not for {model.law}; use simulate")
     start = check_gap(gap0)
-    _, gap, _ = _solve(model, check_variance("q0", q0), start.reshape(-1), times)
+    check_start(q0)
+    _, gap, _ = _solve(model, q0, start.reshape(-1), times)
     return gap.reshape(len(times), *start.shape)
 
 
@@ -132,6 +136,8 @@ def _solve(model: Model, q0: float, gap0: Tensor, times: Tensor) -> tuple[Tensor
     gain2, block = model.gain**2, model.block
 
     def slope(_: float, y: np.ndarray) -> np.ndarray:
+        if not 1e-150 < y[0] < 1e150:
+            raise NoFlow(_TOO_FAST)
         q, zero = torch.tensor(y[0]), torch.tensor(0.0, dtype=torch.float64)
         gap = torch.from_numpy(y[2:]) / q
         growth = block.dual(q, q, gap=zero), block.dual_prime(q, q, gap=zero)

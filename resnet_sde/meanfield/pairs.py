@@ -1,20 +1,25 @@
 r"""Several inputs in infinitely wide networks with white weights.
 
 Two states are held as half their mean squared distance over the geometric mean of their mean squares, which
-is 1 − cosine for equal lengths: nothing is lost to cancellation where inputs come together.
+is 1 − cosine for equal lengths: nothing is lost to cancellation where inputs come together. Where lengths are
+very different, and inputs so never come together, their products are followed instead.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from resnet_sde.blocks import Reduced
+from resnet_sde.blocks import Block
 from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, check_layers, lengths
 from resnet_sde.model import Model
 
+# Of (√q1 − √q2)² / 2√(q1 q2): beyond, it would drown the digits of a distance in its own, and products of the
+# states keep theirs.
+_UNEQUAL = 4.0
 _LARGEST = 100 * math.log(10)  # of |log q|: beyond it, moments are the power laws that they end in
 
 
@@ -60,8 +65,10 @@ def gradient_cosines(
     depth = check_layers(depth, 1, start.numel())
     alone = _twins(model, q0, depth, keep_rate)
     gap = _gaps(model, alone, alone, start.reshape(-1), keep_rate)[:-1]
-    q, _ = _states(alone, alone)
-    factor = model.skip**2 + model.alpha(depth) ** 2 * model.block.dual_prime(q[:-1], q[:-1], gap=gap)
+    q, _, excess = (part[:-1] for part in _states(alone, alone))
+    prime = model.block.dual_prime(q, q, gap=gap)
+    prime = prime * _power_law(model.block, q, excess, model.block.activation.second_moment_prime)
+    factor = model.skip**2 + model.alpha(depth) ** 2 * prime
     ratios = factor * torch.exp(-alone.log_gradient_growth.diff(dim=0))
     found = torch.cat([torch.ones_like(ratios[:1]), ratios.cumprod(0)])
     return found.reshape(depth + 1, *start.shape)
@@ -95,8 +102,7 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
             each[q] = lengths(model, q, depth=depth, keep_rate=keep_rate)
     alone = [each[q] for q in start.diagonal().tolist()]
     rows, columns = torch.triu_indices(len(start), len(start), 1)
-    q1, q2 = start.diagonal()[rows], start.diagonal()[columns]
-    gap0 = 1 - start[rows, columns] / (q1 * q2).sqrt()
+    gap0 = _start_gaps(start)[rows, columns]
     first, second = _stack(alone, rows), _stack(alone, columns)
     gap = _gaps(model, first, second, gap0, keep_rate)
     result = torch.empty(depth + 1, *start.shape, dtype=torch.float64)
@@ -105,6 +111,14 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
     between = ((first.log_q + second.log_q) / 2).exp() * (1 - gap)
     result[:, rows, columns] = result[:, columns, rows] = between
     return result
+
+
+def _start_gaps(k0: Tensor) -> Tensor:
+    """1 − cosine of every pair, from lengths near 1 by powers of two, whose products do not overflow."""
+    half = torch.div(torch.frexp(k0.diagonal()).exponent, 2, rounding_mode="floor")
+    near = torch.ldexp(torch.ldexp(k0, -half), -half[:, None])
+    q = near.diagonal()
+    return 1 - near / (q[:, None] * q).sqrt()
 
 
 def _twins(model: Model, q0: float, depth: int, keep_rate: float) -> Lengths:
@@ -124,22 +138,51 @@ def _gaps(model: Model, first: Lengths, second: Lengths, gap0: Tensor, keep_rate
     keep_rate, depth = check_keep_rate(keep_rate), len(first.log_q) - 1
     unequal = 2 * torch.sinh((first.log_q - second.log_q) / 4).square()  # (√q1 − √q2)² / 2√(q1 q2)
     shrink = torch.exp(-(first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2)
-    q1, q2 = _states(first, second)
-    drift = _drift_apart(model, first, second, q1, q2)
+    q1, q2, excess = _states(first, second)
+    drift, carried = _drift_apart(model, first, second, q1, q2)
+    law = _power_law(model.block, (q1 * q2).sqrt(), excess, model.block.activation.second_moment)
+    law = law * torch.exp(-excess)
+    bias = model.block.variances.outer_bias * torch.exp(-(first.log_q + second.log_q) / 2)
+    far = unequal > _UNEQUAL
     found = [gap0]
     apart = gap0 + unequal[0]
     for layer in range(depth):
-        added = _added(model, q1[layer], q2[layer], found[-1], keep_rate, depth)
+        states = q1[layer], q2[layer], found[-1]
+        added = _added(model, *states, keep_rate, depth) * law[layer]
         apart = (model.skip**2 * apart + added + drift[layer]) * shrink[layer]
-        found.append((apart - unequal[layer + 1]).clamp(0, 2))
+        gap = apart - unequal[layer + 1]
+        if bool(far[layer + 1].any()):
+            product = _product(model, *states) * law[layer] + bias[layer]
+            product = model.skip**2 * (1 - found[-1]) + model.alpha(depth) ** 2 * product + carried[layer]
+            gap = torch.where(far[layer + 1], 1 - product * shrink[layer], gap)
+            apart = torch.where(far[layer + 1], gap + unequal[layer + 1], apart)
+        found.append(gap.clamp(0, 2))
     return torch.stack(found)
 
 
-def _states(first: Lengths, second: Lengths) -> tuple[Tensor, Tensor]:
-    """The mean squares, in a unit in which their geometric mean is not too large; their ratio is kept."""
+def _states(first: Lengths, second: Lengths) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean squares, in a unit in which their geometric mean is not too large, and the logarithm of it."""
     centre = (first.log_q + second.log_q) / 2
     excess = centre - centre.clamp(-_LARGEST, _LARGEST)
-    return (first.log_q - excess).exp(), (second.log_q - excess).exp()
+    return (first.log_q - excess).exp(), (second.log_q - excess).exp(), excess
+
+
+def _power_law(block: Block, q: Tensor, excess: Tensor, moment: Callable[[Tensor], Tensor]) -> Tensor:
+    """What a moment at e^excess q is over that at q, by the power law in which it ends; 1 at excess 0."""
+    beyond = excess != 0
+    if not bool(beyond.any()):
+        return torch.ones_like(q)
+    weight, bias = block.variances[:2]
+    inside = torch.exp(-torch.sign(excess))
+    slope = moment(weight * q + bias).log() - moment(weight * q * inside + bias).log()
+    return torch.where(beyond, torch.exp(slope * excess.abs()), 1.0)
+
+
+def _product(model: Model, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
+    """The mean product of two branches without their biases, over √(q1 q2)."""
+    block = model.block
+    r1, r2, apart = block.preactivations(q1, q2, gap)
+    return block.variances.outer_weight * block.activation.dual(r1, r2, gap=apart) / (q1 * q2).sqrt()
 
 
 def _added(model: Model, q1: Tensor, q2: Tensor, gap: Tensor, keep_rate: float, depth: int) -> Tensor:
@@ -153,15 +196,22 @@ def _added(model: Model, q1: Tensor, q2: Tensor, gap: Tensor, keep_rate: float, 
     return model.alpha(depth) ** 2 * distance / (q1 * q2).sqrt()
 
 
-def _drift_apart(model: Model, first: Lengths, second: Lengths, q1: Tensor, q2: Tensor) -> Tensor:
-    """What the mean modes of a reduced block whose φ is not odd add for inputs of unequal length."""
+def _drift_apart(
+    model: Model, first: Lengths, second: Lengths, q1: Tensor, q2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What mean modes add to half the squared distance, and to the product, of inputs of unequal length.
+
+    There are such modes without an outer matrix, if φ is not odd.
+    """
     block, alpha = model.block, model.alpha(len(q1) - 1)
-    if not isinstance(block, Reduced) or block.activation.odd or first is second:
-        return torch.zeros_like(q1)
+    if "outer" in block.shapes(1) or block.activation.odd or first is second:
+        return torch.zeros_like(q1), torch.zeros_like(q1)
     r1, r2, _ = block.preactivations(q1, q2, torch.zeros_like(q1))
     modes = first.mean * q1.sqrt() - second.mean * q2.sqrt()
-    means = block.activation.mean(r1) - block.activation.mean(r2)
-    return model.skip * alpha * modes * means / (q1 * q2).sqrt()
+    mean1, mean2 = block.activation.mean(r1), block.activation.mean(r2)
+    unit = model.skip * alpha / (q1 * q2).sqrt()
+    crossed = first.mean * q1.sqrt() * mean2 + second.mean * q2.sqrt() * mean1
+    return unit * modes * (mean1 - mean2), unit * crossed
 
 
 def check_gap(gap0: float | Tensor) -> Tensor:
@@ -183,7 +233,7 @@ def _check_kernel(k0: Tensor) -> Tensor:
     scale = start.diagonal().rsqrt()
     if bool(((start - start.T) * scale[:, None] * scale).abs().max() > 1e-12):
         raise ValueError("k0 is not symmetric, so it is no kernel; give ⟨h_0(x_a), h_0(x_b)⟩ / d")
-    start = (start + start.T) / 2  # products of matrices are symmetric up to rounding only
+    start = start / 2 + start.T / 2  # products of matrices are symmetric up to rounding only
     if float(torch.linalg.eigvalsh(start * scale[:, None] * scale).min()) < -1e-10:
         raise ValueError("k0 has a negative eigenvalue, so it is no kernel; give ⟨h_0(x_a), h_0(x_b)⟩ / d")
     return start
