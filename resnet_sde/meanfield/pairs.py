@@ -67,7 +67,7 @@ def gradient_cosines(
     gap = _gaps(model, alone, alone, start.reshape(-1), keep_rate)[:-1]
     q, _, excess = (part[:-1] for part in _states(alone, alone))
     prime = model.block.dual_prime(q, q, gap=gap)
-    prime = prime * _power_law(model.block, q, excess, model.block.activation.second_moment_prime)
+    prime = prime * _power_law(model.block, q, excess, model.block.activation.second_moment_prime, 0)
     factor = model.skip**2 + model.alpha(depth) ** 2 * prime
     ratios = factor * torch.exp(-alone.log_gradient_growth.diff(dim=0))
     found = torch.cat([torch.ones_like(ratios[:1]), ratios.cumprod(0)])
@@ -140,8 +140,7 @@ def _gaps(model: Model, first: Lengths, second: Lengths, gap0: Tensor, keep_rate
     shrink = torch.exp(-(first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2)
     q1, q2, excess = _states(first, second)
     drift, carried = _drift_apart(model, first, second, q1, q2)
-    law = _power_law(model.block, (q1 * q2).sqrt(), excess, model.block.activation.second_moment)
-    law = law * torch.exp(-excess)
+    law = _power_law(model.block, (q1 * q2).sqrt(), excess, model.block.activation.second_moment, 1)
     bias = model.block.variances.outer_bias * torch.exp(-(first.log_q + second.log_q) / 2)
     far = unequal > _UNEQUAL
     found = [gap0]
@@ -167,15 +166,20 @@ def _states(first: Lengths, second: Lengths) -> tuple[Tensor, Tensor, Tensor]:
     return (first.log_q - excess).exp(), (second.log_q - excess).exp(), excess
 
 
-def _power_law(block: Block, q: Tensor, excess: Tensor, moment: Callable[[Tensor], Tensor]) -> Tensor:
-    """What a moment at e^excess q is over that at q, by the power law in which it ends; 1 at excess 0."""
+def _power_law(
+    block: Block, q: Tensor, excess: Tensor, moment: Callable[[Tensor], Tensor], power: int
+) -> Tensor:
+    """What M / q^power at e^excess q is over its value at q, by the power law that the moment M ends in.
+
+    It is 1 at excess 0, and everywhere for a homogeneous φ, whose moments are such powers.
+    """
     beyond = excess != 0
-    if not bool(beyond.any()):
+    if block.activation.homogeneous or not bool(beyond.any()):
         return torch.ones_like(q)
     weight, bias = block.variances[:2]
     inside = torch.exp(-torch.sign(excess))
     slope = moment(weight * q + bias).log() - moment(weight * q * inside + bias).log()
-    return torch.where(beyond, torch.exp(slope * excess.abs()), 1.0)
+    return torch.where(beyond, torch.exp(slope * excess.abs() - power * excess), 1.0)
 
 
 def _product(model: Model, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
