@@ -65,5 +65,12 @@ class Plain(nn.Module):
         return h @ p["readout"] + p["readout_bias"]
 
 
+class Doubled(nn.Module):
+    """A parametrization: twice the parameter."""
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return 2 * weights
+
+
 def assert_same(one: object, other: object, tolerance: float = 1e-10) -> None:
     torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)

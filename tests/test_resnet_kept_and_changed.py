@@ -15,6 +15,7 @@ from plain_resnet import (
     N_IN,
     N_OUT,
     WIDTH,
+    Doubled,
     Plain,
     assert_same,
     both,
@@ -22,7 +23,7 @@ from plain_resnet import (
     model,
     network,
 )
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import jacrev, vmap
 from torch.nn.utils import parametrize, prune
 from torch.utils.checkpoint import checkpoint
@@ -148,11 +149,6 @@ def test_copies_share_no_memory_of_passes() -> None:
         torch.autograd.grad(end.square().sum(), list(net.parameters())), expected, strict=True
     ):
         assert torch.equal(one, other)
-
-
-class Doubled(nn.Module):
-    def forward(self, weights: Tensor) -> Tensor:
-        return 2 * weights
 
 
 @pytest.mark.parametrize("name", ["embed", "inner", "inner_bias", "outer", "outer_bias", "readout"])

@@ -35,7 +35,7 @@ _COUNT = Number(int, 1, 10**9, "10")
 _ALWAYS = ("law", "beta", "depth", "lr")
 _RESULTS = (
     *("test_accuracy", "test_accuracy_se", "validation_accuracy", "train_loss"),
-    *("roughness_before", "roughness_after", "relative_change", "diverged"),
+    *("roughness_before", "roughness_after", "relative_change", "diverged", "networks"),
 )
 
 
@@ -77,7 +77,7 @@ _RESULTS = (
 @click.option("--biases", is_flag=True, help="Biases in every layer, from 0 where the block has none.")
 @click.option("--samples", type=_COUNT, default=1, show_default=True, help="Networks in each cell.")
 @click.option("--stack", type=_COUNT, default=16, show_default=True, help="Networks trained at once.")
-@click.option("--out", type=Folder(), help="Folder for results, logs and checkpoints; resumes.")
+@click.option("--out", type=Folder(), help="Folder for results, networks, logs and checkpoints; resumes.")
 @click.option("--tensorboard", is_flag=True, help="Write the logs for TensorBoard too, into --out.")
 @with_options([RUN_OPTION[name] for name in ("seed", "dtype", "device", "workers", "json")])
 def train_command(**given: Any) -> None:
@@ -105,7 +105,8 @@ def train_command(**given: Any) -> None:
     members = [member for _, _, some in points for each in some.values() for member in each]
     out = given["out"]
     options = {name: given[name] for name in ("stack", "device", "workers", "tensorboard")}
-    outcomes = iter(train(members, recipe, data, store=out, progress=True, **options))
+    keep = {"store": out, "keep_networks": out is not None}
+    outcomes = iter(train(members, recipe, data, progress=True, **keep, **options))
     cells = [
         _cell(label, {lr: [next(outcomes) for _ in each] for lr, each in some.items()})
         for label, _, some in points
@@ -166,7 +167,9 @@ def _cell(label: dict[str, Any], found: dict[float, list[Outcome]]) -> dict[str,
         "relative_change": _mean([_outermost(outcome.relative_change) for outcome in chosen]),
     }
     numbers = {name: json_number(value) for name, value in values.items()}
-    return {**label, "lr": lr, **numbers, "diverged": sum(outcome.diverged for outcome in chosen)}
+    cell = {**label, "lr": lr, **numbers, "diverged": sum(outcome.diverged for outcome in chosen)}
+    kept = [outcome.network for outcome in chosen if outcome.network is not None]
+    return {**cell, "networks": kept} if kept else cell
 
 
 def _outermost(values: Mapping[str, float]) -> float:
@@ -235,7 +238,7 @@ def _table(cells: list[dict[str, Any]]) -> Iterator[str]:
 def _is_coordinate(name: str, cells: list[dict[str, Any]]) -> bool:
     values = [cell[name] for cell in cells if name in cell]
     of_some = name in ("hurst", "length_scale") and len(values) < len(cells)
-    return name in _ALWAYS or of_some or (len(set(values)) > 1 and name not in _RESULTS)
+    return name in _ALWAYS or of_some or (name not in _RESULTS and len(set(values)) > 1)
 
 
 def _plain(value: object) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resnet_sde._checks import check_device, check_memory, positive_integer
 from resnet_sde._random import Stream, stream
+from resnet_sde.activations import Activation
 from resnet_sde.model import Model
 from resnet_sde.networks.claims import MATRICES, check_block, scaled, variances_of
 from resnet_sde.networks.residual import Layers, Weights
@@ -116,6 +117,38 @@ class ResNet(nn.Module):
         for name, value in drawn.items():
             self.register_parameter(name, nn.Parameter(value))
 
+    @classmethod
+    def of_tensors(
+        cls, layers: Layers, alpha: Tensor, tensors: Mapping[str, Tensor], *, activated: bool
+    ) -> ResNet:
+        """The network of these weights, by their names; what else it is made of is not drawn, but given."""
+        net = cls.__new__(cls)
+        nn.Module.__init__(net)
+        net._layers, net._activated, net._names = layers, activated, tuple(tensors)
+        net.register_buffer("alpha", alpha)
+        for name, value in tensors.items():
+            net.register_parameter(name, nn.Parameter(value))
+        return net
+
+    @property
+    def activation(self) -> Activation:
+        """φ."""
+        return self._layers.activation
+
+    @property
+    def skip(self) -> float:
+        """The weight of the identity branch."""
+        return self._layers.skip
+
+    @property
+    def activated(self) -> bool:
+        """Whether the readout reads φ(h_L)."""
+        return self._activated
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights by name, as layers use them now."""
+        return {name: value.detach() for name, value in _parameters(self, self._names).items()}
+
     def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
         """Outputs, (..., n_out), of inputs (..., n_in).
 
@@ -219,6 +252,13 @@ class Stack(nn.Module):
     def member_state(self, member: int) -> dict[str, Tensor]:
         """The state dict of one network, a copy, which a `ResNet` of the same shapes can load."""
         return {name: value[member].detach().clone() for name, value in self.state_dict().items()}
+
+    def network(self, member: int) -> ResNet:
+        """One member as a network of its own; it shares no memory with the stack."""
+        state = self.member_state(member)
+        alpha = state.pop("alpha")
+        layers = Layers(self._layers.activation, self._layers.skip)
+        return ResNet.of_tensors(layers, alpha, state, activated=self._activated)
 
     def recycle(self) -> None:
         """Give up all gradients; their memory is used again by the next backward pass.

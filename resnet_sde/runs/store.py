@@ -125,6 +125,26 @@ class Store:
                 self.path(identity).unlink()
 
 
+def write_record(path: Path, identity: Identity, record: Record) -> None:
+    """Write a record to a file of its own, for those who hand it on; its folder is made.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, _encode(_plain(identity), record, path.suffix))
+
+
+def read_record(path: Path) -> tuple[Any, Record]:
+    """Identity and results of a file. Raises Damaged, with its name, or OSError."""
+    try:
+        return _decode(path.read_bytes(), path.suffix)
+    except OSError:
+        raise
+    except Exception as error:  # a sealed file of another kind can raise nearly anything
+        raise Damaged(f"{path} cannot be taken, because {_reason(error)}; give another") from error
+
+
 class Damaged(ValueError):
     """A file is not what was written."""
 

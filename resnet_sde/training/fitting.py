@@ -40,6 +40,7 @@ class Outcome:
     roughness_before, roughness_after: of each matrix, see `roughness`.
     roughness_of_change, relative_change: of what training has added.
     paths: some entries of each matrix along depth: "before" and "after", (entry, depth).
+    network: file of the trained network in the store, for `networks.load`; None where none is kept.
     """
 
     steps: int
@@ -55,6 +56,7 @@ class Outcome:
     roughness_of_change: dict[str, float]
     relative_change: dict[str, float]
     paths: dict[str, dict[str, list[list[float]]]]
+    network: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers and strings; numbers that are not finite as strings."""

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from resnet_sde._checks import check_device, positive_integer
 from resnet_sde._versions import current_versions
+from resnet_sde.networks import Stack, save
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.progress import progress_bar
-from resnet_sde.runs.store import write_whole
+from resnet_sde.runs.store import read_record, write_whole
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
@@ -35,6 +36,7 @@ class _Task:
     device: str
     folder: Path | None
     tensorboard: bool = False
+    keep_networks: bool = False
     progress: bool = False
     label: str = ""
 
@@ -50,6 +52,7 @@ def train(
     store: str | Path | None = None,
     progress: bool = False,
     tensorboard: bool = False,
+    keep_networks: bool = False,
 ) -> list[Outcome]:
     """Train every member; members of one shape are trained together, `stack` at a time.
 
@@ -67,13 +70,15 @@ def train(
             same call goes on from what is there.
         progress: draw progress bars on standard error if that is a terminal.
         tensorboard: write the logs for TensorBoard too, into the store.
+        keep_networks: keep the trained networks too, where `Outcome.network` says, in the store.
 
     Returns:
         The outcome of every member, in their order.
 
     Raises:
         ValueError: an argument is out of range, the examples do not fit the recipe, there is no such device
-            or not enough memory; or tensorboard is asked for without a store, or is not installed.
+            or not enough memory; or tensorboard or keep_networks is asked for without a store, or
+            tensorboard is not installed.
         RuntimeError: a worker process died; what was finished is kept.
         OSError: the store cannot be written to.
 
@@ -93,14 +98,16 @@ def train(
     device = str(check_device(device))
     if tensorboard:
         summary_writer()
+    if keep_networks and store is None:
+        raise ValueError("networks are kept in a store; give one, or keep_networks=False")
     tasks = _tasks(members, recipe, data, stack, device, None if store is None else Path(store))
     check_stacks([task.members for task in tasks], recipe, data, workers=workers, device=device)
     found: dict[int, Outcome] = {}
     waiting = []
     for task in tasks:
-        kept = _load(task)
+        kept = _load(task, keep_networks)
         if kept is None:
-            waiting.append(replace(task, tensorboard=tensorboard))
+            waiting.append(replace(task, tensorboard=tensorboard, keep_networks=keep_networks))
         else:
             found |= zip(task.positions, kept, strict=True)
     with closing(_run(waiting, data, workers, progress)) as finished:
@@ -180,7 +187,7 @@ def _run(
 
 def _train(task: _Task, data: Data) -> list[Outcome]:
     """Train one stack, and keep what has become of it instead of its checkpoint."""
-    _, outcomes = fit(
+    stack, outcomes = fit(
         task.members,
         task.recipe,
         data,
@@ -191,19 +198,40 @@ def _train(task: _Task, data: Data) -> list[Outcome]:
         tensorboard=task.tensorboard,
     )
     if task.folder is not None:
+        if task.keep_networks:
+            outcomes = [replace(outcome, network=_keep(stack, i, task)) for i, outcome in enumerate(outcomes)]
         plain = [outcome.to_json() for outcome in outcomes]
         write_whole(task.folder / OUTCOMES, json.dumps(plain, allow_nan=False).encode())
         (task.folder / CHECKPOINT).unlink(missing_ok=True)
     return outcomes
 
 
-def _load(task: _Task) -> list[Outcome] | None:
-    """The outcomes of a finished stack; None if there are none, or the file is damaged."""
+def _keep(stack: Stack, i: int, task: _Task) -> str:
+    """Keep the network of a member; where, from the store on."""
+    assert task.folder is not None
+    member, name = task.members[i], f"{task.folder.name}/network-{i}.npz"
+    note = {"model": repr(member.model), "seed": member.seed, "lr": member.lr, "recipe": repr(task.recipe)}
+    save(stack.network(i), task.folder.parent / name, note=note)
+    return name
+
+
+def _is_kept(outcome: Outcome, store: Path) -> bool:
+    """Whether its network is in the store, undamaged."""
+    try:
+        return outcome.network is not None and bool(read_record(store / outcome.network))
+    except (OSError, ValueError):
+        return False
+
+
+def _load(task: _Task, networks: bool) -> list[Outcome] | None:
+    """The outcomes of a finished stack, with its networks if asked for; None if any is missing or damaged."""
     if task.folder is None:
         return None
     try:
         plain = json.loads((task.folder / OUTCOMES).read_bytes())
         found = [Outcome.from_json(each) for each in plain]
     except (OSError, TypeError, ValueError):
+        return None
+    if networks and not all(_is_kept(outcome, task.folder.parent) for outcome in found):
         return None
     return found if len(found) == len(task.members) else None
