@@ -41,7 +41,16 @@ if TYPE_CHECKING:
     from resnet_sde.limits import NoLimit, limit
     from resnet_sde.model import Model, Regime, WeightPaths
     from resnet_sde.paths import OffGrid, Path
-    from resnet_sde.practice import DepthMismatch, NoStream, NotAStream, Profile, probe
+    from resnet_sde.practice import (
+        DepthCheck,
+        DepthMismatch,
+        NoStream,
+        NotAStream,
+        Profile,
+        assert_depth_law,
+        depth_check,
+        probe,
+    )
     from resnet_sde.propagate import Trajectory, forward, trajectory
     from resnet_sde.studies.study import study
     from resnet_sde.theorems import verify
@@ -57,6 +66,7 @@ __all__ = [
     "AlphaReLU",
     "Block",
     "ConstantNoise",
+    "DepthCheck",
     "DepthMismatch",
     "FractionalNoise",
     "Layer",
@@ -79,7 +89,9 @@ __all__ = [
     "WeightPaths",
     "WhiteNoise",
     "activation",
+    "assert_depth_law",
     "couple",
+    "depth_check",
     "finite_width",
     "forward",
     "generator",
@@ -106,7 +118,7 @@ _HOMES = {
     "limits": "NoLimit limit",
     "model": "Model Regime WeightPaths",
     "paths": "OffGrid Path",
-    "practice": "DepthMismatch NoStream NotAStream Profile probe",
+    "practice": "DepthCheck DepthMismatch NoStream NotAStream Profile assert_depth_law depth_check probe",
     "propagate": "Trajectory forward trajectory",
     "studies": "study",
     "theorems": "verify",

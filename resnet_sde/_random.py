@@ -10,8 +10,11 @@ large ensemble could then share their numbers. All 624 words of its state are fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -122,3 +125,23 @@ def _array(out: Tensor) -> np.ndarray:
     if not out.is_contiguous() or out.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"random numbers fill contiguous float32 or float64 tensors, got {out.dtype}")
     return out.numpy()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *key: object) -> Iterator[None]:
+    """Inside, the global random states of torch, NumPy and `random` are those of this name; then as before.
+
+    For code of someone else's, which draws from them.
+    """
+    numbers = _sequence(seed, key).generate_state(3, np.uint64)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(numbers[0] >> np.uint64(1)))
+        np.random.seed(int(numbers[1] >> np.uint64(32)))  # noqa: NPY002
+        random.seed(int(numbers[2]))
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

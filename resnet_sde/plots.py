@@ -245,3 +245,73 @@ def number(value: float | str | None) -> float:
 def _grown(action: float, rest: float) -> float:
     """Growth of a stream by independent branches of this action; rest is 1 minus their degree."""
     return math.exp(min(action / 2, 700.0)) if rest < 1e-9 else (1.0 + rest * action) ** (0.5 / rest)
+
+
+def draw_depth_check(check: Mapping[str, Any]) -> Figure:
+    """What scales with depth; the stream at every depth; rates of learning, or how layers add up.
+
+    Args:
+        check: the document of a depth check.
+    """
+    figure = Figure(figsize=(14.0, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    exponents, stream, last = figure.subplots(1, 3)
+    _draw_exponents(exponents, check)
+    stream_panel(stream, check["profiles"])
+    if check["rates"]:
+        _draw_rates(last, check)
+    else:
+        _draw_sums(last, check["profiles"][-1]["sums"])
+    return figure
+
+
+def _draw_exponents(axes: Any, check: Mapping[str, Any]) -> None:
+    critical = number(check["critical_beta"])
+    axes.axhspan(critical - 0.1, critical + 0.1, color=COLOURS[2], alpha=0.2, label=r"$\beta^* \pm 0.1$")
+    names = ["block"]
+    block = number(check["beta"]["value"])
+    axes.bar(0, 0.0 if math.isnan(block) else block, color=COLOURS[0], alpha=0.5)
+    for i, writer in enumerate(check["writers"], start=1):
+        value, low, high = (number(writer["beta"][n]) for n in ("value", "low", "high"))
+        if math.isfinite(high - low):
+            axes.errorbar(i, value, [[value - low], [high - value]], fmt="o", color=COLOURS[1])
+        names.append(writer["name"] or "branch")
+    laws = {r["role"]: r["depth_exponent"] for r in check["roles"] if not r["writes"]}
+    for role, exponent in laws.items():
+        if exponent is not None and abs(exponent) > 0.1:
+            axes.plot(len(names), exponent, "x", color=COLOURS[3])
+            names.append(role)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="small")
+    axes.set(ylabel=r"exponent of $L^{-\beta}$", title="what scales")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+
+
+def _draw_rates(axes: Any, check: Mapping[str, Any]) -> None:
+    for rate, colour in zip(check["rates"], itertools.cycle(COLOURS), strict=False):
+        if rate["exponent"] is None:
+            continue
+        depths, logs = check["rate_depths"], [number(v) for v in rate["log2_rates"]]
+        exponent = number(rate["exponent"]["value"])
+        centre = sum(logs) / len(logs)
+        middle = sum(math.log2(d) for d in depths) / len(depths)
+        axes.plot(depths, [2.0**v for v in logs], "o", color=colour)
+        line = [2.0 ** (centre + exponent * (math.log2(d) - middle)) for d in depths]
+        axes.plot(depths, line, color=colour, label=f"{rate['group']}: $L^{{{exponent:.2f}}}$")
+    axes.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="rate of one step", title="rates")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+
+
+def _draw_sums(axes: Any, sums: Sequence[tuple[int, float | str | None]]) -> None:
+    sizes, values = [m for m, _ in sums], [number(v) for _, v in sums]
+    axes.plot(sizes, values, "o-", color=COLOURS[0], label="measured")
+    if sizes:
+        axes.plot(sizes, [values[0] * m for m in sizes], ls=":", color="black", label="independent")
+        axes.plot(sizes, [values[0] * m**2 for m in sizes], ls="--", color="black", label="coherent")
+        axes.legend(fontsize="small", frameon=False)
+    axes.set(
+        xlabel="consecutive blocks $m$", ylabel=r"mean $\|\sum u\,/\|h\|\|^2$", title="how blocks add up"
+    )
+    axes.set(xscale="log", yscale="log")
+    axes.grid(alpha=0.3)

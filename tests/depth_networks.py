@@ -49,13 +49,13 @@ class GPTBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, blocks, readout."""
+    """Embedding, blocks, readout; drawn in this order, so that networks of all depths begin alike."""
 
-    def __init__(self, blocks: list[nn.Module], width: int = WIDTH) -> None:
+    def __init__(self, block: Callable[[], nn.Module], depth: int, width: int = WIDTH) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, width)
         self.positions = nn.Parameter(0.1 * torch.randn(64, width))
-        self.h = nn.ModuleList(blocks)
+        self.h = nn.ModuleList([block() for _ in range(depth)])
         self.norm, self.readout = nn.LayerNorm(width), nn.Linear(width, VOCABULARY)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,11 +75,11 @@ def gpt(beta: float, constant: float = 2.0) -> Callable[[int], nn.Module]:
     """Output projections of a GPT times (2L)^{−β}."""
 
     def factory(depth: int) -> nn.Module:
-        blocks = [GPTBlock() for _ in range(depth)]
-        for block in blocks:
+        net = Decoder(GPTBlock, depth)
+        for block in net.h:
             multiply(block.attention.o, (constant * depth) ** -beta)
             multiply(block.down, (constant * depth) ** -beta)
-        return Decoder(blocks)
+        return net
 
     return factory
 
@@ -150,8 +150,9 @@ class Convolutional(nn.Module):
 
 def convolutional(beta: float, *, after: bool = False) -> Callable[[int], nn.Module]:
     def factory(depth: int) -> nn.Module:
+        stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(inplace=True))
         blocks = [Convolutional(16, depth**-beta, after=after) for _ in range(depth)]
-        return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(inplace=True), nn.Sequential(*blocks))
+        return nn.Sequential(stem, nn.Sequential(*blocks))
 
     return factory
 
@@ -179,10 +180,74 @@ def perceptron(
     beta: float, *, width: int = WIDTH, norm: bool = False, inputs: int = 20, multiplier: bool = False
 ) -> Callable[[int], nn.Module]:
     def factory(depth: int) -> nn.Module:
-        factor = depth**-beta
+        factor, first = depth**-beta, nn.Linear(inputs, width)
         blocks = [Branch(width, factor=factor if multiplier else 1.0, norm=norm) for _ in range(depth)]
         for block in blocks if not multiplier else ():
             multiply(block.v, factor)
-        return nn.Sequential(nn.Linear(inputs, width), nn.Sequential(*blocks), nn.Linear(width, 10))
+        return nn.Sequential(first, nn.Sequential(*blocks), nn.Linear(width, 10))
 
     return factory
+
+
+class SwiGLUBlock(nn.Module):
+    """Attention and a gated branch, w2(silu(w1 x) * w3 x), each behind an RMSNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.RMSNorm(WIDTH), nn.RMSNorm(WIDTH)
+        self.wqkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
+        self.wo = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.w1 = nn.Linear(WIDTH, 2 * WIDTH, bias=False)
+        self.w3 = nn.Linear(WIDTH, 2 * WIDTH, bias=False)
+        self.w2 = nn.Linear(2 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = [
+            p.unflatten(-1, (HEADS, -1)).transpose(-3, -2) for p in self.wqkv(self.norm_1(x)).chunk(3, -1)
+        ]
+        out = F.scaled_dot_product_attention(*heads, is_causal=True)
+        x = x + self.wo(out.transpose(-3, -2).flatten(-2))
+        normed = self.norm_2(x)
+        return x + self.w2(F.silu(self.w1(normed)) * self.w3(normed))
+
+
+PLANTED = ("none", "lost", "w3", "q, k, v", "q, k, v only", "position", "copies")
+
+
+def swiglu(planted: str = "none") -> Callable[[int], nn.Module]:
+    """A SwiGLU GPT with wo and w2 times (2L)^{−1/2}, and what public libraries have got wrong about it."""
+
+    def factory(depth: int) -> nn.Module:
+        net = Decoder(SwiGLUBlock, depth)
+        for k, block in enumerate(net.h):
+            factor = (2 * (k + 1 if planted == "position" else depth)) ** -0.5
+            scaled = {
+                "lost": [],
+                "w3": [block.wo, block.w2, block.w3],
+                "q, k, v": [block.wo, block.w2, block.wqkv],
+                "q, k, v only": [block.wqkv, block.w2],
+            }.get(planted, [block.wo, block.w2])
+            for matrix in scaled:
+                multiply(matrix, factor)
+            if planted == "copies":
+                block.load_state_dict(net.h[0].state_dict())
+        return net
+
+    return factory
+
+
+def deep_norm(depth: int) -> nn.Module:
+    """Post-norm with the skip times (2L)^{1/4}, and branches by (8L)^{−1/4} in both of their matrices."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.u, self.w = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+            self.norm = nn.LayerNorm(WIDTH)
+            multiply(self.u, (8 * depth) ** -0.25)
+            multiply(self.w, (8 * depth) ** -0.25)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm((2 * depth) ** 0.25 * x + self.w(F.relu(self.u(x))))
+
+    return nn.Sequential(nn.Linear(20, WIDTH), nn.Sequential(*[Block() for _ in range(depth)]))

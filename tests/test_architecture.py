@@ -35,7 +35,7 @@ EVERYWHERE = {"torch", "numpy", "scipy", "typing_extensions"}
 FENCES = {
     "torchsde": {"limits"},
     "torchdiffeq": {"limits"},
-    "xarray": {"studies", "plots", "experiments", "paper_figs"},
+    "xarray": {"studies", "plots", "practice", "experiments", "paper_figs"},
     "matplotlib": {"plots", "practice", "paper_figs"},  # practice names types only
     "distributed": {"runs"},
     "sklearn": {"datasets"},

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ from resnet_sde.practice.find_stream import (
 )
 from resnet_sde.practice.instrument import Record, watch
 from resnet_sde.practice.replay import Secants, replays, secant_places, secants
-from resnet_sde.practice.writers import Writer, decompose, head_blocks, writers_of
+from resnet_sde.practice.writers import Writer, class_name, decompose, head_blocks, writers_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ _NO_SKIP = 0.2
 _HOMOGENEOUS = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The stream of one network, as it runs through L blocks.
 
@@ -70,6 +70,7 @@ class Profile:
         out_degree: degree of the whole block.
         mixing: share of what a block does to a large input beside carrying it on.
         coherence: Ĥ, near 1/2 for independent blocks and near 1 for copies; NaN below nine blocks.
+        sums: by number m of consecutive blocks, the mean of |Σ u/|h||² over groups of m.
         action: S = Σ a_k².
         logarithmic_time: τ = log(1 + S).
         predicted_growth: of the norm of the stream, for independent blocks.
@@ -94,12 +95,19 @@ class Profile:
     out_degree: float
     mixing: float
     coherence: float
+    sums: dict[int, float]
     action: float
     logarithmic_time: float
     predicted_growth: float
     writers: tuple[Writer, ...] = ()
     first_nonfinite: int | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Profile of {self.names[0]} … {self.names[-1]}: {self.kind}, S {self.action:.3g}, growth "
+            f"{self.growth:.3g}, coherence {self.coherence:.2f}>"
+        )
 
     @property
     def growth(self) -> float:
@@ -115,6 +123,7 @@ class Profile:
             "names": list(self.names),
             **{name: json_number(getattr(self, name)) for name in (*numbers, "predicted_growth", "growth")},
             **{name: [json_number(v) for v in getattr(self, name).tolist()] for name in lists},
+            "sums": [[m, json_number(v)] for m, v in self.sums.items()],
             "writers": [writer.document() for writer in self.writers],
             "notes": list(self.notes),
         }
@@ -176,7 +185,7 @@ def probe(
     dropping = [n for n, m in module.named_modules() if isinstance(m, nn.Dropout) and m.training and m.p > 0]
     if dropping:
         note = f"dropout is active ({dropping[0]}): call eval() first to see the network without it"
-        profile = _noted(profile, note)
+        profile = replace(profile, notes=(*profile.notes, note))
     return profile
 
 
@@ -232,7 +241,7 @@ def follow(
 def worth_keeping(blocks: Blocks) -> set[int]:
     """The blocks whose arguments are needed: for secants, for sizes at the head, and one of every class."""
     length = len(blocks.modules)
-    last = {type(m): k for k, m in enumerate(blocks.modules)}
+    last = {class_name(m): k for k, m in enumerate(blocks.modules)}
     head = {k for at in head_blocks(blocks.modules).values() for k in at}
     return {*secant_places(length), *head, length // 2, *last.values()}
 
@@ -267,6 +276,7 @@ def measured(record: Record, *, again: bool = True, writers: bool = True) -> Pro
         out_degree=found.out_degree,
         mixing=found.mixing,
         coherence=coherence(record.sums),
+        sums=record.sums,
         action=action,
         logarithmic_time=math.log1p(action),
         predicted_growth=1.0 if kind == "post-norm" else predicted_growth(action, degree),
@@ -328,9 +338,3 @@ def predicted_growth(action: float, degree: float) -> float:
     if rest < 1e-9:
         return float(np.exp(np.float64(action) / 2)) if action < 1400 else math.inf
     return float((1.0 + rest * action) ** (0.5 / rest))
-
-
-def _noted(profile: Profile, note: str) -> Profile:
-    from dataclasses import replace
-
-    return replace(profile, notes=(*profile.notes, note))

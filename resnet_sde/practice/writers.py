@@ -40,7 +40,7 @@ class Writer:
 
     Attributes:
         name: within its block; "" is the block itself, where the module adds it.
-        coefficient: what its output is multiplied with on its way.
+        coefficient: what its output is multiplied with on its way, beside a stream of weight 1.
         size: of what it adds, at the initial norm of the stream; the median over the first eight blocks.
         parameters: names within the block of all parameters inside it.
         residual: share of the update of the block that no writer explains.
@@ -68,8 +68,13 @@ class WriterSize:
     residual: float
 
 
-WriterNames = dict[type[nn.Module], tuple[str, ...]]
-"""What writes to the stream in blocks of a class, the largest first."""
+WriterNames = dict[str, tuple[str, ...]]
+"""What writes to the stream in blocks of a class, the largest first. A factory may define classes anew."""
+
+
+def class_name(module: nn.Module) -> str:
+    """The class of a block."""
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
@@ -79,8 +84,8 @@ def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
         NotAStream: a block scales what it carries on, as its writers show.
     """
     modules = record.blocks.modules
-    middle = {type(m): k for k, m in enumerate(modules) if k in record.kept}
-    middle[type(modules[len(modules) // 2])] = len(modules) // 2
+    middle = {class_name(m): k for k, m in enumerate(modules) if k in record.kept}
+    middle[class_name(modules[len(modules) // 2])] = len(modules) // 2
     names: WriterNames = {}
     notes = []
     for replay in replays(record, sorted(middle.values())):
@@ -89,7 +94,7 @@ def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
             raise mixed(found.skip)
         if found.coefficients:
             sizes = {n: abs(c) * found.outputs[n] for n, c in found.coefficients.items()}
-            names[type(replay.module)] = tuple(sorted(sizes, key=lambda n: -sizes[n]))
+            names[class_name(replay.module)] = tuple(sorted(sizes, key=lambda n: -sizes[n]))
         elif not found.resolved:
             notes.append(
                 f"the update of {name} is below the resolution of its numbers (layer scale 1e-6?): give a "
@@ -102,12 +107,14 @@ def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
 
 def writer_sizes(
     record: Record, kind: str, degree: float, names: WriterNames
-) -> dict[tuple[type[nn.Module], str], WriterSize]:
+) -> dict[tuple[str, str], WriterSize]:
     """Medians over the first eight blocks of every class."""
     result = {}
     head = head_blocks(record.blocks.modules)
     degree = 0.0 if math.isnan(degree) else degree
     for cls, writers in names.items():
+        if cls not in head:
+            continue
         rows = []
         for replay in replays(record, head[cls]):
             found = decompose(replay, kind, writers)
@@ -128,11 +135,11 @@ def writer_sizes(
     return result
 
 
-def head_blocks(modules: Sequence[nn.Module]) -> dict[type[nn.Module], list[int]]:
+def head_blocks(modules: Sequence[nn.Module]) -> dict[str, list[int]]:
     """By class, its blocks among the first eight, or its own first eight where it has none there."""
-    classes: dict[type[nn.Module], list[int]] = {}
+    classes: dict[str, list[int]] = {}
     for k, module in enumerate(modules):
-        classes.setdefault(type(module), []).append(k)
+        classes.setdefault(class_name(module), []).append(k)
     return {cls: [k for k in at if k < HEAD] or at[:HEAD] for cls, at in classes.items()}
 
 
@@ -330,7 +337,8 @@ def _before_the_norm(
                 best = found if found.residual < best.residual else best
         if not best.coefficients:
             return Decomposition(residual=best.residual)
-        factors |= best.coefficients
+        # A norm forgets the scale of the sum: what counts is the writer beside what it is added to.
+        factors |= {name: c / best.skip for name, c in best.coefficients.items()}
         sizes |= best.outputs
         residual = max(residual, best.residual)
         last = following

@@ -1,0 +1,319 @@
+"""The depth check: networks of a few depths, drawn alike, and the exponents of their branches.
+
+For each seed and depth the global random states are those of the name (seed, "depth-check", number of the
+seed), the same for every depth: a factory that draws block after block gives the same first blocks at all
+depths, and the interval of β is many times narrower. y(L) = log median_{k<8} a_k, and β̂ is minus the slope of
+y on log L, for each seed; the interval is Student's over seeds. The head of eight blocks is what depth alone
+changes: later blocks feel what earlier ones have added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_sde import estimate
+from resnet_sde._checks import positive_integer
+from resnet_sde._random import check_seed, generator, seeded
+from resnet_sde.estimate import Estimate, Status
+from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes
+from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
+from resnet_sde.practice.coherence import FEWEST_BLOCKS as BLOCKS_FOR_COHERENCE
+from resnet_sde.practice.coherence import critical_beta
+from resnet_sde.practice.find_stream import BlockChoice, Blocks
+from resnet_sde.practice.instrument import HEAD
+from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
+from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
+from resnet_sde.practice.profile import Profile, follow, measured
+from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
+
+Factory = Callable[[int], nn.Module]
+Writing = dict[tuple[str, str], WriterSize]
+
+CRITICAL_WITHIN = 0.1
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What is kept of one network."""
+
+    profile: Profile
+    blocks: int
+    writing: Writing
+    roles: Mapping[str, RoleSizes]
+    copies: str
+
+
+def depth_check(
+    factory: Factory,
+    batch: Any,
+    *,
+    depths: Sequence[int] = (8, 24, 64),
+    seeds: int = 3,
+    blocks: BlockChoice = None,
+    call: Callable[[nn.Module, Any], Any] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> DepthCheck:
+    """How the residual branches, the initial sizes and the stream of a network depend on its depth.
+
+    Nothing is trained. Networks are in the modes of initialization: no dropout, statistics of the batch.
+
+    Args:
+        factory: builds the network with this many blocks.
+        batch: a tensor; a tuple or list of arguments; a mapping of keywords; or a function of a
+            `torch.Generator` that returns one of these.
+        depths: a few; β needs two.
+        seeds: networks of each depth.
+        blocks: where the stream runs, if it is not to be found, as for `probe`.
+        call: how to call the module, as ``call(module, batch)``.
+        level: confidence of the intervals over seeds.
+        seed: of everything that is drawn; global random states are left as they were.
+
+    Raises:
+        NoStream: no block is repeated.
+        NotAStream: blocks are repeated, but they carry no residual stream of one shape.
+        ValueError: the arguments do not go together, or depth has no effect.
+
+    Example:
+        >>> def factory(depth):
+        ...     layers = [torch.nn.TransformerEncoderLayer(16, 2, 32, 0.0) for _ in range(depth)]
+        ...     return torch.nn.Sequential(*layers)
+        >>> x = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(0))
+        >>> depth_check(factory, x, depths=(4, 12)).fate.value
+        'forgetting'
+    """
+    asked = _depths(depths)
+    seeds = positive_integer("seeds", seeds, "give for example 3")
+    check_seed(seed)
+    estimate.quantile(level, 2)
+    if not callable(factory):
+        raise ValueError(f"factory must be a function of the depth, got {factory!r}")
+    forward = calling(drawn_batch(batch, seed), call)
+
+    def build(depth: int, number: int = 0) -> nn.Module:
+        with seeded(seed, "depth-check", number):
+            return built(factory, depth)
+
+    finder, notes = one_stream(asked, build, forward, blocks)
+    networks, remarks = _networks(asked, seeds, build, forward, finder)
+    return _assemble(asked, seeds, networks, (*notes, *remarks), level, seed)
+
+
+def _depths(depths: Sequence[int]) -> tuple[int, ...]:
+    try:
+        asked = tuple(sorted({positive_integer("depths", d, "give for example (8, 24, 64)") for d in depths}))
+    except TypeError:
+        raise ValueError(f"depths must be a few integers, got {depths!r}; give (8, 24, 64)") from None
+    if not asked or asked[0] < FEWEST_BLOCKS:
+        raise ValueError(
+            f"depths must be {FEWEST_BLOCKS} or more, got {depths!r}; give for example (8, 24, 64)"
+        )
+    return asked
+
+
+def drawn_batch(batch: Any, seed: int) -> Any:
+    """The batch itself, or what its function draws."""
+    if callable(batch) and not isinstance(batch, (Tensor, Mapping)):
+        return batch(generator(seed, "depth-check", "batch"))
+    return batch
+
+
+def built(factory: Factory, depth: int) -> nn.Module:
+    """The network of a depth."""
+    net = factory(depth)
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"factory({depth}) must return a torch.nn.Module, not {type(net).__name__}")
+    return unwrapped(net)
+
+
+def _networks(
+    depths: Sequence[int],
+    seeds: int,
+    build: Callable[[int, int], nn.Module],
+    forward: Call,
+    finder: Finder,
+) -> tuple[list[list[_Network]], list[str]]:
+    writers: WriterNames = {}
+    notes: list[str] = []
+    found: list[list[_Network]] = []
+    for depth in depths:
+        row: list[_Network] = []
+        for number in range(seeds):
+            net = build(depth, number)
+            with preserved(net, initial=True):
+                record = follow(net, forward, finder(net), fewest=FEWEST_BLOCKS)
+                profile = measured(record, writers=False)
+                if not found and not row:
+                    writers, notes = find_writers(record, profile.kind)
+                degree = 1.0 if profile.kind == "post-norm" else profile.degree
+                writing = writer_sizes(record, profile.kind, degree, writers)
+            blocks = record.blocks
+            row.append(_Network(profile, len(blocks.names), writing, role_sizes(blocks), _copies(blocks)))
+        found.append(row)
+    counts = [row[0].blocks for row in found]
+    if len(counts) > 1 and not all(a < b for a, b in pairwise(counts)):
+        raise ValueError(
+            f"at depths {list(depths)} the stream has {counts} blocks: it must grow with the depth"
+        )
+    if any(c != d for c, d in zip(counts, depths, strict=True)):
+        notes = [*notes, f"at depths {list(depths)} the stream has {counts} blocks"]
+    return found, notes
+
+
+def _copies(blocks: Blocks) -> str:
+    """Whether one module is called again, or modules hold equal weights."""
+    if len({id(m) for m in blocks.modules}) < len(blocks.modules) / 2 + 1:
+        return "loop"
+    first = {
+        n: p
+        for n, p in blocks.modules[0].named_parameters()
+        if p.numel() > 1 and bool((p != p.flatten()[0]).any())
+    }
+    equal = 0
+    for block in blocks.modules[1:]:
+        own = dict(block.named_parameters())
+        equal += bool(first) and all(n in own and torch.equal(own[n], p) for n, p in first.items())
+    return "copies" if equal > len(blocks.modules) / 2 else "none"
+
+
+def _assemble(
+    depths: tuple[int, ...],
+    seeds: int,
+    networks: list[list[_Network]],
+    notes: tuple[str, ...],
+    level: float,
+    seed: int,
+) -> DepthCheck:
+    profiles = tuple(tuple(n.profile for n in row) for row in networks)
+    head = _exponent(depths, [[_median(p.sizes[:HEAD]) for p in row] for row in profiles], level)
+    everywhere = _exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
+    coherent = estimate.mean(torch.tensor([p.coherence for p in profiles[-1]]), level)
+    copies = networks[-1][0].copies
+    critical = critical_beta(coherent.value)
+    if math.isnan(coherent.value):
+        critical = 0.5 if copies == "none" else 1.0
+    writers = _writer_laws(depths, networks, level)
+    writing = {p for w in writers for p in w.parameters}
+    prefix = networks[-1][0].profile
+    roles = role_laws(depths, [[n.roles for n in row] for row in networks], _prefix(prefix), writing)
+    return DepthCheck(
+        depths=depths,
+        seeds=seeds,
+        profiles=profiles,
+        beta=head,
+        beta_all=everywhere,
+        critical_beta=critical,
+        coherence=coherent,
+        copies=copies,
+        fate=_fate(profiles, head, critical),
+        action=tuple(float(np.median([p.action for p in row])) for row in profiles),
+        predicted_growth=tuple(float(np.median([p.predicted_growth for p in row])) for row in profiles),
+        growth=tuple(float(np.median([p.growth for p in row])) for row in profiles),
+        writers=writers,
+        roles=roles,
+        level=level,
+        seed=seed,
+        prefix=_prefix(prefix),
+        notes=(*notes, *_remarks(profiles, head, everywhere, coherent)),
+    )
+
+
+def _prefix(profile: Profile) -> str:
+    return profile.container if profile.mode == "loop" else f"{profile.container}.*".lstrip(".")
+
+
+def _median(sizes: Tensor) -> float:
+    finite = sizes[torch.isfinite(sizes)]
+    return float(np.median(finite)) if finite.numel() else math.nan
+
+
+def _exponent(depths: Sequence[int], sizes: Sequence[Sequence[float]], level: float) -> Estimate:
+    """Minus the slope of log size on log depth, over seeds; undefined for one depth or for sizes of zero.
+
+    Shape: sizes (depth, seed).
+    """
+    values = np.array(sizes, dtype=float)
+    if len(depths) < 2 or not (values > 0).all():
+        return Estimate(math.nan, -math.inf, math.inf)
+    slopes = -np.polyfit(np.log(depths), np.log(values), 1)[0]
+    return estimate.mean(torch.from_numpy(slopes), level)
+
+
+def _writer_laws(
+    depths: Sequence[int], networks: Sequence[Sequence[_Network]], level: float
+) -> tuple[WriterLaw, ...]:
+    every = [n.writing for row in networks for n in row]
+    keys = [k for k in networks[-1][0].writing if all(k in w for w in every)]
+    laws = []
+    for key in keys:
+        sizes = [[n.writing[key].size for n in row] for row in networks]
+        last = networks[-1][0].writing[key]
+        beta = _exponent(depths, sizes, level)
+        size = float(np.median(sizes[-1]))
+        laws.append(WriterLaw(key[1], beta, size, last.coefficient, last.parameters))
+    return tuple(sorted(laws, key=lambda w: -w.size))
+
+
+def _fate(profiles: Sequence[Sequence[Profile]], beta: Estimate, critical: float) -> Fate:
+    if all(p.action == 0.0 for row in profiles for p in row):
+        return Fate.ZERO
+    if math.isnan(beta.value) or beta.within(critical, CRITICAL_WITHIN) is Status.UNDECIDED:
+        return Fate.UNDECIDED
+    if beta.within(critical, CRITICAL_WITHIN) is Status.HOLDS:
+        return Fate.CRITICAL
+    if beta.value > critical:
+        return Fate.IDENTITY
+    deepest = profiles[-1][0]
+    if deepest.kind == "post-norm":
+        return Fate.FORGETTING
+    return Fate.EXPONENTIAL if deepest.degree >= 0.5 else Fate.POWER_LAW
+
+
+def _remarks(
+    profiles: Sequence[Sequence[Profile]], head: Estimate, everywhere: Estimate, coherent: Estimate
+) -> list[str]:
+    notes = list(dict.fromkeys(note for row in profiles for p in row for note in p.notes))
+    kinds = list(dict.fromkeys(p.kind for row in profiles for p in row))
+    if len(kinds) > 1:
+        notes.append(f"the kind of the stream depends on depth or seed: {', '.join(kinds)}")
+    if abs(everywhere.value - head.value) > 0.1:
+        notes.append(
+            f"branch sizes depend on the position: over all blocks β is {everywhere.value:.2f}, at the head "
+            f"{head.value:.2f}"
+        )
+    if math.isnan(coherent.value):
+        notes.append(f"coherence needs {BLOCKS_FOR_COHERENCE} blocks: layers are taken as independent")
+    return notes
+
+
+def assert_depth_law(
+    factory: Factory,
+    batch: Any,
+    *,
+    beta: float = 0.5,
+    independent: bool = True,
+    tolerance: float = 0.1,
+    **options: Any,
+) -> DepthCheck:
+    """The depth check of a factory, if its networks scale as expected; for tests.
+
+    Args:
+        factory: builds the network with this many blocks.
+        batch: what it is called with, as for `depth_check`.
+        beta: exponent expected of the block and of every writer.
+        independent: whether layers must be drawn independently.
+        tolerance: of exponents.
+        options: of `depth_check`.
+
+    Raises:
+        DepthMismatch: an AssertionError with one sentence for each thing that is wrong.
+    """
+    return depth_check(factory, batch, **options).expect(beta, independent, tolerance)

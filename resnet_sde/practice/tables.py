@@ -1,0 +1,116 @@
+"""A depth check as lines for people, and as a dataset."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resnet_sde._versions import current_versions
+from resnet_sde.estimate import Estimate
+from resnet_sde.practice.coherence import COHERENT_ABOVE, INDEPENDENT_BELOW
+from resnet_sde.practice.laws_of_depth import DepthCheck, in_words
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_BRANCHES = {1: "homogeneous branches", 0: "normalized branches"}
+
+
+def table(check: DepthCheck) -> str:
+    """The lines of `print(check)`."""
+    lines = {"stream": _stream(check), "β": _beta(check), "writers": _writers(check), "roles": _roles(check)}
+    lines |= {f"note {i + 1}" if i else "note": note for i, note in enumerate(check.notes)}
+    return "\n".join(f"{name:<8} {line}" for name, line in lines.items())
+
+
+def _stream(check: DepthCheck) -> str:
+    last = check.profiles[-1][0]
+    names = (
+        f"{last.names[0]} × {len(last.names)}"
+        if last.mode == "loop"
+        else f"{last.names[0]} … {last.names[-1]}"
+    )
+    branches = "" if check.kind == "post-norm" else f", {_BRANCHES.get(round(last.degree), 'branches')}"
+    value = check.coherence.value
+    if math.isnan(value):
+        layers = "too few layers to see whether they are independent"
+    elif value < INDEPENDENT_BELOW:
+        layers = f"layers independent (coherence {value:.2f})"
+    else:
+        word = "coherent" if value > COHERENT_ABOVE else "partly coherent"
+        copied = {"loop": ", one block called again", "copies": ", copies of one block", "none": ""}
+        layers = f"layers {word} (coherence {value:.2f}{copied[check.copies]})"
+    return f"{names}: {check.kind}{branches}; {layers}, critical β {check.critical_beta:g}"
+
+
+def _beta(check: DepthCheck) -> str:
+    action, depth = check.action[-1], check.depths[-1]
+    size = f"S {action:.2g}, τ {math.log1p(action):.2g}"
+    if check.kind == "post-norm":
+        stream = f"the stream keeps its norm ({size} at depth {depth})"
+    else:
+        predicted = f"{size}, predicted {check.predicted_growth[-1]:.3g}"
+        stream = f"the stream grows to {check.growth[-1]:.3g} at depth {depth} ({predicted})"
+    if check.fate.value == "zero":
+        return "undefined: all branches are zero"
+    if math.isnan(check.beta.value):
+        return f"needs two depths; {stream}"
+    return f"{in_words(check.beta)}   {check.fate.value}; {stream}"
+
+
+def _writers(check: DepthCheck) -> str:
+    return "   ".join(f"{w.name or 'block'} {_maybe(w.beta)}" for w in check.writers) or "not found"
+
+
+def _maybe(estimate: Estimate) -> str:
+    return "–" if math.isnan(estimate.value) else in_words(estimate)
+
+
+def _roles(check: DepthCheck) -> str:
+    words = []
+    for role in check.roles:
+        if not role.depends():
+            continue
+        laws = [(role.depth_exponent, "L"), (role.position_exponent, "k")]
+        parts = [f"{s}^{-e:.2f}" for e, s in laws if e is not None and abs(e) > 0.1 + role.noise]
+        words.append(f"{role.role} {' '.join(parts)}{' (writes)' if role.writes else ''}")
+    rest = "no other depends on depth or position" if words else "none depends on depth or position"
+    return "   ".join([*words, rest])
+
+
+def dataset(check: DepthCheck) -> xr.Dataset:
+    """Norms and sizes with dims (depth, seed, boundary) and (depth, seed, block), exponents of writers."""
+    import xarray as xr
+
+    longest = max(len(p.names) for row in check.profiles for p in row)
+    shape = (len(check.depths), check.seeds)
+    at = {n: np.full((*shape, longest + 1), np.nan) for n in ("norms", "displacements", "gradients")}
+    between = {n: np.full((*shape, longest), np.nan) for n in ("turning", "sizes", "updates", "alignment")}
+    for i, row in enumerate(check.profiles):
+        for j, profile in enumerate(row):
+            for name, values in {**at, **between}.items():
+                found = getattr(profile, name).numpy()
+                values[i, j, : len(found)] = found
+    return xr.Dataset(
+        {
+            **{n: (("depth", "seed", "boundary"), v) for n, v in at.items()},
+            **{n: (("depth", "seed", "block"), v) for n, v in between.items()},
+            "writer_beta": ("writer", [w.beta.value for w in check.writers]),
+            "writer_size": ("writer", [w.size for w in check.writers]),
+        },
+        coords={
+            "depth": list(check.depths),
+            "seed": list(range(check.seeds)),
+            "writer": [w.name for w in check.writers],
+        },
+        attrs={
+            "seed": check.seed,
+            "level": check.level,
+            "kind": check.kind,
+            "container": check.profiles[-1][0].container,
+            "beta": check.beta.value,
+            "versions": str(current_versions()),
+        },
+    )
