@@ -1,7 +1,9 @@
 """Results of `study` that outlive the process: stores, full disks, interrupts and kills."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +15,15 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from small_study import DISPLACEMENT, X, small, white
+from small_study import X, small, white
 
 from resnet_sde import observables as ob
-from resnet_sde._versions import current_versions
 from resnet_sde.cli import main
 from resnet_sde.ensembles import Ensemble
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.studies import cells, pool
+from resnet_sde.runs.store import Record, Store
+from resnet_sde.studies import pool
 
 # The store
 
@@ -62,7 +64,12 @@ def test_a_larger_grid_computes_what_is_new(tmp_path: Path, tasks: list[pool.Tas
 def test_stored_numbers_are_believed(tmp_path: Path) -> None:
     """What comes back is what lies in the folder: nothing was computed again."""
     first = small(store=tmp_path, over={"depth": [2]})
-    np.savez(files(tmp_path)[0], displacement=first.displacement.values[0] + 100.0)
+    (path,) = files(tmp_path)
+    with np.load(path) as file:
+        identity = json.loads(file["record"].tobytes())["identity"]
+    changed = Record({"displacement": first.displacement.values[0] + 100.0})
+    assert Store(tmp_path, "cells/{key}.npz").save(identity, changed)
+    assert files(tmp_path) == [path]
     second = small(store=tmp_path, over={"depth": [2]})
     np.testing.assert_array_equal(second.displacement, first.displacement + 100.0)
 
@@ -95,25 +102,14 @@ def test_a_cell_with_any_damaged_byte_is_whole_or_refused(tmp_path: Path) -> Non
     first = small(store=tmp_path, over={}, depth=2, build=white)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
-    cell = cells.make_cells(
-        white,
-        X,
-        {},
-        depth=2,
-        observe=DISPLACEMENT,
-        versions=current_versions(),
-        samples=3,
-        gradients=False,
-        method="auto",
-        seed=1,
-    )[0]
-    store = cells.CellStore(tmp_path)
-    assert path.stem == cell.key
+    identity = json.loads(np.load(path)["record"].tobytes())["identity"]
+    store = Store(tmp_path, "cells/{key}.npz")
+    found = store.load(identity)
+    assert found is not None
+    np.testing.assert_array_equal(found.arrays["displacement"], first.displacement)
     for position in range(len(whole)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
-        found = store.load(cell, ["displacement"])
-        if found is not None:
-            np.testing.assert_array_equal(found["displacement"], first.displacement)
+        assert store.load(identity) is None
 
 
 def test_a_cell_of_other_samples_or_names_is_not_taken(tmp_path: Path, tasks: list[pool.Task]) -> None:
@@ -126,9 +122,17 @@ def test_a_cell_of_other_samples_or_names_is_not_taken(tmp_path: Path, tasks: li
 
 @pytest.mark.parametrize("fails_at", [0, 2])
 def test_a_full_disk_keeps_what_is_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: list[pool.Task], fails_at: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tasks: list[pool.Task],
+    fails_at: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    left = iter(range(fails_at))
+    """And costs nothing of what is computed: all of it is given back, with a warning."""
+    Store(tmp_path, "cells/{key}.npz", manifest={})
+    whole = small()
+    tasks.clear()
+    left = iter(range(fails_at + 1))  # the manifest is one more file
     real = os.fsync
 
     def fsync(handle: int) -> None:
@@ -138,12 +142,15 @@ def test_a_full_disk_keeps_what_is_finished(
 
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", fsync)
-        with pytest.raises(OSError, match="No space left"):
-            small(store=tmp_path)
+        xr.testing.assert_identical(small(store=tmp_path), whole)
+    assert len([line for line in caplog.messages if "No space left on device" in line]) == 1
     assert len(files(tmp_path)) == fails_at  # and no file that is not whole
     tasks.clear()
-    xr.testing.assert_identical(small(store=tmp_path), small())
-    assert len(tasks) == 4 - fails_at + 4
+    xr.testing.assert_identical(small(store=tmp_path), whole)
+    assert len(tasks) == 4 - fails_at
+    monkeypatch.setattr(os, "fsync", fsync)  # full from the first file on
+    with pytest.raises(OSError, match="No space left"):
+        small(store=tmp_path / "other")
 
 
 def test_what_else_makes_another_cell(
@@ -192,21 +199,31 @@ def test_what_else_makes_another_cell(
     assert len(tasks) == len(variants) + 1
 
 
-ODD = """
-from resnet_sde.studies.cells import _identity
-def odd(t, scale=2.0):
-    return [abs(x) for x in t] if t in {"a", "b", "c"} else scale
-name = _identity(odd)
-"""
+def test_a_folder_removed_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, whole = tmp_path / "kept", small()
+    save, saved = Store.save, []
+
+    def remove_first(self: Store, *what: object) -> bool:
+        if len(saved) == 2:
+            shutil.rmtree(store)
+        saved.append(save(self, *what))
+        return saved[-1]
+
+    monkeypatch.setattr(Store, "save", remove_first)
+    xr.testing.assert_identical(small(store=store), whole)
+    assert saved == [True] * 4
+    assert len(files(store)) == 2
+    xr.testing.assert_identical(small(store=store), whole)
 
 
-def test_the_name_of_an_observable_is_the_same_in_every_process() -> None:
-    here: dict[str, object] = {"__name__": "__main__"}
-    exec(ODD, here)
-    there = subprocess.run(
-        [sys.executable, "-c", ODD + "print(name)"], capture_output=True, text=True, check=True
-    ).stdout
-    assert there.strip() == here["name"]
+def test_the_manifest(tmp_path: Path) -> None:
+    for _ in range(2):
+        small(store=tmp_path)
+    (path,) = tmp_path.glob("manifest-*.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["study"]["over"] == {"beta": [0.5, 1.0], "depth": [2, 5]}
+    assert manifest["study"]["samples"] == 3
+    assert {"torch", "numpy", "resnet_sde", "python", "instructions"} <= manifest["environment"].keys()
 
 
 def test_a_store_that_is_a_file(tmp_path: Path, tasks: list[pool.Task]) -> None:
@@ -220,7 +237,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
 
-    monkeypatch.setattr(cells.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
     with pytest.raises(OSError, match="Permission denied"):
         small(store=tmp_path)
 

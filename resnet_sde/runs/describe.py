@@ -37,6 +37,7 @@ from resnet_sde.runs.sources import Read
 Parts = tuple[Any, ...]
 """A description: strings, and descriptions of parts."""
 
+_DEEPEST = 100  # containers in each other
 _CACHE = type(functools.lru_cache(lambda: None))
 
 
@@ -57,20 +58,32 @@ class Walk:
         self._open: list[int] = []  # containers and instances that are being described
         self._trail = trail
 
-    def whole(self, things: Sequence[object]) -> list[Parts]:
-        """Descriptions of these objects and of all that they reach. Raises Unknown."""
-        try:
-            parts = [self.of(thing) for thing in things]
-            while self._waiting:
-                thing, self._trail = self._waiting.popleft()
-                parts.append(self._reached(thing))
-        except RecursionError:
-            raise Unknown(f"{self._place} is nested too deeply to be read") from None
+    def values(self, things: Sequence[object]) -> list[Parts]:
+        """Descriptions of these objects, with numbers for the functions and classes that they reach at once.
+
+        Raises:
+            Unknown: it cannot be told what an object is.
+        """
+        return [self.of(thing) for thing in things]
+
+    @property
+    def reached(self) -> list[tuple[Any, tuple[str, ...]]]:
+        """What is numbered and not yet described, in the order of the numbers, and the way there."""
+        return list(self._waiting)
+
+    def whole(self, thing: object) -> list[Parts]:
+        """Descriptions of an object and of all that it reaches, in any number of steps. Raises Unknown."""
+        parts = self.values([thing])
+        while self._waiting:
+            reached, self._trail = self._waiting.popleft()
+            parts.append(self._reached(reached))
         return parts
 
     def of(self, thing: Any, name: str = "") -> Parts:
         """The description of any object, reached under a name. Raises Unknown."""
         before, self._trail = self._trail, (*self._trail, name) if name else self._trail
+        if len(self._open) > _DEEPEST:
+            raise Unknown(f"{self._place} is nested too deeply to be read")
         try:
             if id(thing) in self._open:
                 return ("outer", str(self._open[::-1].index(id(thing))))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -28,20 +29,42 @@ def digest(*things: object) -> str:
     Raises:
         Unknown: it cannot be told what one of them is.
     """
-    return hashlib.sha256(repr(Walk().whole(things)).encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest(things, {})
 
 
-def digest_or_say(*things: object) -> str | None:
-    """The digest; None after a warning that what depends on these objects is not kept."""
-    try:
-        return digest(*things)
-    except Unknown as error:
-        log.warning(
-            "%s; so what depends on it is computed anew, and nothing of it is kept: give it as numbers, "
-            "strings or arrays",
-            error,
-        )
-        return None
+def digests(things: Iterable[object]) -> list[str | None]:
+    """The digest of each; None, after one warning for each reason, where it cannot be told what something is.
+
+    What depends on that is not to be kept.
+    """
+    known: dict[int, tuple[object, str]] = {}
+    found: list[str | None] = []
+    said = set()
+    for thing in things:
+        try:
+            found.append(_digest([thing], known))
+        except Unknown as error:
+            found.append(None)
+            if str(error) not in said:
+                log.warning("%s; what depends on it is computed anew, and not kept", error)
+            said.add(str(error))
+    return found
+
+
+def _digest(things: Sequence[object], known: dict[int, tuple[object, str]]) -> str:
+    """The digest of values, with digests of the functions and classes that they reach, if need be known."""
+    walk = Walk()
+    values = walk.values(things)
+    names = []
+    for reached, trail in walk.reached:
+        if id(reached) not in known:
+            known[id(reached)] = (reached, _of_text(repr(Walk(trail).whole(reached))))
+        names.append(known[id(reached)][1])
+    return _of_text(repr((values, names)))
+
+
+def _of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, str]:

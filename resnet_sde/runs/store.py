@@ -71,8 +71,9 @@ class Store:
 
     def __init__(self, folder: str | Path, name: str, *, manifest: Mapping[str, Any] | None = None) -> None:
         self.folder, self._name, self._full = Path(folder).expanduser(), name, False
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self.folder):
+        within = "" if name.startswith("{") else str(Path(name).parent)
+        (self.folder / within).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.folder / within):
             pass
         remove_parts(self.folder, name.format(key="*"))
         if manifest is not None:

@@ -19,9 +19,11 @@ from resnet_sde._observed import check_parts, observable_name
 from resnet_sde._versions import current_versions
 from resnet_sde.ensembles import Ensemble, check_memory_of, check_results
 from resnet_sde.model import Model
+from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
+from resnet_sde.runs.store import Record, Store
 from resnet_sde.studies.axes import axis_labels, check_names, grid_values
-from resnet_sde.studies.cells import Cell, CellStore, Results, make_cells, parts
+from resnet_sde.studies.cells import Cell, Results, identities, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
 log = logging.getLogger("resnet_sde")
@@ -62,6 +64,7 @@ def study(
             ``if __name__ == "__main__":`` guard.
         batch: networks handed to a worker at a time, rounded up to whole grains.
         store: folder that keeps every finished cell; the same study started again goes on from what is there.
+            Where it cannot be told what decides a number, or the disk is full, a warning says so.
         progress: draw a progress bar on standard error if that is a terminal.
 
     Returns:
@@ -72,7 +75,7 @@ def study(
     Raises:
         ValueError: an argument is out of range, or two labels of an axis or two observables are the same.
         RuntimeError: a worker process died; cells finished before are kept.
-        OSError: the store cannot be written to; cells finished before are kept.
+        OSError: the store cannot be made or written to when the study starts.
 
     Example:
         >>> import torch
@@ -93,17 +96,22 @@ def study(
         positive_integer(name, value, "give for example 1")
     versions = current_versions()
     request: dict[str, Any] = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
-    cells = make_cells(build, x, values, depth=depth, observe=observe, versions=versions, **request)
+    cells = make_cells(build, x, values, depth=depth, observe=observe, **request)
     check_names(observe, axes)
     check_memory_of([cell.ensemble for cell in cells], x, observe)
     if workers > 1:
         check_picklable(observe, [cell.ensemble for cell in cells])
-    kept = CellStore(Path(store)) if store is not None else None
+    configuration = _configuration(cells[0].ensemble, x, axes, gradients=bool(gradients), method=method)
+    kept = None if store is None else _opened(store, configuration, x)
     results = _compute_missing(
         cells, x, observe, kept, workers=int(workers), batch=int(batch), progress=progress
     )
-    configuration = _configuration(cells[0].ensemble, x, axes, gradients=bool(gradients), method=method)
     return _labelled(cells, results, axes, observe, versions=versions, configuration=configuration)
+
+
+def _opened(store: str | Path, configuration: Mapping[str, object], x: Tensor) -> Store:
+    manifest = {"study": configuration, "environment": environment(x.device)}
+    return Store(store, "cells/{key}.npz", manifest=manifest)
 
 
 def _configuration(
@@ -122,15 +130,17 @@ def _compute_missing(
     cells: Sequence[Cell],
     x: Tensor,
     observe: Sequence[object],
-    store: CellStore | None,
+    store: Store | None,
     *,
     workers: int,
     batch: int,
     progress: bool,
 ) -> list[Results]:
     """Results of all cells, from the store where they are there."""
-    names = [observable_name(observable) for observable in observe]
-    results = [store.load(cell, names) if store is not None else None for cell in cells]
+    asked = identities(cells, x, observe) if store is not None else []
+    results: list[Results | None] = [None] * len(cells)
+    if store is not None:
+        results = [dict(found.arrays) if (found := store.load(each)) else None for each in asked]
     missing = [number for number, found in enumerate(results) if found is None]
     if len(missing) < len(cells):
         log.info("%d of %d cells were there already", len(cells) - len(missing), len(cells))
@@ -161,7 +171,7 @@ def _compute_missing(
                 _check_like([found for found in results if found is not None], whole)
                 results[number] = whole
                 if store is not None:
-                    store.save(cells[number], whole)
+                    store.save(asked[number], Record(whole))
     return [found for found in results if found is not None]
 
 
