@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_sde._names import stable_name
+
 # Where torch keeps the words of the twister in the byte string of a CPU generator's state.
 _TWISTER = slice(24, 24 + 8 * 624)
 
@@ -63,11 +65,13 @@ def stream(seed: int, *key: object, device: torch.device | str = "cpu") -> Strea
 
     Args:
         seed: a non-negative integer.
-        key: anything whose `repr` says what it is: strings, numbers, frozen dataclasses of these.
+        key: what the numbers are for: strings, numbers, containers, arrays, functions of modules, dataclasses
+            of these, and objects whose `repr` says what they are.
         device: where the tensors live that it will fill.
 
     Raises:
-        ValueError: the seed is not a non-negative integer, or an object in the key has no `repr` of its own.
+        ValueError: the seed is not a non-negative integer, or something in the key has no name that is the
+            same in every process.
     """
     return Stream(_sequence(seed, key), device)
 
@@ -99,13 +103,7 @@ def check_seed(seed: int) -> int:
 
 
 def _sequence(seed: int, key: tuple[object, ...]) -> np.random.SeedSequence:
-    plain = [part.item() if isinstance(part, np.generic) else part for part in key]
-    name = repr((check_seed(seed), *plain))
-    if " object at 0x" in name:
-        raise ValueError(
-            f"random numbers are named by what they are for, and {name} names a place in memory; "
-            "give the objects in it a __repr__ that says what they are"
-        )
+    name = stable_name((check_seed(seed), *key))
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.SeedSequence(np.frombuffer(digest, dtype=np.uint32).tolist())
 

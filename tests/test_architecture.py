@@ -13,7 +13,8 @@ FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
 
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
-    {"_checks", "_gaussian", "_json", "_random", "_versions"},
+    {"_checks", "_gaussian", "_json", "_names", "_versions"},
+    {"_random"},
     {"activations", "estimate", "fractional", "paths", "runs"},
     {"laws", "matrices", "datasets"},
     {"blocks"},

@@ -1,0 +1,212 @@
+"""Names of random streams: the same in every process, or refused with the field that stands in the way."""
+
+import dataclasses
+import enum
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import resnet_sde as rs
+from resnet_sde._names import stable_name
+from resnet_sde._random import stream
+from resnet_sde.observables import growth
+
+X = torch.ones(1, 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shaped(rs.Activation):
+    """An activation that holds anything, which it does not use."""
+
+    shape: object = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+    def prime(self, x: Tensor) -> Tensor:
+        return 1 - torch.tanh(x).square()
+
+
+class Written(Shaped):
+    """With a repr that someone has written."""
+
+    def __repr__(self) -> str:
+        return f"Written({self.shape})"
+
+
+class Kind(enum.Enum):
+    SOFT = "soft"
+
+
+class Nameless:
+    pass
+
+
+def soft(x: Tensor) -> Tensor:
+    return x
+
+
+SCRIPT = """
+import sys, torch, numpy as np, resnet_sde as rs
+sys.path.insert(0, {folder!r})
+from test_stream_names import Kind, Shaped, Written, soft
+torch.set_printoptions(precision={digits}); np.set_printoptions(precision={digits}, threshold={digits})
+held = [torch.nn.functional.silu, torch.tanh, soft, {{"b", "a", "c"}}, frozenset("xyz"), Kind.SOFT,
+        torch.linspace(0, 1, 2000, dtype=torch.float64), np.arange(7.0) / 3, np.float64(1 / 3), torch.float32,
+        dict(a={{"q", "p"}}), (1 / 3, [soft]), torch.nn.SiLU()]
+for shape in [*held, None]:
+    for phi in [Shaped(shape)] + [Written(shape)] * (shape is None):
+        model = rs.Model(rs.SingleLayer(phi), rs.WhiteNoise(), 4)
+        x = torch.ones(1, 4, dtype=torch.float64)
+        out = rs.simulate(model, x, depth=2, samples=2, observe=[rs.observables.growth])
+        print(out["growth"].flatten().tolist())
+"""
+
+
+def in_a_process(hashes: str, digits: int) -> str:
+    code = SCRIPT.format(folder=str(Path(__file__).parent), digits=digits)
+    environment = {**os.environ, "PYTHONHASHSEED": hashes}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_draw_the_same_numbers() -> None:
+    """With other hashes of strings, addresses and options of printing."""
+    first, second = in_a_process("1", 2), in_a_process("2", 7)
+    assert first == second
+    assert len(set(first.splitlines())) == len(first.splitlines()) == 15, "other names, other numbers"
+
+
+def assert_refused(shape: object, *words: str) -> None:
+    model = rs.Model(rs.SingleLayer(Shaped(shape)), rs.WhiteNoise(), 4)
+    with pytest.raises(ValueError, match="random numbers are named by what they are for") as caught:
+        rs.simulate(model, X, depth=2, samples=2, observe=[growth])
+    message = str(caught.value)
+    assert all(word in message for word in ("field 'shape' of Shaped", *words)), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda x: x,
+        partial(lambda x: x, 1),
+        [lambda x: x],
+        {"f": lambda x: x},
+        Nameless(),
+        (1, Nameless()),
+        {"a": Nameless()},
+        np.array([Nameless()], dtype=object),
+        partial(soft, Nameless()),
+        torch.zeros(3).numpy,
+        iter([1]),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_what_has_no_name_is_refused(shape: object) -> None:
+    assert_refused(shape)
+
+
+@pytest.mark.parametrize(
+    "shape", [torch.linspace(0, 1, 3), np.ones(2), np.ones(3000), {"b", "a"}, Nameless(), soft], ids=str
+)
+def test_a_repr_that_shows_what_is_unstable_is_refused(shape: object) -> None:
+    with pytest.raises(ValueError, match="give the objects in it a __repr__"):
+        stream(0, Written(shape))
+
+
+def test_the_function_is_named() -> None:
+    def inside(x: Tensor) -> Tensor:
+        return x
+
+    assert_refused(inside, "inside", "top level of a module")
+    nested = dataclasses.make_dataclass("Nested", ["f"], frozen=True)
+    with pytest.raises(ValueError, match="field 'f' of Nested"):
+        stream(0, Shaped(nested(inside)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (torch.zeros(2000), torch.cat([torch.zeros(1000), torch.ones(1), torch.zeros(999)])),
+        (np.array([1.0]), np.array([1.0 + 1e-15])),
+        (np.zeros(3), np.zeros(3, dtype=np.float32)),
+        (np.zeros((2, 3)), np.zeros((3, 2))),
+        (torch.tanh, torch.sigmoid),
+        ({"a"}, frozenset("a")),
+        ({"a", "b"}, ["a", "b"]),
+        (partial(soft, 1), partial(soft, 2)),
+        (1, "1"),
+        ((), []),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_other_things_have_other_names(first: object, second: object) -> None:
+    names = [stable_name(Shaped(thing)) for thing in (first, second)]
+    assert names[0] != names[1]
+    assert names == [stable_name(Shaped(thing)) for thing in (first, second)]
+
+
+ACTIVATIONS = [rs.RELU, rs.LeakyReLU(0.3), rs.TANH, rs.ERF, rs.GELU, rs.SIGMOID, rs.AlphaReLU(0.8), rs.LINEAR]
+LAWS = [
+    *(rs.WhiteNoise(), rs.WhiteNoise("uniform"), rs.FractionalNoise(0.7), rs.FractionalNoise(0.3, "hosking")),
+    *(rs.SmoothNoise(), rs.ConstantNoise()),
+]
+BLOCKS: list[Callable[[rs.Activation], rs.Block]] = [
+    lambda phi: rs.SingleLayer(phi, 1.3, 0.1),
+    lambda phi: rs.TwoLayer(phi, 1, 0.2, 3.0, 1e-7),
+    lambda phi: rs.Reduced(phi, 2),
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_models_keep_their_names(law: rs.PathLaw) -> None:
+    """The numbers of a seed are those of the `repr` of the model."""
+    for phi, block in product(ACTIVATIONS, BLOCKS):
+        model = rs.Model(block(phi), law, 40, beta=0.5, gain=2)
+        for thing in (model, (0, "simulate", model, 3), model.block.shapes(4), model.block.variances):
+            assert stable_name(thing) == repr(thing)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        *(
+            0,
+            -1.5,
+            1e-300,
+            float("nan"),
+            float("inf"),
+            2 + 1j,
+            True,
+            None,
+            "a'b",
+            b"x",
+            (),
+            (1,),
+            [],
+            [1, "x"],
+        ),
+        *({}, {"a": (1, [2])}, {3}, set(), frozenset(), frozenset([1]), torch.Size([2, 3]), torch.float64),
+        *(torch.device("cpu"), Kind.SOFT, Shaped(1.0), Written("x"), torch.nn.SiLU(), ..., Path("a")),
+    ],
+    ids=repr,
+)
+def test_plain_things_are_called_by_their_repr(thing: object) -> None:
+    assert stable_name(thing) == repr(thing)
+
+
+def test_numbers_of_numpy_are_numbers_at_any_depth() -> None:
+    assert stable_name(Shaped([np.float64(0.5), np.int64(3)])) == stable_name(Shaped([0.5, 3]))
+    assert stable_name(OrderedDict(a=1)) != stable_name({"a": 1})
