@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,6 +197,22 @@ def test_the_program_keeps_networks_that_one_call_loads(tmp_path: Path) -> None:
     assert "networks" not in output
     status, output, _ = run(*words, "--block", "res-1", "--json", command="train")
     assert "networks" not in json.loads(output)["cells"][0]
+
+
+def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of docs/training.md runs, and finds what it says."""
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert "best_rate({" in code
+    monkeypatch.chdir(tmp_path)
+    torch.set_default_dtype(torch.float32)  # as a reader has it
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("best_rate({", "rate = best_rate({"), "training.md", "exec"), names)
+    assert names["rate"] == names["rates"][1]
+    x, y = names["part"]
+    loss = (names["net"](x)[:, 0] - y).square().mean().item()
+    assert loss == pytest.approx(names["outcomes"][1].train_loss, rel=1e-6)
+    assert loss < 0.5 * names["outcomes"][0].train_loss
 
 
 def test_networks_that_diverged_are_kept_too(tmp_path: Path) -> None:

@@ -67,9 +67,9 @@ class Pool:
         except (KeyError, IndexError):
             return torch.empty(shape, dtype=like.dtype, device=like.device)
 
-    def give(self, tensor: Tensor) -> None:
-        """Take memory back that nothing refers to any more."""
-        self.free.setdefault(_place(tensor.shape, tensor), []).append(tensor)
+    def give(self, tensor: Tensor, place: tuple[object, ...] | None = None) -> None:
+        """Take memory back that nothing refers to any more, for where it was used."""
+        self.free.setdefault(place or _place(tensor.shape, tensor), []).append(tensor)
 
     def __reduce__(self) -> tuple[type[Pool], tuple[()]]:
         return Pool, ()  # copies of a network, in memory and on disk, leave this behind
@@ -214,11 +214,11 @@ class _Held:
     """Memory of one pass, given back when nothing can run backward through that pass any more."""
 
     def __init__(self, pool: Pool, kept: Kept) -> None:
-        self._pool, self.kept = pool, kept
+        self._pool, self.kept, self._place = pool, kept, _place(kept.hidden.shape, kept.hidden)
 
     def __del__(self) -> None:
         for buffer in {id(buffer): buffer for buffer in self.kept}.values():
-            self._pool.give(buffer)
+            self._pool.give(buffer, self._place)
 
 
 class _Residual(torch.autograd.Function):
