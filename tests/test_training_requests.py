@@ -11,7 +11,7 @@ from small_training import RECIPE, data, member
 import resnet_sde as rs
 from resnet_sde import _checks
 from resnet_sde.networks import Ends, ResNet, Stack
-from resnet_sde.training import Member, Recipe, Run, fit, train
+from resnet_sde.training import Member, Recipe, Run, best_rate, fit, train
 from resnet_sde.training.memory import bytes_of_member
 
 
@@ -154,3 +154,44 @@ def test_ends_have_variances(name: str, value: object) -> None:
 def test_ends_say_whether_the_readout_is_of_activated_states() -> None:
     with pytest.raises(ValueError, match="activated must be True or False"):
         Ends(activated=1.0)
+
+
+AROUND = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "default device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_what_is_set_around_training_is_not_for_it(around) -> None:
+    """bfloat16 products would change the third digit of a loss."""
+    how = Recipe(epochs=1, batch_size=16)
+    expected = train([member()], how, data(torch.float32))
+    given = data(torch.float32)
+    with around():
+        assert train([member()], how, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: train([member()], None, data()), "recipe must be a Recipe"),
+        (lambda: train([member()], RECIPE, (data().train, data().test)), "data must be Data"),
+        (lambda: best_rate([0.1]), "by learning rate"),
+        (lambda: best_rate({0.1: train([member()], RECIPE, data())[0]}), "no list of Outcome"),
+        (lambda: best_rate({0.1: "good"}), "no list of Outcome"),
+        (lambda: ResNet(None, 3, 4, 2), "drawn from a Model, got NoneType"),
+        (lambda: ResNet(rs.TANH, 3, 4, 2), "drawn from a Model, got Tanh"),
+        (lambda: ResNet(member().model, 3, 4, 2, dtype=torch.int64), "weights are real numbers"),
+        (lambda: ResNet(member().model, 3, 4, 2, dtype=torch.complex64), "weights are real numbers"),
+        (lambda: ResNet(member().model, 3, 4, 2, ends={"activated": True}), "ends must be None or Ends"),
+        (lambda: ResNet(member().model, 3, 4, 2)(torch.ones(5, 3)), "dimension 3, but the network takes 4"),
+        (lambda: ResNet(member().model, 3, 4, 2)(torch.tensor(1.0)), "one number is no input"),
+        (lambda: Stack([None], 3, 4, 2, seeds=[0]), "drawn from a Model"),
+    ],
+)
+def test_arguments_of_another_kind(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

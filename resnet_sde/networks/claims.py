@@ -7,6 +7,7 @@ activation states.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from resnet_sde.matrices import Dense, Identity
 from resnet_sde.networks.residual import Layers, Weights
 
 MATRICES = ("inner", "outer")
+_CPU64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}  # whatever the defaults of torch are
 
 
 def check_block(block: Block) -> None:
@@ -35,16 +37,16 @@ def check_block(block: Block) -> None:
     shapes = block.shapes(width)
     alike = shapes.keys() <= set(MATRICES) and len(shapes) > 0
     if alike:
-        drawn = {name: source.normal_(torch.empty(s, dtype=torch.float64)) for name, s in shapes.items()}
+        drawn = {name: source.normal_(torch.empty(s, **_CPU64)) for name, s in shapes.items()}
         matrices = {name: Dense(value[None]) for name, value in drawn.items()}
-        h = source.normal_(torch.empty(1, inputs, width, dtype=torch.float64))
+        h = source.normal_(torch.empty(1, inputs, width, **_CPU64))
         layer = Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
         theirs, _ = block.branch(h, layer)
         parts: dict[str, Tensor] = {}
         for name, value in drawn.items():
             parts |= scaled(name, value[None], variances_of(block)[name], width)
         weights = Weights(*(None if name not in parts else parts[name][None] for name in Weights._fields))
-        ours = Layers(block.activation, 0.0)(h.mT, torch.ones(1, dtype=torch.float64), weights).mT
+        ours = Layers(block.activation, 0.0)(h.mT, torch.ones(1, **_CPU64), weights).mT
         alike = theirs.shape == ours.shape and torch.allclose(theirs, ours, rtol=1e-9, atol=1e-9)
     if not alike:
         raise ValueError(
@@ -59,7 +61,7 @@ def check_activation(phi: Activation) -> None:
     Raises:
         ValueError: it is none; no gradient of a network with it would be right.
     """
-    x = torch.tensor([-3.1, -1.7, -0.6, -0.2, 0.3, 0.7, 1.9, 2.8], dtype=torch.float64)
+    x = torch.tensor([-3.1, -1.7, -0.6, -0.2, 0.3, 0.7, 1.9, 2.8], **_CPU64)
     at = x.clone()
     with torch.no_grad():
         values, first = phi(at), phi(x[:1].clone())

@@ -104,7 +104,7 @@ def _array(value: Tensor) -> np.ndarray:
 def _described(phi: Activation) -> dict[str, Any]:
     """The name of an activation, its fields if it is ours, and some of its values, to tell it from others."""
     ours = type(phi).__name__ in _KNOWN and type(phi) is getattr(activations, type(phi).__name__)
-    values = phi(torch.tensor(_PROBES, dtype=torch.float64)).tolist()
+    values = phi(torch.tensor(_PROBES, dtype=torch.float64, device="cpu")).tolist()
     fields = asdict(phi) if ours else None  # type: ignore[call-overload]
     return {"name": type(phi).__name__, "fields": fields, "values": values}
 
@@ -116,7 +116,7 @@ def _activation(file: Path, kept: Mapping[str, Any], given: Activation | None) -
         if kept["fields"] is None:
             raise ValueError(f"{file} has an activation of your own, {kept['name']}; give it as activation=")
         phi = getattr(activations, kept["name"])(**kept["fields"])
-    found = torch.tensor(_described(phi)["values"], dtype=torch.float64)
-    if not torch.allclose(found, torch.tensor(kept["values"], dtype=torch.float64), rtol=1e-9, atol=1e-12):
+    found = np.array(_described(phi)["values"])
+    if not np.allclose(found, kept["values"], rtol=1e-9, atol=1e-12):
         raise ValueError(f"{file} has another activation than {phi}; give {kept['name']} as it was")
     return phi

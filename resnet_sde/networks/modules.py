@@ -106,9 +106,8 @@ class ResNet(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        dtype, device = dtype or torch.get_default_dtype(), check_device(device)
+        dtype, device = _checked([model], ends, dtype), check_device(device)
         sizes = _sizes(depth, n_in, n_out)
-        check_block(model.block)
         ends = ends or Ends.of(model)
         self._layers, self._activated = Layers(model.block.activation, model.skip), ends.activated
         drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
@@ -157,6 +156,8 @@ class ResNet(nn.Module):
                 width, input), of all inputs in a row.
         """
         parameters = {name: value[None] for name, value in _parameters(self, self._names).items()}
+        if x.dim() == 0:
+            raise ValueError("one number is no input; give (..., n_in)")
         rows, masks = x.reshape(1, -1, x.shape[-1]), None if masks is None else masks[:, None]
         found = _outputs(self._layers, parameters, self.alpha[None], rows, masks, self._activated)[0]
         return found.reshape(*x.shape[:-1], found.shape[-1])
@@ -206,15 +207,13 @@ class Stack(nn.Module):
                 f"a stack has one seed for each model and at least one, got {len(models)} models and "
                 f"{len(seeds)} seeds; give as many seeds as models"
             )
-        for block in {id(model.block): model.block for model in models}.values():
-            check_block(block)
+        dtype, device = _checked(models, ends, dtype), check_device(device)
         kinds = {structure(model, biases) for model in models}
         if len(kinds) > 1:
             raise ValueError(
                 f"these models have layers of {len(kinds)} different shapes or forms; stack models with the "
                 "same kind of block, activation, width, skip and biases"
             )
-        dtype, device = dtype or torch.get_default_dtype(), check_device(device)
         sizes = _sizes(depth, n_in, n_out)
         self._layers = Layers(models[0].block.activation, models[0].skip)
         self._activated = (ends or Ends.of(models[0])).activated
@@ -304,6 +303,9 @@ def _outputs(
 ) -> Tensor:
     """Outputs of every member, (member, input, n_out); inside, inputs are the last axis."""
     h = x.mT
+    n_in = parameters["embed"].shape[-2] if "embed" in parameters else parameters["readout"].shape[-2]
+    if h.shape[-2] != n_in:
+        raise ValueError(f"inputs have dimension {h.shape[-2]}, but the network takes {n_in}; give that")
     if "embed" in parameters:
         h = _affine(parameters, "embed", h)
     weights = Weights(*(parameters.get(name) for name in Weights._fields))
@@ -358,6 +360,21 @@ def _draw(
         drawn |= scaled(name, path, variances_of(model.block)[name], width, biases)
     end("readout", width, n_out, ends.readout_w2, ends.readout_b2)
     return drawn
+
+
+def _checked(models: Sequence[Model], ends: Ends | None, dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype of networks, once it is known that they are some."""
+    for model in models:
+        if not isinstance(model, Model):
+            raise ValueError(f"a network is drawn from a Model, got {type(model).__name__}; give one")
+    for block in {id(model.block): model.block for model in models}.values():
+        check_block(block)
+    if ends is not None and not isinstance(ends, Ends):
+        raise ValueError(f"ends must be None or Ends, got {type(ends).__name__}; give networks.Ends")
+    dtype = dtype or torch.get_default_dtype()
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"weights are real numbers, got dtype {dtype}; give for example torch.float32")
+    return dtype
 
 
 def _sizes(depth: int, n_in: int, n_out: int) -> tuple[int, int, int]:

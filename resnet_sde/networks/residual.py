@@ -257,7 +257,7 @@ def _ordinary(*tensors: Tensor | None) -> bool:
     """Whether these are numbers in memory, of one type, that nothing follows but reverse mode."""
     given = [t for t in tensors if t is not None]
     first = given[0]
-    return not (
+    return first.device.type in ("cpu", "cuda") and not (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
         or torch.jit.is_tracing()  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from resnet_sde.runs.store import write_whole
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import Events
 from resnet_sde.training.recipe import Member, Recipe
-from resnet_sde.training.run import Run
+from resnet_sde.training.run import Run, own_arithmetic
 from resnet_sde.training.statistics import relative_change, roughness
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
@@ -104,7 +104,7 @@ def fit(
     """
     on_cpu = check_device(device).type == "cpu"
     arithmetic: AbstractContextManager[None] = one_thread() if on_cpu else nullcontext()
-    with arithmetic:
+    with own_arithmetic(device), arithmetic:
         run = Run(members, recipe, data, device=device)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

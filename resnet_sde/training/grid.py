@@ -129,9 +129,13 @@ def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
         ValueError: there is no rate, or no outcome of one; some outcomes have accuracies and others none; or
             without accuracies no rate has finite losses.
     """
+    if not isinstance(outcomes, Mapping):
+        raise ValueError("outcomes are given by learning rate; give for example {0.1: [outcome]}")
     if not outcomes:
         raise ValueError("there is no learning rate to choose from; give at least one")
     for lr, each in outcomes.items():
+        if not isinstance(each, Sequence) or not all(isinstance(outcome, Outcome) for outcome in each):
+            raise ValueError(f"outcomes of the learning rate {lr} are no list of Outcome; give one")
         if not each:
             raise ValueError(
                 f"there is no outcome of the learning rate {lr:g}; give at least one, or leave it out"

@@ -127,6 +127,8 @@ def _number(name: str, value: object, what: str, example: str) -> float:
 
 def check_members(members: object, recipe: Recipe) -> None:
     """Refuse what is no list of members, or what no recipe of this kind trains. Raises ValueError."""
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe must be a Recipe, got {type(recipe).__name__}; give for example Recipe()")
     if not isinstance(members, Sequence) or not all(isinstance(member, Member) for member in members):
         raise ValueError(
             f"members must be a list of Member, got {type(members).__name__}; give [Member(...)]"

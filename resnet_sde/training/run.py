@@ -7,7 +7,8 @@ named by the seed of the member and the number of the epoch or step.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,6 +25,14 @@ from resnet_sde.training.recipe import Member, Recipe, check_members, kind
 from resnet_sde.training.targets import ready
 
 _EVALUATED = 2**21  # numbers in the states of one layer when networks are evaluated
+
+
+@contextmanager
+def own_arithmetic(device: torch.device | str) -> Iterator[None]:
+    """What the caller has set for other work, autocast, no gradients or inference, is not for a run."""
+    kind_of_device = torch.device(device).type
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind_of_device, enabled=False):
+        yield
 
 
 class Run:
@@ -58,12 +67,13 @@ class Run:
         check_stacks([members], recipe, data, workers=1, device=str(device), to_the_end=False)
         self.members, self.recipe, self.data = tuple(members), recipe, data.to(device)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
-        self.stack = self.draw(members, device)
-        self.optimizer = StackOptimizer(self.stack, recipe)
+        with own_arithmetic(device):
+            self.stack = self.draw(members, device)
+            self.optimizer = StackOptimizer(self.stack, recipe)
+            self._sums = torch.zeros(2, len(members), dtype=torch.float64, device=device)
         self.step = 0
         self.diverged_at: list[int | None] = [None] * len(members)
         self.log: list[dict[str, Any]] = []
-        self._sums = torch.zeros(2, len(members), dtype=torch.float64, device=device)
         self._order = torch.empty(0)
         self._order_of = -1
 
@@ -97,6 +107,10 @@ class Run:
 
     def advance(self) -> None:
         """One step of every member, and the line of the log at the end of an epoch."""
+        with own_arithmetic(self.stack.alpha.device):
+            self._advance()
+
+    def _advance(self) -> None:
         epoch, position = divmod(self.step, self.steps_per_epoch)
         x, y = self._batch(epoch, position)
         outputs = self.stack(x, masks=self._masks(x))
@@ -117,13 +131,13 @@ class Run:
         """Mean loss and accuracy of every member, both (member,); outputs that are not finite are wrong."""
         stack = stack or self.stack
         size = max(1, _EVALUATED // (len(stack) * self.members[0].model.width))
-        totals = torch.zeros_like(self._sums)
-        with torch.no_grad():
+        with own_arithmetic(self.stack.alpha.device), torch.no_grad():
+            totals = torch.zeros_like(self._sums)
             for x, y in zip(examples.x.split(size), examples.y.split(size), strict=True):
                 outputs, targets = stack(x), y.expand(len(stack), *y.shape)
                 found = [self._losses(outputs, targets).double(), self._hits(outputs, targets)]
                 totals += torch.stack(found) * len(x)
-        loss, accuracy = totals / len(examples.x)
+            loss, accuracy = totals / len(examples.x)
         return loss, accuracy
 
     def running(self) -> tuple[list[float], list[float]]:

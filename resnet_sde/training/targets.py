@@ -21,6 +21,10 @@ def ready(data: Data, recipe: Recipe) -> Data:
         ValueError: targets do not fit the loss or the number of classes, inputs are lost in the dtype, or a
             batch has more examples than there are to train on.
     """
+    if not isinstance(data, Data):
+        raise ValueError(
+            f"data must be Data, got {type(data).__name__}; give training.Data or load_data(...)"
+        )
     if len(data.train.x) < recipe.batch_size:
         raise ValueError(
             f"a batch of {recipe.batch_size} is more than the {len(data.train.x)} training examples; "
