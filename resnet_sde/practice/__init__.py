@@ -5,6 +5,7 @@ from resnet_sde.practice.check import assert_depth_law, depth_check
 from resnet_sde.practice.errors import DepthMismatch, NoStream, NotAStream
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.profile import Profile, probe
+from resnet_sde.practice.rates import RateLaw
 from resnet_sde.practice.writers import Writer
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "NoStream",
     "NotAStream",
     "Profile",
+    "RateLaw",
     "RoleLaw",
     "Writer",
     "WriterLaw",

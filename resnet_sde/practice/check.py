@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +32,7 @@ from resnet_sde.practice.instrument import HEAD
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
 from resnet_sde.practice.profile import Profile, follow, measured
+from resnet_sde.practice.rates import RateTask, rate_laws
 from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
 
 Factory = Callable[[int], nn.Module]
@@ -57,6 +58,10 @@ def depth_check(
     *,
     depths: Sequence[int] = (8, 24, 64),
     seeds: int = 3,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    rate_depths: Sequence[int] | None = None,
+    rate_seeds: int = 8,
     blocks: BlockChoice = None,
     call: Callable[[nn.Module, Any], Any] | None = None,
     level: float = 0.95,
@@ -72,6 +77,10 @@ def depth_check(
             `torch.Generator` that returns one of these.
         depths: a few; β needs two.
         seeds: networks of each depth.
+        optimizer: makes the optimizer of a module, to learn how its rates must move with depth.
+        loss: of output and batch, for the step; None for `output.loss`, or for a Gaussian direction.
+        rate_depths: of networks for the rates; None for `depths`.
+        rate_seeds: networks of each depth for the rates.
         blocks: where the stream runs, if it is not to be found, as for `probe`.
         call: how to call the module, as ``call(module, batch)``.
         level: confidence of the intervals over seeds.
@@ -98,13 +107,20 @@ def depth_check(
         raise ValueError(f"factory must be a function of the depth, got {factory!r}")
     forward = calling(drawn_batch(batch, seed), call)
 
-    def build(depth: int, number: int = 0) -> nn.Module:
-        with seeded(seed, "depth-check", number):
+    def build(depth: int, number: int = 0, name: str = "depth-check") -> nn.Module:
+        with seeded(seed, name, number):
             return built(factory, depth)
 
     finder, notes = one_stream(asked, build, forward, blocks)
-    networks, remarks = _networks(asked, seeds, build, forward, finder)
-    return _assemble(asked, seeds, networks, (*notes, *remarks), level, seed)
+    networks, writers, remarks = _networks(asked, seeds, build, forward, finder)
+    check = _assemble(asked, seeds, networks, (*notes, *remarks), level, seed)
+    if optimizer is None:
+        return check
+    task = RateTask(optimizer, batch, call, loss, finder, writers, seed)
+    at = asked if rate_depths is None else _depths(rate_depths)
+    count = positive_integer("rate_seeds", rate_seeds, "give for example 8")
+    laws = rate_laws(at, count, lambda depth, number: build(depth, number, "rates"), task, level)
+    return replace(check, rates=laws, rate_depths=at)
 
 
 def _depths(depths: Sequence[int]) -> tuple[int, ...]:
@@ -140,7 +156,7 @@ def _networks(
     build: Callable[[int, int], nn.Module],
     forward: Call,
     finder: Finder,
-) -> tuple[list[list[_Network]], list[str]]:
+) -> tuple[list[list[_Network]], WriterNames, list[str]]:
     writers: WriterNames = {}
     notes: list[str] = []
     found: list[list[_Network]] = []
@@ -165,7 +181,7 @@ def _networks(
         )
     if any(c != d for c, d in zip(counts, depths, strict=True)):
         notes = [*notes, f"at depths {list(depths)} the stream has {counts} blocks"]
-    return found, notes
+    return found, writers, notes
 
 
 def _copies(blocks: Blocks) -> str:
@@ -219,6 +235,8 @@ def _assemble(
         growth=tuple(float(np.median([p.growth for p in row])) for row in profiles),
         writers=writers,
         roles=roles,
+        rates=(),
+        rate_depths=(),
         level=level,
         seed=seed,
         prefix=_prefix(prefix),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import enum
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._json import json_number
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.audit import RoleLaw
 from resnet_sde.practice.profile import Profile
+from resnet_sde.practice.rates import RateLaw
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,6 +73,17 @@ def in_words(estimate: Estimate, digits: int = 3) -> str:
     return f"{estimate.value:.{digits}f} ± {half:.{digits}f}"
 
 
+def why_not(law: RateLaw) -> str:
+    """Why a group has no exponent."""
+    if law.exponent is None:
+        silent = all(v == math.inf for v in law.log2_rates)
+        return "it does not reach the stream" if silent else "no rate changes the stream by 5 %"
+    if not law.power_law:
+        local = ", ".join(f"{x:.2f}" for x in law.local_exponents)
+        return f"it is no power law (L^x with x = {local} between neighbouring depths)"
+    return f"it is undecided, {in_words(law.exponent, 2)}; give more rate_seeds"
+
+
 @dataclass(frozen=True, repr=False)
 class DepthCheck:
     """How the residual branches of a network scale with its depth.
@@ -87,6 +101,8 @@ class DepthCheck:
         action, predicted_growth, growth: of each depth, the median over seeds.
         writers: what writes to the stream, the largest first.
         roles: initial sizes of parameters.
+        rates: how learning rates must move with depth, by group; empty without an optimizer.
+        rate_depths: at which they were measured.
         notes: what else a reader should know.
         level: confidence of the intervals, Student's over seeds.
         seed: of everything that is drawn.
@@ -107,6 +123,8 @@ class DepthCheck:
     growth: tuple[float, ...]
     writers: tuple[WriterLaw, ...]
     roles: tuple[RoleLaw, ...]
+    rates: tuple[RateLaw, ...]
+    rate_depths: tuple[int, ...]
     level: float
     seed: int
     prefix: str
@@ -151,6 +169,37 @@ class DepthCheck:
 
         expect(self, beta, independent, tolerance, inner, strict)
         return self
+
+    def rate(self, depth: int, *, tuned_at: int, rate: float, group: str = "blocks") -> float:
+        """The learning rate of a group at a depth, from one tuned at another: rate · (depth / tuned_at)^x.
+
+        Args:
+            depth: of the network to train.
+            tuned_at: depth of the network for which the rate is right.
+            rate: that is right there.
+            group: "blocks", "writers", "inner", "rest", or a group of the optimizer's own.
+
+        Raises:
+            ValueError: no rates were measured, or the group has no law that a rate may follow.
+        """
+        depth = positive_integer("depth", depth, "give the number of blocks")
+        tuned_at = positive_integer("tuned_at", tuned_at, "give the number of blocks")
+        if not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"rate must be positive, got {rate}; give the one that is right at tuned_at")
+        if not self.rates:
+            raise ValueError(
+                "no rates were measured; give depth_check an optimizer, a function of the module"
+            )
+        laws = {law.group: law for law in self.rates}
+        if group not in laws:
+            raise ValueError(f"there is no group {group!r}; give one of {', '.join(laws)}")
+        law = laws[group]
+        if not law.decided or law.exponent is None:
+            raise ValueError(f"the rate of {group} has no exponent to follow: {why_not(law)}")
+        if max(depth, tuned_at) > 2 * self.rate_depths[-1]:
+            most = f"twice {self.rate_depths[-1]}, the deepest measured"
+            warnings.warn(f"depth {max(depth, tuned_at)} is more than {most}", stacklevel=2)
+        return rate * (depth / tuned_at) ** law.exponent.value
 
     def table(self) -> str:
         """Everything in a few lines, for people."""
@@ -197,7 +246,8 @@ class DepthCheck:
             "growth": [json_number(v) for v in self.growth],
             "writers": [w.document() for w in self.writers],
             "roles": [r.document() for r in self.roles],
-            "rates": [],
+            "rates": [r.document() for r in self.rates],
+            "rate_depths": list(self.rate_depths),
             "expected": None,
             "notes": list(self.notes),
             "profiles": [profile.document() for profile in deepest],

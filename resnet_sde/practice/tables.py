@@ -10,7 +10,8 @@ import numpy as np
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.coherence import COHERENT_ABOVE, INDEPENDENT_BELOW
-from resnet_sde.practice.laws_of_depth import DepthCheck, in_words
+from resnet_sde.practice.laws_of_depth import DepthCheck, in_words, why_not
+from resnet_sde.practice.rates import RateLaw
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,6 +22,8 @@ _BRANCHES = {1: "homogeneous branches", 0: "normalized branches"}
 def table(check: DepthCheck) -> str:
     """The lines of `print(check)`."""
     lines = {"stream": _stream(check), "β": _beta(check), "writers": _writers(check), "roles": _roles(check)}
+    if check.rates:
+        lines["rates"] = "   ".join(f"{r.group} {_rate(r)}" for r in check.rates)
     lines |= {f"note {i + 1}" if i else "note": note for i, note in enumerate(check.notes)}
     return "\n".join(f"{name:<8} {line}" for name, line in lines.items())
 
@@ -80,6 +83,10 @@ def _roles(check: DepthCheck) -> str:
     return "   ".join([*words, rest])
 
 
+def _rate(law: RateLaw) -> str:
+    return f"L^{in_words(law.exponent, 2)}" if law.exponent is not None and law.decided else why_not(law)
+
+
 def dataset(check: DepthCheck) -> xr.Dataset:
     """Norms and sizes with dims (depth, seed, boundary) and (depth, seed, block), exponents of writers."""
     import xarray as xr
@@ -99,11 +106,13 @@ def dataset(check: DepthCheck) -> xr.Dataset:
             **{n: (("depth", "seed", "block"), v) for n, v in between.items()},
             "writer_beta": ("writer", [w.beta.value for w in check.writers]),
             "writer_size": ("writer", [w.size for w in check.writers]),
+            "rate_exponent": ("group", [r.exponent.value if r.exponent else np.nan for r in check.rates]),
         },
         coords={
             "depth": list(check.depths),
             "seed": list(range(check.seeds)),
             "writer": [w.name for w in check.writers],
+            "group": [r.group for r in check.rates],
         },
         attrs={
             "seed": check.seed,
