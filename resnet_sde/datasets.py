@@ -255,11 +255,12 @@ def _cifar_records(file: Path) -> Tensor:
     """The records of one file, (image, 3073), with their labels checked."""
     if not file.is_file():
         raise DatasetError(f"{file} does not exist: give the folder of CIFAR-10's binary version.")
+    stored = file.stat().st_size
+    if not stored or stored % _CIFAR_RECORD:
+        raise DatasetError(f"{file} holds {stored} bytes: give a file of records of {_CIFAR_RECORD} bytes.")
+    if stored > memory_of():
+        raise DatasetError(f"{file} holds {stored} bytes, which do not fit into memory: give a smaller file.")
     data = _read(file)
-    if not data or len(data) % _CIFAR_RECORD:
-        raise DatasetError(
-            f"{file} holds {len(data)} bytes: give a file of records of {_CIFAR_RECORD} bytes."
-        )
     records = np.frombuffer(data, np.uint8).reshape(-1, _CIFAR_RECORD)
     if records[:, 0].max() > 9:
         raise DatasetError(f"{file} has a label above 9: give the binary version of CIFAR-10.")

@@ -46,8 +46,10 @@ def ready(data: Data, recipe: Recipe) -> Data:
 
 def _inputs(part: str, x: Tensor, dtype: torch.dtype) -> Tensor:
     found = x.to(dtype)
+    if found is x:
+        return x
     lost = ~found.isfinite().all(1) | ((found == 0) & (x != 0)).any(1) & (found == 0).all(1)
-    if found is not x and bool(lost.any()):
+    if bool(lost.any()):
         raise ValueError(
             f"input {int(lost.int().argmax())} of the {part} examples is too large or too small for "
             f"{dtype}; rescale it, or give dtype='float64'"
