@@ -26,6 +26,17 @@ def positive_integer(name: str, value: Any, remedy: str) -> int:
     return int(value)
 
 
+def finite_number(name: str, value: Any) -> float:
+    """The value as a float, whatever holds it. Raises ValueError if it is not a finite number."""
+    try:
+        found = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return found
+
+
 def flag(name: str, value: Any) -> bool:
     """The value as a bool; that of NumPy will do. Raises ValueError if it is anything else."""
     if type(value).__name__ not in ("bool", "bool_"):

@@ -147,7 +147,11 @@ class Block(ABC):
     @property
     def homogeneous(self) -> bool:
         """Whether the branch commutes with positive scalings of the state and of `one`."""
-        return self.activation.homogeneous
+        return False
+
+    def _has_branch_of(self, kind: type[Block]) -> bool:
+        """Whether the formulas of a kind of block hold: what is made from it may have another branch."""
+        return type(self).branch is kind.branch and type(self).shapes is kind.shapes
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ class SingleLayer(Block):
     sigma_b2: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_variances(self, ("sigma_w2", "sigma_b2"))
+        _check_fields(self, ("sigma_w2", "sigma_b2"))
 
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
@@ -171,6 +175,8 @@ class SingleLayer(Block):
     @override
     @property
     def variances(self) -> Variances:
+        if not self._has_branch_of(SingleLayer):
+            return super().variances
         return Variances(1.0, 0.0, self.sigma_w2, self.sigma_b2)
 
     @override
@@ -182,8 +188,13 @@ class SingleLayer(Block):
         return self.activation.pullback(pre, affine_back(layer.outer, p, self.sigma_w2, self.sigma_b2))
 
     @override
-    def critical_beta(self, law: PathLaw) -> float:
-        return max(law.exponent, 0.25)
+    def critical_beta(self, law: PathLaw) -> float | None:
+        return max(law.exponent, 0.25) if self._has_branch_of(SingleLayer) else None
+
+    @override
+    @property
+    def homogeneous(self) -> bool:
+        return self._has_branch_of(SingleLayer) and self.activation.homogeneous
 
     @override
     @property
@@ -208,7 +219,7 @@ class TwoLayer(Block):
     sigma_a2: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_variances(self, ("sigma_w2", "sigma_b2", "sigma_v2", "sigma_a2"))
+        _check_fields(self, ("sigma_w2", "sigma_b2", "sigma_v2", "sigma_a2"))
 
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
@@ -218,6 +229,8 @@ class TwoLayer(Block):
     @override
     @property
     def variances(self) -> Variances:
+        if not self._has_branch_of(TwoLayer):
+            return super().variances
         return Variances(self.sigma_w2, self.sigma_b2, self.sigma_v2, self.sigma_a2)
 
     @override
@@ -233,11 +246,18 @@ class TwoLayer(Block):
         return affine_back(layer.inner, back, self.sigma_w2, self.sigma_b2)
 
     @override
-    def critical_beta(self, law: PathLaw) -> float:
+    def critical_beta(self, law: PathLaw) -> float | None:
+        if not self._has_branch_of(TwoLayer):
+            return None
         # An odd φ has no mean that long memory could sum up: what adds up are products of weights of two
         # layers, whose covariance is the square of that of the weights.
         pathwise = not self.activation.odd or self.sigma_a2 > 0
         return max(0.5, law.exponent if pathwise else 2 * law.exponent - 1)
+
+    @override
+    @property
+    def homogeneous(self) -> bool:
+        return self._has_branch_of(TwoLayer) and self.activation.homogeneous
 
     @override
     @property
@@ -259,7 +279,7 @@ class Reduced(Block):
     sigma_b2: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_variances(self, ("sigma_w2", "sigma_b2"))
+        _check_fields(self, ("sigma_w2", "sigma_b2"))
 
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
@@ -268,6 +288,8 @@ class Reduced(Block):
     @override
     @property
     def variances(self) -> Variances:
+        if not self._has_branch_of(Reduced):
+            return super().variances
         return Variances(self.sigma_w2, self.sigma_b2, 1.0, 0.0)
 
     @override
@@ -283,9 +305,14 @@ class Reduced(Block):
 
     @override
     def critical_beta(self, law: PathLaw) -> float | None:
-        if not law.independent:
+        if not law.independent or not self._has_branch_of(Reduced):
             return None
         return 0.5 if self.activation.odd else 1.0
+
+    @override
+    @property
+    def homogeneous(self) -> bool:
+        return self._has_branch_of(Reduced) and self.activation.homogeneous
 
     @override
     @property
@@ -318,11 +345,16 @@ def affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor
     return matrix.look_back(p, scale) if bias == 0 else matrix.look_back(p)[..., :width] * scale
 
 
-def _check_variances(block: Block, names: tuple[str, ...]) -> None:
+def _check_fields(block: Block, names: tuple[str, ...]) -> None:
+    if not isinstance(block.activation, Activation):
+        raise ValueError(
+            f"activation must be an Activation, got {block.activation!r}; give for example RELU, or "
+            "activation('relu')"
+        )
     for name in names:
         value = getattr(block, name)
-        if not 0 <= value < math.inf:
+        if isinstance(value, (str, type(None))) or not 0 <= value < math.inf:
             raise ValueError(
-                f"{name} is a variance: it must be finite and not negative, got {value}; give for example 1"
+                f"{name} is a variance: it must be finite and not negative, got {value!r}; give for example 1"
             )
         object.__setattr__(block, name, float(value))

@@ -199,7 +199,7 @@ def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; give one of {', '.join(METHODS)}")
-    gaussian = isinstance(model.law, WhiteNoise) and model.law.entries == "gaussian"
+    gaussian = type(model.law) is WhiteNoise and model.law.entries == "gaussian"
     if method == "deferred" and not gaussian:
         raise ValueError(f"deferred matrices need white Gaussian weights, not {model.law}; give method dense")
     if method != "auto":
@@ -260,7 +260,7 @@ def _deferred_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor
 def _dense_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -> Iterator[Layer]:
     model = ensemble.model
     shapes = {name: (h.shape[0], *shape) for name, shape in model.block.shapes(model.width).items()}
-    if not isinstance(model.law, WhiteNoise):
+    if not isinstance(model.law, WhiteNoise) or type(model.law)._draw is not WhiteNoise._draw:
         paths = {
             n: model.law.path(ensemble.depth, s, generator=source, dtype=h.dtype) for n, s in shapes.items()
         }

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_memory, finite_number, positive_integer
+from resnet_sde._contracts import check_model_parts
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
@@ -77,18 +78,16 @@ class Model:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "width", positive_integer("width", self.width, "give for example 40"))
+        check_model_parts(self.block, self.law, self.width)
+        for name in ("gain", "skip"):
+            object.__setattr__(self, name, finite_number(name, getattr(self, name)))
         beta = self.critical_beta if self.beta is None else self.beta
         if beta is None:
             raise ValueError(
                 f"{type(self.block).__name__} with {self.law} and skip {self.skip} has no critical scaling; "
                 "give beta"
             )
-        object.__setattr__(self, "beta", beta)
-        for name in ("beta", "gain", "skip"):
-            value = float(getattr(self, name))
-            if not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}")
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "beta", finite_number("beta", beta))
         if self.gain < 0:
             raise ValueError(
                 f"gain must not be negative, got {self.gain}; give {-self.gain}, which has the same law"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from resnet_sde._contracts import check_adjoint, check_block
 from resnet_sde.blocks import Block, Layer
 
 
@@ -77,6 +78,7 @@ def forward(
         >>> forward(model.block, torch.ones(2, 1, 4), layers, model.alpha(8)).shape
         torch.Size([9, 2, 1, 4])
     """
+    check_block(block, h.shape[-1])
     return torch.stack(_Loop(block, _factor(alpha, h), skip, period=None).up(h, layers, keep=True)[0])
 
 
@@ -112,6 +114,9 @@ def trajectory(
     Raises:
         ValueError: alpha has another shape.
     """
+    check_block(block, h.shape[-1])
+    if top is not None:
+        check_adjoint(block, h.shape[-1])
     h, top = h.clone(), None if top is None else top.clone()  # what is returned is the caller's alone
     loop = _Loop(block, _factor(alpha, h), skip, _rescaling_period(block, alpha, skip))
     keep = every_layer or top is not None
