@@ -88,6 +88,8 @@ class Claim:
             return Outcome.NOT_MET
         if self.relation == "=":
             return Outcome(self.measured.within(self.predicted, self.tolerance).value)
+        if self.measured.reason is not None:
+            return Outcome.UNDECIDED
         sign = 1.0 if self.relation == "<=" else -1.0
         near, far = sorted(sign * end for end in (self.measured.low, self.measured.high))
         bound = sign * self.predicted + self.tolerance
@@ -103,7 +105,8 @@ class Claim:
         sign = {"=": "vs", "<=": "≤", ">=": "≥"}[self.relation]
         within = f" ± {self.tolerance:.2g}" if self.tolerance else ""
         line = f"{self.name}: {interval} {sign} {self.predicted:.4g}{within}"
-        return line if self.unmet is None else f"{line} ({self.unmet})"
+        note = found.reason if self.unmet is None else self.unmet
+        return line if note is None else f"{line} ({note})"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def shift(first: Tensor, second: Tensor, level: float) -> Estimate:
     if not math.isfinite(centre):
         return exactly(centre)
     half = math.hypot(*(0.5 * (part.high - part.low) for part in parts))
-    return Estimate(centre, centre - half, centre + half)
+    return Estimate(centre, centre - half, centre + half, parts[0].reason or parts[1].reason)
 
 
 def share(events: Tensor, level: float) -> Estimate:

@@ -162,6 +162,7 @@ def _claim_record(claim: Claim) -> dict[str, Any]:
         "tolerance": claim.tolerance,
         "relation": claim.relation,
         "unmet": claim.unmet,
+        "reason": found.reason,
     }
 
 
@@ -170,7 +171,7 @@ def verdict_of(record: Mapping[str, Any]) -> Verdict:
     claims = tuple(
         Claim(
             part["name"],
-            Estimate(*(_number(part[end]) for end in ("value", "low", "high"))),
+            _estimate(part),
             _number(part["predicted"]),
             part["tolerance"],
             part["relation"],
@@ -180,6 +181,11 @@ def verdict_of(record: Mapping[str, Any]) -> Verdict:
     )
     rest = (record[name] for name in ("budget", "seed", "seconds", "control", "settings"))
     return Verdict(record["id"], claims, *rest)
+
+
+def _estimate(part: Mapping[str, Any]) -> Estimate:
+    value, low, high = (_number(part[end]) for end in ("value", "low", "high"))
+    return Estimate(value, low, high, part.get("reason"))
 
 
 def _number(value: float | str | None) -> float:
