@@ -26,23 +26,25 @@ class Events:
     """The log of a stack as runs of TensorBoard, one for each member.
 
     Args:
-        folder: of the stack; the runs are in its folder tensorboard.
+        folders: of the members, in each of which the folder tensorboard has a run; None for no run.
         first: the first step to come; what an interrupted process wrote of later ones is not shown.
 
     Raises:
         ValueError: tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, first: int) -> None:
-        self._kind, self._folder, self._first = summary_writer(), folder / FOLDER, first
-        self._writers: dict[int, Any] = {}
+    def __init__(self, folders: Sequence[Path | None], first: int) -> None:
+        self._kind, self._folders, self._first = summary_writer(), folders, first
+        self._writers: dict[Path, Any] = {}
 
     def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add lines of the log, and leave them on disk."""
         for line in lines:
-            writer = self._writer(line["member"])
-            for name in SCALARS:
-                writer.add_scalar(name, line[name], line["step"])
+            folder = self._folders[line["member"]]
+            if folder is not None:
+                writer = self._writer(folder)
+                for name in SCALARS:
+                    writer.add_scalar(name, line[name], line["step"])
         for writer in self._writers.values():
             writer.flush()
 
@@ -51,8 +53,7 @@ class Events:
         for writer in self._writers.values():
             writer.close()
 
-    def _writer(self, member: int) -> Any:
-        if member not in self._writers:
-            run = str(self._folder / f"member-{member}")
-            self._writers[member] = self._kind(run, purge_step=self._first)
-        return self._writers[member]
+    def _writer(self, folder: Path) -> Any:
+        if folder not in self._writers:
+            self._writers[folder] = self._kind(str(folder / FOLDER), purge_step=self._first)
+        return self._writers[folder]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -19,14 +18,26 @@ from resnet_sde._checks import check_device
 from resnet_sde.networks import Stack
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.progress import Bar, progress_bar
-from resnet_sde.runs.store import write_whole
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import Events
+from resnet_sde.training.kept import (
+    Identities,
+    checkpoints_in,
+    load_checkpoint,
+    member_folder,
+    parsed,
+    plain,
+    save_checkpoint,
+    write_log,
+)
+from resnet_sde.training.kept import identities as find_identities
 from resnet_sde.training.recipe import Member, Recipe
 from resnet_sde.training.run import Run, own_arithmetic
 from resnet_sde.training.statistics import relative_change, roughness
 
-CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+log = logging.getLogger("resnet_sde")
+
+_SHARE = 20  # of the time goes at most one part into checkpoints
 MATRICES = ("inner", "outer")
 
 
@@ -60,12 +71,12 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers and strings; numbers that are not finite as strings."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Outcome:
+    def from_json(cls, given: dict[str, Any]) -> Outcome:
         """What `to_json` gave. Raises TypeError or ValueError if it is something else."""
-        return cls(**_parsed(plain))
+        return cls(**parsed(given))
 
 
 def fit(
@@ -75,12 +86,13 @@ def fit(
     *,
     device: torch.device | str = "cpu",
     folder: Path | None = None,
-    checkpoint_every: float = 120.0,
+    identities: Identities | None = None,
+    checkpoint_every: float = 10.0,
     progress: bool = False,
     label: str = "training",
     tensorboard: bool = False,
 ) -> tuple[Stack, list[Outcome]]:
-    """Train a stack, or go on with it from the checkpoint in its folder; the result is the same, bit for bit.
+    """Train a stack, or go on with it from checkpoints in a folder; the result is the same, bit for bit.
 
     Args:
         members: networks of one shape.
@@ -88,9 +100,11 @@ def fit(
         data: the examples.
         device: where they are trained; on a CPU with one thread, so that no result depends on how many
             there are.
-        folder: keeps the checkpoint, for the same members, recipe and data only, and the log: one line of
-            JSON for each member and epoch. None for neither.
-        checkpoint_every: seconds between two checkpoints.
+        folder: keeps, in a folder for each member, its checkpoint and its log, one line of JSON for each
+            epoch. None for neither.
+        identities: what decides the bits of each member, if it is known already; see `kept.identities`.
+        checkpoint_every: seconds between two checkpoints, if writing them takes a small share of that; 0 for
+            one after every step. An interrupt from the keyboard leaves another one.
         progress: draw a bar on standard error if that is a terminal.
         label: of the bar.
         tensorboard: write the log for TensorBoard too, into the folder.
@@ -106,27 +120,66 @@ def fit(
     arithmetic: AbstractContextManager[None] = one_thread() if on_cpu else nullcontext()
     with own_arithmetic(device), arithmetic:
         run = Run(members, recipe, data, device=device)
+        keeper = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            load_checkpoint(run, folder)
-        events = _events(run, folder) if tensorboard else None
+            known = identities or find_identities(members, recipe, data, device=str(device))
+            keeper = _Keeper(run, folder, known, checkpoint_every, tensorboard=tensorboard)
+        elif tensorboard:
+            raise ValueError("TensorBoard needs a folder to look at; give one that keeps the results")
         with progress_bar(shown=progress, total=run.steps, initial=run.step, desc=label, unit="step") as bar:
-            saved = time.monotonic()
-            while not run.finished:
-                lines = len(run.log)
-                run.advance()
-                bar.update()
-                _show(bar, run)
-                if folder is not None and time.monotonic() - saved >= checkpoint_every:
-                    save_checkpoint(run, folder)
-                    saved = time.monotonic()
-                if folder is not None and len(run.log) > lines:
-                    _write_log(run, folder)
-                    if events is not None:
-                        events.write(run.log[lines:])
-        if events is not None:
-            events.close()
+            with nullcontext() if keeper is None else keeper:
+                while not run.finished:
+                    run.advance()
+                    bar.update()
+                    _show(bar, run)
+                    if keeper is not None:
+                        keeper.after_a_step()
         return run.stack, outcomes(run)
+
+
+class _Keeper:
+    """Keeps checkpoints and logs of a run while it goes on, and a last one when it is interrupted."""
+
+    def __init__(
+        self, run: Run, folder: Path, identities: Identities, every: float, *, tensorboard: bool
+    ) -> None:
+        self._run, self._folder, self._identities, self._every = run, folder.expanduser(), identities, every
+        self._store = checkpoints_in(folder)
+        load_checkpoint(run, self._store, identities)
+        self._lines, self._events = len(run.log), None
+        if tensorboard:
+            places = [member_folder(self._folder, each) if each else None for each in identities]
+            self._events = Events(places, run.step + 1)
+        self._due = time.monotonic() + every
+
+    def after_a_step(self) -> None:
+        """Keep what is due."""
+        run = self._run
+        if time.monotonic() >= self._due:
+            self._save()
+        if len(run.log) > self._lines:
+            try:
+                write_log(run, self._folder, self._identities)
+            except OSError as error:  # it is written anew after the next epoch
+                log.warning("%s: %s; the log is not written", self._folder, error.strerror or error)
+            if self._events is not None:
+                self._events.write(run.log[self._lines :])
+            self._lines = len(run.log)
+
+    def _save(self) -> None:
+        begun = time.monotonic()
+        save_checkpoint(self._run, self._store, self._identities)
+        end = time.monotonic()
+        self._due = end + (max(self._every, _SHARE * (end - begun)) if self._every else 0.0)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit):
+            self._save()
+        if self._events is not None:
+            self._events.close()
 
 
 def outcomes(run: Run) -> list[Outcome]:
@@ -149,36 +202,6 @@ def outcomes(run: Run) -> list[Outcome]:
             )
         )
     return found
-
-
-def save_checkpoint(run: Run, folder: Path) -> None:
-    """Keep the state of a run; the file appears whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(run.state_dict(), buffer)
-    write_whole(folder / CHECKPOINT, buffer.getvalue())
-
-
-def load_checkpoint(run: Run, folder: Path) -> bool:
-    """Let a run go on from the checkpoint of a folder; False if there is none, or it is damaged."""
-    try:
-        state = torch.load(folder / CHECKPOINT, weights_only=True, map_location=run.stack.alpha.device)
-    except Exception:  # a damaged archive can raise nearly anything
-        return False
-    run.load_state_dict(state)
-    return True
-
-
-def _write_log(run: Run, folder: Path) -> None:
-    """The whole log anew, so that a resumed run has no line twice."""
-    lines = (json.dumps(_plain(line), allow_nan=False) + "\n" for line in run.log)
-    write_whole(folder / LOG, "".join(lines).encode())
-
-
-def _events(run: Run, folder: Path | None) -> Events:
-    """What TensorBoard is to see from the next step on."""
-    if folder is None:
-        raise ValueError("TensorBoard needs a folder to look at; give one that keeps the results")
-    return Events(folder, run.step + 1)
 
 
 def _show(bar: Bar, run: Run) -> None:
@@ -215,19 +238,3 @@ def _entries(weights: Tensor, entries: int) -> list[list[float]]:
     """The first entries of the matrices along depth; weights are exchangeable before training."""
     paths: list[list[float]] = weights.flatten(1)[:, :entries].double().T.tolist()
     return paths
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _parsed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _parsed(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_parsed(part) for part in value]
-    return float(value) if value in ("nan", "inf", "-inf") else value

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 from resnet_sde._checks import check_device, positive_integer
-from resnet_sde._versions import current_versions
 from resnet_sde.networks import Stack, save
 from resnet_sde.runs.execute import execute
+from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
-from resnet_sde.runs.store import read_record, write_whole
+from resnet_sde.runs.store import Identity, Record, Store, key_of, read_record
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
-from resnet_sde.training.fitting import CHECKPOINT, Outcome, fit
+from resnet_sde.training.fitting import Outcome, fit
+from resnet_sde.training.kept import OUTCOME, checkpoints_in, identities, on_its_own, outcomes_in, step_of
 from resnet_sde.training.memory import check_stacks
 from resnet_sde.training.recipe import Member, Recipe, check_members, kind
 from resnet_sde.training.targets import ready
 
-OUTCOMES = "outcomes.json"
+log = logging.getLogger("resnet_sde")
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One stack: the positions of its members in the grid, and where it is kept."""
+    """One stack: the positions of its members in the grid, and where and under which names they are kept."""
 
     positions: tuple[int, ...]
     members: tuple[Member, ...]
     recipe: Recipe
     device: str
-    folder: Path | None
+    store: Path | None
+    identities: tuple[Identity | None, ...]
     tensorboard: bool = False
     keep_networks: bool = False
     progress: bool = False
@@ -56,8 +58,8 @@ def train(
 ) -> list[Outcome]:
     """Train every member; members of one shape are trained together, `stack` at a time.
 
-    How members are put together depends on the list of members and on `stack` alone, and workers change no
-    bit of a result.
+    On a CPU no bit of a result depends on which members are trained together, or on workers; on other devices
+    members are put together by the list of members and by `stack` alone.
 
     Args:
         members: any networks.
@@ -66,8 +68,9 @@ def train(
         stack: members of a stack at most; memory grows with it.
         device: where they are trained.
         workers: local processes, each of which trains a stack; 1 trains in this one.
-        store: folder that keeps every finished stack, and the checkpoint and the log of those under way. The
-            same call goes on from what is there.
+        store: folder that keeps what became of every member, and the checkpoints and logs of those under way.
+            A call goes on from what is there, and trains what is new, such as one more learning rate. Where
+            it cannot be told what decides a number, or the disk is full, a warning says so.
         progress: draw progress bars on standard error if that is a terminal.
         tensorboard: write the logs for TensorBoard too, into the store.
         keep_networks: keep the trained networks too, where `Outcome.network` says, in the store.
@@ -80,7 +83,7 @@ def train(
             or not enough memory; or tensorboard or keep_networks is asked for without a store, or
             tensorboard is not installed.
         RuntimeError: a worker process died; what was finished is kept.
-        OSError: the store cannot be written to.
+        OSError: the store cannot be made or written to when training starts.
 
     Example:
         >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
@@ -100,17 +103,17 @@ def train(
         summary_writer()
     if keep_networks and store is None:
         raise ValueError("networks are kept in a store; give one, or keep_networks=False")
-    tasks = _tasks(members, recipe, data, stack, device, None if store is None else Path(store))
-    check_stacks([task.members for task in tasks], recipe, data, workers=workers, device=device)
-    found: dict[int, Outcome] = {}
-    waiting = []
-    for task in tasks:
-        kept = _load(task, keep_networks)
-        if kept is None:
-            waiting.append(replace(task, tensorboard=tensorboard, keep_networks=keep_networks))
-        else:
-            found |= zip(task.positions, kept, strict=True)
-    with closing(_run(waiting, data, workers, progress)) as finished:
+    grid = _Grid(tuple(members), recipe, device, stack, None if store is None else Path(store).expanduser())
+    check_stacks(
+        [[members[i] for i in some] for some in grid.stacks(range(len(members)))],
+        recipe,
+        data,
+        workers=workers,
+        device=device,
+    )
+    found, tasks = grid.open(data, keep_networks)
+    tasks = [replace(task, tensorboard=tensorboard, keep_networks=keep_networks) for task in tasks]
+    with closing(_run(tasks, data, workers, progress)) as finished:
         for task, outcomes in finished:
             found |= zip(task.positions, outcomes, strict=True)
     return [found[i] for i in range(len(members))]
@@ -153,23 +156,53 @@ def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
     return min(sorted(losses), key=lambda lr: losses[lr])
 
 
-def _tasks(
-    members: Sequence[Member], recipe: Recipe, data: Data, stack: int, device: str, store: Path | None
-) -> list[_Task]:
-    """The stacks, in the order of their first members."""
-    alike: dict[tuple[object, ...], list[int]] = {}
-    for i, member in enumerate(members):
-        alike.setdefault(kind(member, recipe), []).append(i)
-    digest = data.digest if store is not None else ""
-    tasks = []
-    for positions in alike.values():
-        for first in range(0, len(positions), stack):
-            some = tuple(positions[first : first + stack])
-            chosen = tuple(members[i] for i in some)
-            name = repr((chosen, recipe, digest, device, sorted(current_versions().items())))
-            key = hashlib.sha256(name.encode()).hexdigest()[:32]
-            tasks.append(_Task(some, chosen, recipe, device, None if store is None else store / key))
-    return sorted(tasks, key=lambda task: task.positions)
+@dataclass(frozen=True)
+class _Grid:
+    """Members in their order, and how they are put together."""
+
+    members: tuple[Member, ...]
+    recipe: Recipe
+    device: str
+    stack: int
+    store: Path | None
+
+    def stacks(
+        self, positions: Iterable[int], steps: Mapping[int, int] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Members of one shape together, if they go on from the same step; in the order of the first ones."""
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for i in positions:
+            start = 0 if steps is None else steps[i]
+            alike.setdefault((start, *kind(self.members[i], self.recipe)), []).append(i)
+        return sorted(
+            tuple(some[first : first + self.stack])
+            for some in alike.values()
+            for first in range(0, len(some), self.stack)
+        )
+
+    def open(self, data: Data, networks: bool) -> tuple[dict[int, Outcome], list[_Task]]:
+        """What is kept, with networks if they are asked for, and the tasks that remain."""
+        every = range(len(self.members))
+        if self.store is None:
+            return {}, [self._task(some, [None] * len(every)) for some in self.stacks(every)]
+        stacks, alone = self.stacks(every), on_its_own(self.device)
+        known = identities(self.members, self.recipe, data, device=self.device, stacks=stacks)
+        manifest = {
+            "training": {"recipe": repr(self.recipe), "data": data.name, "members": len(self.members)},
+            "environment": environment(self.device),
+        }
+        outcomes = Store(self.store, f"{{key}}/{OUTCOME}", manifest=manifest)
+        found = {i: outcome for i in every if (outcome := _load(outcomes, known[i], networks)) is not None}
+        if not alone:  # one that is missing is trained beside all that it was trained beside
+            found = {i: found[i] for some in stacks if all(j in found for j in some) for i in some}
+        missing = [i for i in every if i not in found]
+        steps = {i: step_of(checkpoints_in(self.store), known[i]) for i in missing} if alone else None
+        return found, [self._task(some, known) for some in self.stacks(missing, steps)]
+
+    def _task(self, positions: tuple[int, ...], known: Sequence[Identity | None]) -> _Task:
+        members = tuple(self.members[i] for i in positions)
+        names = tuple(known[i] for i in positions)
+        return _Task(positions, members, self.recipe, self.device, self.store, names)
 
 
 def _run(
@@ -190,32 +223,40 @@ def _run(
 
 
 def _train(task: _Task, data: Data) -> list[Outcome]:
-    """Train one stack, and keep what has become of it instead of its checkpoint."""
+    """Train one stack, and keep what has become of its members instead of their checkpoints."""
     stack, outcomes = fit(
         task.members,
         task.recipe,
         data,
         device=task.device,
-        folder=task.folder,
+        folder=task.store,
+        identities=task.identities,
         progress=task.progress,
         label=task.label,
         tensorboard=task.tensorboard,
     )
-    if task.folder is not None:
-        if task.keep_networks:
-            outcomes = [replace(outcome, network=_keep(stack, i, task)) for i, outcome in enumerate(outcomes)]
-        plain = [outcome.to_json() for outcome in outcomes]
-        write_whole(task.folder / OUTCOMES, json.dumps(plain, allow_nan=False).encode())
-        (task.folder / CHECKPOINT).unlink(missing_ok=True)
+    if task.store is None:
+        return outcomes
+    if task.keep_networks:
+        outcomes = [replace(outcome, network=_keep(stack, i, task)) for i, outcome in enumerate(outcomes)]
+    finished, checkpoints = outcomes_in(task.store), checkpoints_in(task.store)
+    for identity, outcome in zip(task.identities, outcomes, strict=True):
+        if finished.save(identity, Record({}, outcome.to_json())):
+            checkpoints.remove(identity)
     return outcomes
 
 
-def _keep(stack: Stack, i: int, task: _Task) -> str:
-    """Keep the network of a member; where, from the store on."""
-    assert task.folder is not None
-    member, name = task.members[i], f"{task.folder.name}/network-{i}.npz"
+def _keep(stack: Stack, i: int, task: _Task) -> str | None:
+    """Keep the network of a member; where, from the store on, or None where the disk does not take it."""
+    member, identity = task.members[i], task.identities[i]
+    assert task.store is not None
+    name = f"{key_of(identity) if identity is not None else uuid4().hex}/network.npz"
     note = {"model": repr(member.model), "seed": member.seed, "lr": member.lr, "recipe": repr(task.recipe)}
-    save(stack.network(i), task.folder.parent / name, note=note)
+    try:
+        save(stack.network(i), task.store / name, note=note)
+    except OSError as error:
+        log.warning("%s: %s; this network is not kept", task.store / name, error.strerror or error)
+        return None
     return name
 
 
@@ -227,15 +268,8 @@ def _is_kept(outcome: Outcome, store: Path) -> bool:
         return False
 
 
-def _load(task: _Task, networks: bool) -> list[Outcome] | None:
-    """The outcomes of a finished stack, with its networks if asked for; None if any is missing or damaged."""
-    if task.folder is None:
-        return None
-    try:
-        plain = json.loads((task.folder / OUTCOMES).read_bytes())
-        found = [Outcome.from_json(each) for each in plain]
-    except (OSError, TypeError, ValueError):
-        return None
-    if networks and not all(_is_kept(outcome, task.folder.parent) for outcome in found):
-        return None
-    return found if len(found) == len(task.members) else None
+def _load(store: Store, identity: Identity | None, networks: bool) -> Outcome | None:
+    """The outcome of a finished member, with its network if asked for; None if any is missing or damaged."""
+    record = store.load(identity)
+    outcome = None if record is None else Outcome.from_json(record.content)
+    return None if outcome is None or (networks and not _is_kept(outcome, store.folder)) else outcome

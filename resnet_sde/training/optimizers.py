@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,13 +39,23 @@ class StackOptimizer:
             for view in views:
                 view.grad = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """As in `torch.optim`."""
-        return self._torch.state_dict()
+    def member_state(self, i: int) -> dict[str, Tensor]:
+        """What is known of one member, by number of the parameter and name."""
+        known = [self._torch.state.get(view, {}) for view in self._views[i]]
+        return {
+            f"{at} {name}": value
+            for at, state in enumerate(known)
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As in `torch.optim`."""
-        self._torch.load_state_dict(state)
+    def load_member_state(self, i: int, state: Mapping[str, Tensor]) -> None:
+        """Go on with one member from there."""
+        whole = self._torch.state_dict()
+        for name, value in state.items():
+            at, _, part = name.partition(" ")
+            whole["state"].setdefault(i * len(self._parameters) + int(at), {})[part] = value
+        self._torch.load_state_dict(whole)
 
 
 def _make(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

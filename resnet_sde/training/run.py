@@ -7,7 +7,7 @@ named by the seed of the member and the number of the epoch or step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,13 +18,17 @@ from torch.nn.functional import cross_entropy
 from resnet_sde._checks import check_device
 from resnet_sde._random import stream
 from resnet_sde.networks import Stack, dropout_masks
+from resnet_sde.runs.interrupts import held_back
 from resnet_sde.training.data import Data, Examples
 from resnet_sde.training.memory import check_stacks
 from resnet_sde.training.optimizers import StackOptimizer
 from resnet_sde.training.recipe import Member, Recipe, check_members, kind
 from resnet_sde.training.targets import ready
 
-_EVALUATED = 2**21  # numbers in the states of one layer when networks are evaluated
+# Numbers in the states of one layer when networks of a usual stack are evaluated. How examples are put
+# together decides how their losses are rounded, and so must not depend on how many networks there are.
+_EVALUATED = 2**21
+_USUAL_STACK = 16
 
 
 @contextmanager
@@ -116,21 +120,22 @@ class Run:
         outputs = self.stack(x, masks=self._masks(x))
         losses = self._losses(outputs, y)
         losses.sum().backward()
-        for i, finite in enumerate(losses.isfinite().tolist()):
-            if not finite and self.diverged_at[i] is None:
-                self.diverged_at[i] = self.step
-        rates = [self.recipe.rate(member.lr, epoch) for member in self.members]
-        self.optimizer.step(rates, self.alive)
-        self.stack.recycle()
-        self._sums += torch.stack([losses.detach().double(), self._hits(outputs, y)])
-        self.step += 1
-        if position + 1 == self.steps_per_epoch or self.finished:
-            self._close_epoch(epoch, position + 1)
+        with held_back():  # an interrupt finds each step done, or not begun
+            for i, finite in enumerate(losses.isfinite().tolist()):
+                if not finite and self.diverged_at[i] is None:
+                    self.diverged_at[i] = self.step
+            rates = [self.recipe.rate(member.lr, epoch) for member in self.members]
+            self.optimizer.step(rates, self.alive)
+            self.stack.recycle()
+            self._sums += torch.stack([losses.detach().double(), self._hits(outputs, y)])
+            self.step += 1
+            if position + 1 == self.steps_per_epoch or self.finished:
+                self._close_epoch(epoch, position + 1)
 
     def evaluate(self, examples: Examples, stack: Stack | None = None) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy of every member, both (member,); outputs that are not finite are wrong."""
         stack = stack or self.stack
-        size = max(1, _EVALUATED // (len(stack) * self.members[0].model.width))
+        size = max(1, _EVALUATED // (_USUAL_STACK * self.members[0].model.width))
         with own_arithmetic(self.stack.alpha.device), torch.no_grad():
             totals = torch.zeros_like(self._sums)
             for x, y in zip(examples.x.split(size), examples.y.split(size), strict=True):
@@ -146,23 +151,33 @@ class Run:
         loss, accuracy = (self._sums / done).tolist()
         return loss, accuracy
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that another run of the same members needs to go on from here."""
-        return {
-            "stack": self.stack.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "diverged_at": self.diverged_at,
-            "log": self.log,
-            "sums": self._sums,
-        }
+    def member_state(self, i: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that another run needs to go on with a member from here: tensors, and the rest."""
+        tensors = {f"network {name}": value for name, value in self.stack.member_state(i).items()}
+        tensors |= {f"optimizer {name}": value for name, value in self.optimizer.member_state(i).items()}
+        facts = {"step": self.step, "diverged_at": self.diverged_at[i], "log": self.member_log(i)}
+        return {**tensors, "sums": self._sums[:, i]}, facts
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.stack.load_state_dict(state["stack"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.diverged_at, self.log = state["step"], list(state["diverged_at"]), list(state["log"])
-        self._sums.copy_(state["sums"])
+    def load_member_state(self, i: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on with a member from there; members of a run go on from the same step."""
+        for name, value in self.stack.state_dict().items():
+            value[i].copy_(tensors[f"network {name}"])
+        start = "optimizer "
+        self.optimizer.load_member_state(
+            i, {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        )
+        self._sums[:, i].copy_(tensors["sums"])
+        self.step, self.diverged_at[i] = facts["step"], facts["diverged_at"]
+        self.log += [{**line, "member": i} for line in facts["log"]]
+        self.log.sort(key=lambda line: (line["step"], line["member"]))
+
+    def member_log(self, i: int) -> list[dict[str, Any]]:
+        """The lines of the log that are of one member."""
+        return [
+            {name: value for name, value in line.items() if name != "member"}
+            for line in self.log
+            if line["member"] == i
+        ]
 
     def _batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of every member in one step."""

@@ -1,0 +1,123 @@
+"""What is kept of networks in training, each under what decides its bits, whatever it is trained beside."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_sde.runs.identity import digests, environment
+from resnet_sde.runs.store import Identity, Record, Store, key_of, write_whole
+from resnet_sde.training.data import Data
+from resnet_sde.training.recipe import Member, Recipe
+from resnet_sde.training.run import Run
+
+OUTCOME, CHECKPOINT, LOG = "outcome.json", "checkpoint.npz", "log.jsonl"
+
+Identities = Sequence[Identity | None]
+
+
+def identities(
+    members: Sequence[Member],
+    recipe: Recipe,
+    data: Data,
+    *,
+    device: str,
+    stacks: Sequence[Sequence[int]] = (),
+) -> list[Identity | None]:
+    """What decides the bits of each member; None, after a warning, where that cannot be told.
+
+    Args:
+        stacks: positions of the members of each stack. On a CPU the arithmetic of a member does not depend on
+            those beside it. On other devices it may, and then they are part of its identity.
+    """
+    shared = {"recipe": repr(recipe), "data": data.digest, "environment": environment(device)}
+    beside: dict[int, dict[str, Any]] = {}
+    if not on_its_own(device):
+        for some in stacks or [range(len(members))]:
+            names = [repr(members[i]) for i in some]
+            beside |= {i: {"stack": names, "position": at} for at, i in enumerate(some)}
+    models = digests(member.model for member in members)
+    return [
+        None if model is None else {"member": repr(member), "model": model, **shared, **beside.get(i, {})}
+        for i, (member, model) in enumerate(zip(members, models, strict=True))
+    ]
+
+
+def on_its_own(device: str) -> bool:
+    """Whether the bits of a member do not depend on those that it is trained beside."""
+    return torch.device(device).type == "cpu"
+
+
+def outcomes_in(store: str | Path) -> Store:
+    """Where outcomes are kept, each in the folder of its member."""
+    return Store(store, f"{{key}}/{OUTCOME}")
+
+
+def checkpoints_in(store: str | Path) -> Store:
+    """Where checkpoints are kept, each in the folder of its member."""
+    return Store(store, f"{{key}}/{CHECKPOINT}")
+
+
+def save_checkpoint(run: Run, store: Store, identities: Identities) -> None:
+    """Keep the state of every member of a run."""
+    for i, identity in enumerate(identities):
+        if identity is not None:
+            tensors, facts = run.member_state(i)
+            arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+            store.save(identity, Record(arrays, plain(facts)))
+
+
+def load_checkpoint(run: Run, store: Store, identities: Identities) -> bool:
+    """Let a run go on from checkpoints; False unless those of all members are there, of one step."""
+    records = [store.load(identity) for identity in identities]
+    found = [record for record in records if record is not None]
+    if len(found) < len(records) or len({record.content["step"] for record in found}) > 1:
+        return False
+    for i, record in enumerate(found):
+        tensors = {name: torch.from_numpy(array) for name, array in record.arrays.items()}
+        run.load_member_state(i, tensors, parsed(record.content))
+    return True
+
+
+def step_of(store: Store, identity: Identity | None) -> int:
+    """The step from which a member can go on."""
+    record = store.load(identity)
+    return 0 if record is None else int(record.content["step"])
+
+
+def write_log(run: Run, folder: Path, identities: Identities) -> None:
+    """The whole logs anew, so that a resumed run has no line twice: a line of JSON for each epoch."""
+    for i, identity in enumerate(identities):
+        if identity is not None:
+            lines = (json.dumps(plain(line), allow_nan=False) + "\n" for line in run.member_log(i))
+            place = member_folder(folder, identity)
+            place.mkdir(parents=True, exist_ok=True)
+            write_whole(place / LOG, "".join(lines).encode())
+
+
+def member_folder(folder: Path, identity: Identity) -> Path:
+    """The folder of a member."""
+    return folder / key_of(identity)
+
+
+def plain(value: Any) -> Any:
+    """As JSON; numbers that are not finite as strings."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parsed(value: Any) -> Any:
+    """What `plain` was given."""
+    if isinstance(value, dict):
+        return {name: parsed(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [parsed(part) for part in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
