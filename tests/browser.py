@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
 REASON = f"needs one of {', '.join(NAMES)}"
@@ -27,7 +29,9 @@ def browse(harness: str, text: str, width: int, folder: Path) -> tuple[dict[str,
     made = harness.replace("WIDTH", str(width)).replace("REPORT", html.escape(text))
     file.write_text(made, encoding="utf-8")
     words = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000"]
-    done = subprocess.run([*words, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [*words, file.as_uri()], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     found = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from command_line import TINY, cells, idx_folder, run
 from scipy.stats import norm
+from waiting import PATIENCE
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
@@ -124,7 +125,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     with process:
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import run
+from waiting import PATIENCE
 
 import resnet_sde as rs
 from resnet_sde.training import Member, Recipe, load_data, train
@@ -122,5 +123,5 @@ def test_workers_leave_nothing_behind(tmp_path: Path) -> None:
         "2",
     ]
     command = [sys.executable, "-m", "resnet_sde", "train", *words, "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stderr == ""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,18 @@ def test_bits_do_not_depend_on_the_workers(reference: xr.Dataset) -> None:
     xr.testing.assert_identical(mixed(batch=1, workers=2), reference)
 
 
+def test_bits_do_not_depend_on_the_executor(reference: xr.Dataset) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(4) as executor:
+            xr.testing.assert_identical(mixed(batch=1, executor=executor), reference)
+        with ThreadPoolExecutor(1) as later:
+            assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_bits_do_not_depend_on_the_rest_of_the_grid(reference: xr.Dataset) -> None:
     laws = [rs.FractionalNoise(0.3), rs.SmoothNoise(0.5), rs.WhiteNoise()]
     ds = mixed(over={"depth": [5, 2, 3], "law": laws})
@@ -193,6 +206,7 @@ def test_the_grains_are_what_is_handed_out() -> None:
         ({"samples": True}, "samples must be a positive integer"),
         ({"workers": 0}, "workers must be a positive integer"),
         ({"workers": float("nan")}, "workers must be a positive integer"),
+        ({"executor": 2}, "concurrent.futures.Executor, got int"),
         ({"batch": float("inf")}, "batch must be a positive integer"),
         ({"batch": 1.5}, "batch must be a positive integer"),
         ({"seed": -1}, "seed must be a non-negative integer"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, as_completed
 from typing import TypeVar
 
-__all__ = ["Executor", "execute"]
+__all__ = ["Executor", "check_executor", "execute"]
 
 _Task = TypeVar("_Task")
 _Shared = TypeVar("_Shared")
@@ -48,6 +48,15 @@ def execute(
     from resnet_sde.runs.processes import in_processes
 
     return in_processes(tasks, work, shared, min(workers, len(tasks)))
+
+
+def check_executor(executor: object) -> None:
+    """Raise ValueError unless this is an executor, or None."""
+    if executor is not None and not isinstance(executor, Executor):
+        raise ValueError(
+            f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}; give for "
+            "example ThreadPoolExecutor(2), or workers=2"
+        )
 
 
 def _by_executor(

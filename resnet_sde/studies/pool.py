@@ -1,4 +1,4 @@
-"""Pieces of work, done here or by local processes; what comes out is the same."""
+"""Pieces of work, done here, by local processes or by any executor; what comes out is the same."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import pickle
 import threading
 from collections.abc import Generator, Sequence
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.ensembles import Ensemble, simulate_grains
 from resnet_sde.propagate import Store
-from resnet_sde.runs.execute import execute
+from resnet_sde.runs.execute import Executor, execute
 from resnet_sde.studies.cells import Results, as_arrays
 
 Task = tuple[int, int, Ensemble, range]
@@ -33,16 +34,24 @@ _Shared = tuple[Tensor, tuple[object, ...], _Memory]
 
 
 def run_tasks(
-    tasks: Sequence[Task], x: Tensor, observe: Sequence[object], workers: int
+    tasks: Sequence[Task],
+    x: Tensor,
+    observe: Sequence[object],
+    workers: int,
+    executor: Executor | None = None,
 ) -> Generator[tuple[int, int, list[Results]]]:
-    """(cell, part, results of its grains), as they are finished.
+    """(cell, part, results of its grains), as they are finished; see `execute`.
 
     Raises:
         RuntimeError: a worker process died.
     """
     shared = (x.detach().clone(), tuple(observe), _Memory())  # a view would be sent with all that it is of
-    for (cell, part, _, _), results in execute(tasks, _work, shared, workers=workers):
-        yield cell, part, results
+    try:
+        for (cell, part, _, _), results in execute(tasks, _work, shared, workers=workers, executor=executor):
+            yield cell, part, results
+    finally:
+        # Threads that work on one thread each may leave that to threads which are started later.
+        torch.set_num_threads(torch.get_num_threads())
 
 
 def _work(task: Task, shared: _Shared) -> list[Results]:

@@ -19,6 +19,7 @@ from resnet_sde._observed import check_parts, observable_name
 from resnet_sde._versions import current_versions
 from resnet_sde.ensembles import Ensemble, check_memory_of, check_results
 from resnet_sde.model import Model
+from resnet_sde.runs.execute import Executor, check_executor
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Record, Store
@@ -41,6 +42,7 @@ def study(
     method: str = "auto",
     seed: int = 0,
     workers: int = 1,
+    executor: Executor | None = None,
     batch: int = 256,
     store: str | Path | None = None,
     progress: bool = False,
@@ -48,7 +50,8 @@ def study(
     """Simulate an ensemble at every point of a grid.
 
     A cell's numbers depend on its model, its depth, the inputs, the observables, the method and the seed
-    alone: not on the rest of the grid, on `workers`, on `batch`, or on whether it was read back from `store`.
+    alone: not on the rest of the grid, on `workers`, `executor` or `batch`, or on whether it was read back
+    from `store`.
 
     Args:
         build: from the coordinates of a point, except depth, to its Model; called in this process.
@@ -60,8 +63,8 @@ def study(
         gradients: run the backward pass even if no observable asks for it.
         method: "auto", "dense" or "deferred", as in `simulate`.
         seed: a non-negative integer.
-        workers: local processes; 1 computes in this one. A script that asks for more needs the usual
-            ``if __name__ == "__main__":`` guard.
+        workers: local processes. A script with more than one needs the ``if __name__ == "__main__":`` guard.
+        executor: one of `concurrent.futures` that works in their place; it is not shut down.
         batch: networks handed to a worker at a time, rounded up to whole grains.
         store: folder that keeps every finished cell; the same study started again goes on from what is there.
             Where it cannot be told what decides a number, or the disk is full, a warning says so.
@@ -74,7 +77,7 @@ def study(
 
     Raises:
         ValueError: an argument is out of range, or two labels of an axis or two observables are the same.
-        RuntimeError: a worker process died; cells finished before are kept.
+        RuntimeError: a worker process could not start or died, and why; cells finished before are kept.
         OSError: the store cannot be made or written to when the study starts.
 
     Example:
@@ -94,19 +97,19 @@ def study(
     axes = axis_labels(values)
     for name, value in (("workers", workers), ("batch", batch)):
         positive_integer(name, value, "give for example 1")
-    versions = current_versions()
+    check_executor(executor)
     request: dict[str, Any] = {"samples": samples, "gradients": gradients, "method": method, "seed": seed}
     cells = make_cells(build, x, values, depth=depth, observe=observe, **request)
     check_names(observe, axes)
     check_memory_of([cell.ensemble for cell in cells], x, observe)
-    if workers > 1:
+    if workers > 1 and executor is None:
         check_picklable(observe, [cell.ensemble for cell in cells])
     configuration = _configuration(cells[0].ensemble, x, axes, gradients=bool(gradients), method=method)
     kept = None if store is None else _opened(store, configuration, x)
     results = _compute_missing(
-        cells, x, observe, kept, workers=int(workers), batch=int(batch), progress=progress
+        cells, x, observe, kept, batch=int(batch), progress=progress, workers=int(workers), executor=executor
     )
-    return _labelled(cells, results, axes, observe, versions=versions, configuration=configuration)
+    return _labelled(cells, results, axes, observe, versions=current_versions(), configuration=configuration)
 
 
 def _opened(store: str | Path, configuration: Mapping[str, object], x: Tensor) -> Store:
@@ -133,6 +136,7 @@ def _compute_missing(
     store: Store | None,
     *,
     workers: int,
+    executor: Executor | None,
     batch: int,
     progress: bool,
 ) -> list[Results]:
@@ -158,7 +162,7 @@ def _compute_missing(
         unit="net",
         delay=2,
     )
-    with bar, closing(run_tasks(tasks, x, observe, workers)) as tasks_done:
+    with bar, closing(run_tasks(tasks, x, observe, workers, executor)) as tasks_done:
         for number, part, grains in tasks_done:
             if not any(finished.values()):
                 check_results(cells[number].ensemble, grains[0])
