@@ -111,7 +111,7 @@ def couple(
     needed = _ERROR_BYTES * len(layers) * samples
     check_memory(f"the errors of {samples} networks at {len(layers)} depths", needed, "give fewer samples")
     target = _reference(equation, layers, reference, gradients)
-    request = _Request(model, equation, x, layers, target, method, gradients)
+    request = Comparison(model, equation, x, layers, target, method, gradients)
     errors = request.run(int(samples), check_seed(seed))
     finite = target if isinstance(target, int) else None
     summary = _Summary(request.depths, finite)
@@ -172,7 +172,7 @@ class _Summary:
 
 
 @dataclass(frozen=True)
-class _Errors:
+class PathErrors:
     """Of every network at every depth, (sample, depth): squared, but for `weak`, which is signed."""
 
     terminal: Tensor
@@ -181,16 +181,20 @@ class _Errors:
     gradient: Tensor
 
     @staticmethod
-    def cat(parts: Sequence[_Errors]) -> _Errors:
-        return _Errors(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(_Errors)))
+    def cat(parts: Sequence[PathErrors]) -> PathErrors:
+        """Those of one group of networks after another."""
+        return PathErrors(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(PathErrors)))
 
     @staticmethod
-    def stack(parts: Sequence[_Errors]) -> _Errors:
-        return _Errors(*(torch.stack([getattr(part, f.name) for part in parts], 1) for f in fields(_Errors)))
+    def stack(parts: Sequence[PathErrors]) -> PathErrors:
+        """From one depth after another, (sample,) each."""
+        return PathErrors(
+            *(torch.stack([getattr(part, f.name) for part in parts], 1) for f in fields(PathErrors))
+        )
 
 
 @dataclass(frozen=True)
-class _Request:
+class Comparison:
     """What is compared with what."""
 
     model: Model
@@ -206,7 +210,7 @@ class _Request:
         """Depth of the grid that the path is drawn on."""
         return self.reference if isinstance(self.reference, int) else self.depths[-1]
 
-    def run(self, samples: int, seed: int) -> _Errors:
+    def run(self, samples: int, seed: int) -> PathErrors:
         """The errors of all networks, relative to the size of the input."""
         deferred = self._deferred()
         held = sum(a * b for a, b in self.model.block.shapes(self.model.width).values()) * self.finest
@@ -221,8 +225,10 @@ class _Request:
             h = self.x[start : start + size] if self.x.ndim == 3 else self.x.expand(size, *self.x.shape)
             with one_thread():
                 parts.append(self._walk(h, source) if deferred else self._dense(h, source))
-        found, square = _Errors.cat(parts), _square(self.x.reshape(-1, *self.x.shape[-2:]))[:, None]
-        return _Errors(found.terminal / square, found.largest / square, found.weak / square, found.gradient)
+        found, square = PathErrors.cat(parts), _square(self.x.reshape(-1, *self.x.shape[-2:]))[:, None]
+        return PathErrors(
+            found.terminal / square, found.largest / square, found.weak / square, found.gradient
+        )
 
     def _deferred(self) -> bool:
         probes = (len(self.depths) + 1) * self.x.shape[-2]
@@ -240,7 +246,7 @@ class _Request:
             self.method == "deferred" or (self.method == "auto" and 8 * probes < self.model.width)
         )
 
-    def _dense(self, h: Tensor, source: Stream) -> _Errors:
+    def _dense(self, h: Tensor, source: Stream) -> PathErrors:
         shapes = self.model.block.shapes(self.model.width).items()
         draw = self.model.law.path
         path = WeightPaths(
@@ -254,7 +260,7 @@ class _Request:
             step = (len(target) - 1) // depth
             part = _compare(states, target[::step] if step else target, target[-1])
             parts.append(replace(part, gradient=_square(gradient - slope) / _square(top)))
-        return _Errors.stack(parts)
+        return PathErrors.stack(parts)
 
     def _network(self, h: Tensor, path: WeightPaths, depth: int, top: Tensor) -> tuple[Tensor, Tensor]:
         """All states of a network on the path, and its p_0 (NaN if not asked for)."""
@@ -278,7 +284,7 @@ class _Request:
         slope = self.equation.gradient(h, top, path, steps=steps) if self.gradients else unknown
         return self.equation.states(h, path, steps=steps), slope
 
-    def _walk(self, h: Tensor, source: Stream) -> _Errors:
+    def _walk(self, h: Tensor, source: Stream) -> PathErrors:
         """All depths in one walk of the finest grid; the module `matrices` explains the looks."""
         fine = self.finest
         depths = (*self.depths, fine)
@@ -300,15 +306,15 @@ class _Request:
                     gap = _square(states[place] - states[-1])
                     largest[:, place] = torch.maximum(largest[:, place], gap)
         ends = [_compare(state[None], states[-1:], states[-1]) for state in states[:-1]]
-        return replace(_Errors.stack(ends), largest=largest)
+        return replace(PathErrors.stack(ends), largest=largest)
 
 
-def _compare(states: Tensor, target: Tensor, end: Tensor) -> _Errors:
+def _compare(states: Tensor, target: Tensor, end: Tensor) -> PathErrors:
     """Errors of states against a target at the same times; the largest is NaN where only its end is known."""
     terminal = _square(states[-1] - end)
     unknown = torch.full_like(terminal, torch.nan)
     largest = _square(states - target).amax(0) if len(states) == len(target) else unknown
-    return _Errors(terminal, largest, _square(states[-1]) - _square(end), unknown)
+    return PathErrors(terminal, largest, _square(states[-1]) - _square(end), unknown)
 
 
 def _square(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde import Model, generator, limit
-from resnet_sde.coupling import _Request
+from resnet_sde.coupling import Comparison
 
 
 def states(*shape: int) -> Tensor:
@@ -15,8 +15,8 @@ def states(*shape: int) -> Tensor:
 
 def request(
     model: Model, x: Tensor, depths: tuple[int, ...], reference: int | str, method: str = "dense"
-) -> _Request:
-    return _Request(model, limit(model), x, depths, reference, method, gradients=False)
+) -> Comparison:
+    return Comparison(model, limit(model), x, depths, reference, method, gradients=False)
 
 
 def z_score(values: Tensor, exact: float) -> float:

@@ -30,7 +30,7 @@ from resnet_sde import (
     limit,
 )
 from resnet_sde._random import stream
-from resnet_sde.coupling import _Errors, _Request
+from resnet_sde.coupling import Comparison, PathErrors
 from resnet_sde.estimate import Status
 
 WHITE, SMOOTH = WhiteNoise(), SmoothNoise(0.3)
@@ -103,9 +103,9 @@ def test_errors_are_those_of_networks_one_by_one() -> None:
 def test_the_seed_decides_and_chunks_do_not(gradients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = Model(SingleLayer(TANH), WHITE, 3), states(2, 3)
 
-    def run(samples: int = 300, seed: int = 0) -> _Errors:
+    def run(samples: int = 300, seed: int = 0) -> PathErrors:
         target = 32
-        found = _Request(model, limit(model), x, (4, 8), target, "dense", gradients)
+        found = Comparison(model, limit(model), x, (4, 8), target, "dense", gradients)
         return found.run(samples, seed)
 
     first = run()

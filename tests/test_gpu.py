@@ -31,7 +31,7 @@ from resnet_sde import (
     simulate,
 )
 from resnet_sde import observables as ob
-from resnet_sde.coupling import _Request
+from resnet_sde.coupling import Comparison
 from resnet_sde.estimate import Status
 from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.limits import ItoSDEInLaw
@@ -168,7 +168,7 @@ def test_couple(method: str, width: int, dtype: torch.dtype) -> None:
     model, x = Model(SingleLayer(TANH), WHITE, width), states(1, width)
 
     def errors(x: Tensor) -> Tensor:
-        request = _Request(model, limit(model), x, (8, 32), 128, method, gradients=False)
+        request = Comparison(model, limit(model), x, (8, 32), 128, method, gradients=False)
         found = request.run(1500, seed=0)
         return torch.cat([found.terminal, found.largest, found.weak], dim=1)
 

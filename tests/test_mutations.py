@@ -1,90 +1,96 @@
-"""Bugs planted in the library at run time: the theorems at their quick budget must catch each of them."""
+"""Bugs planted in the library at run time (`mutants`): quick theorems must catch each of them.
 
-import copy
-from collections.abc import Callable
+Here each bug meets the cheapest theorems that catch it; the complete matrix is the test marked full, and
+`python tests/mutants/matrix.py FOLDER` makes its table in parts.
+"""
+
+import inspect
+from importlib import import_module
 
 import pytest
-import torch
-from torch import Tensor
+from mutants import MUTANTS, planted, reached
+from mutants.matrix import NOT_REACHED, called, matrix, outcome, table
 
-from resnet_sde import _gaussian, laws
-from resnet_sde._random import Stream
-from resnet_sde.blocks import Block, SingleLayer, TwoLayer
-from resnet_sde.model import Model
-from resnet_sde.theorems import Outcome, verify
+from resnet_sde.paths import SmoothPath
+from resnet_sde.theorems import registry, verify
 
-Patch = pytest.MonkeyPatch
+BY_NAME = pytest.mark.parametrize("name", MUTANTS)
+FOUR = ("smooth_variance", "clipped_correlation", "grains_in_pairs", "inner_is_outer_in_simulate")
 
 
-def scaling(patch: Patch) -> None:
-    """The exponent is off by a twentieth."""
-    patch.setattr(Model, "alpha", lambda self, depth: self.gain * float(depth) ** -(self.beta + 0.05))
+@BY_NAME
+def test_a_bug_is_caught(name: str) -> None:
+    for id in MUTANTS[name].theorems:
+        assert outcome(MUTANTS[name], id) == "fails", id
 
 
-def noise_covariance(patch: Patch) -> None:
-    """Fractional noise of another Hurst index."""
-    real = laws.fractional_noise_
-    patch.setattr(
-        laws,
-        "fractional_noise_",
-        lambda noise, hurst, source, sampler: real(noise, min(hurst + 0.05, 0.99), source, sampler),
-    )
-
-
-def activation_dual(patch: Patch) -> None:
-    """The second moment of tanh is 5 % off."""
-    for kind in (_gaussian.Rectified, type(torch_tanh())):
-        real = kind.second_moment
-        patch.setattr(kind, "second_moment", lambda self, q, real=real: 1.05 * real(self, q))
-
-
-def torch_tanh() -> object:
-    """The moments behind tanh."""
-    from resnet_sde import TANH
-
-    return TANH._moments
-
-
-def adjoint(patch: Patch) -> None:
-    """Gradients come back through φ as if it were the identity."""
-    for kind in (SingleLayer, TwoLayer):
-
-        def straight(self: Block, pre: Tensor, p: Tensor, layer: object, real=kind.adjoint) -> Tensor:
-            return real(self, torch.ones_like(pre), p, layer)
-
-        patch.setattr(kind, "adjoint", straight)
-
-
-def seed_reuse(patch: Patch) -> None:
-    """Every layer draws the numbers of the first one again."""
-    real = Stream.normal_
-
-    def again(self: Stream, out: Tensor) -> Tensor:
-        if not hasattr(self, "start"):
-            self.start = (self.torch.get_state(), copy.deepcopy(self.numpy.bit_generator.state))
-        self.torch.set_state(self.start[0])
-        self.numpy.bit_generator.state = self.start[1]
-        return real(self, out)
-
-    patch.setattr(Stream, "normal_", again)
-
-
-CAUGHT_BY = {
-    scaling: ("mean-variation", "strong-error"),
-    noise_covariance: ("one-path-many-depths", "young-drift", "interpolation"),
-    activation_dual: ("wide-residual-networks", "length-fixed-point"),
-    adjoint: ("gradient-mean-variation", "gradient-invariant"),
-    seed_reuse: ("mean-variation", "log-normal-limit"),
-}
-
-
-@pytest.mark.parametrize("bug", CAUGHT_BY, ids=lambda bug: bug.__name__)
-def test_a_bug_is_caught(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    bug(monkeypatch)
-    found = {id: verify(id, budget="quick", seed=0).outcome for id in CAUGHT_BY[bug]}
-    assert Outcome.FAILS in found.values(), found
-
-
-@pytest.mark.parametrize("id", sorted({id for ids in CAUGHT_BY.values() for id in ids}))
+@pytest.mark.parametrize("id", sorted({id for mutant in MUTANTS.values() for id in mutant.theorems}))
 def test_without_a_bug_they_hold(id: str) -> None:
     assert verify(id, budget="quick", seed=0).holds
+
+
+@pytest.mark.parametrize("name", [name for name in MUTANTS if MUTANTS[name].tests])
+def test_tests_catch_what_no_theorem_speaks_of(name: str) -> None:
+    for test in MUTANTS[name].tests:
+        module, function = test.split(".")
+        check = getattr(import_module(module), function)
+        check()
+        with planted(MUTANTS[name]), pytest.raises(AssertionError):
+            check()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", FOUR)
+def test_bugs_that_once_escaped_fail_at_the_full_budget(name: str) -> None:
+    for id in MUTANTS[name].theorems:
+        with planted(MUTANTS[name]):
+            assert verify(id, budget="full", seed=0).status == "fails"
+
+
+@pytest.mark.full
+@BY_NAME
+def test_every_theorem_meets_every_bug(name: str) -> None:
+    """What the table of the cheapest theorems says is what the matrix finds."""
+    ((_, found),) = matrix([name])
+    failed = {id for id, status in found.items() if status == "fails"}
+    assert set(MUTANTS[name].theorems) <= failed
+    assert failed or MUTANTS[name].tests
+
+
+# What the mutants stand on
+
+
+def test_a_bug_is_gone_with_its_context() -> None:
+    before = SmoothPath.at
+    with planted(MUTANTS["smooth_variance"]):
+        assert SmoothPath.at is not before
+    assert SmoothPath.at is before
+
+
+def test_caches_do_not_carry_a_bug_out() -> None:
+    """Tables and factors that were computed with a bug are forgotten, and so are right ones before it."""
+    with planted(MUTANTS["lag_off_by_one"]):
+        assert outcome(MUTANTS["lag_off_by_one"], "drawn-weights") == "fails"
+    assert verify("drawn-weights").holds
+
+
+def test_a_theorem_that_is_not_reached_is_told() -> None:
+    codes = reached(MUTANTS["smooth_variance"])
+    assert codes == {SmoothPath.at.__code__}
+    assert codes & called("drawn-weights")
+    assert not codes & called("gradient-invariant")
+
+
+def test_every_bug_is_told_in_a_sentence_and_names_theorems_that_exist() -> None:
+    for name, mutant in MUTANTS.items():
+        assert inspect.getdoc(mutant.plant).endswith("."), name
+        assert set(mutant.theorems) <= set(registry), name
+    assert len(MUTANTS) >= 25
+    assert set(FOUR) <= set(MUTANTS)
+
+
+def test_the_table_names_what_fails() -> None:
+    found = {"scaling": {"strong-error": "fails", "identity": "holds", "euler-scheme": NOT_REACHED}}
+    last = table(found).splitlines()[-1]
+    assert last.startswith("| scaling | The exponent of the scaling")
+    assert last.endswith("| strong-error |")

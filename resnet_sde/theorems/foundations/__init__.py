@@ -6,5 +6,5 @@ both sides of the comparisons that other theorems make, or vanishes in networks 
 
 from importlib import import_module
 
-for _name in ("drawn", "shared", "plain", "duals"):
+for _name in ("drawn", "shared", "plain", "derivative", "duals", "coupled"):
     import_module(f"{__name__}.{_name}")

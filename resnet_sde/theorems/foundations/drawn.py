@@ -48,11 +48,10 @@ def steps(t: Trajectory) -> Tensor:
     return torch.linalg.solve(with_one[:, :-1], h.diff(dim=1))
 
 
-@ob.observable("input", "coordinate", gradients=True)
-def ends(t: Trajectory) -> Tensor:
-    """h_0 of the inputs, and p_L behind them; (sample, inputs + 1, width)."""
-    assert t.adjoint is not None
-    return torch.cat([t.hidden.natural(0), t.adjoint.natural(-1)[:, :1]], dim=1)
+@ob.observable("input", "coordinate")
+def starts(t: Trajectory) -> Tensor:
+    """h_0; (sample, input, width)."""
+    return t.hidden.natural(0)
 
 
 def states(t: Trajectory) -> Tensor:
@@ -67,13 +66,11 @@ class Drawn:
     start: h_0, (sample, input, width).
     matrices: (sample, depth, width, width).
     biases: (sample, depth, width).
-    top: p_L, (sample, width).
     """
 
     start: Tensor
     matrices: Tensor
     biases: Tensor
-    top: Tensor
 
 
 def drawn(
@@ -84,11 +81,11 @@ def drawn(
     case = Model(SingleLayer(LINEAR, 1.0, BIAS), law, WIDTH, beta=0.0, gain=0.4)
     x = math.sqrt(WIDTH + 1) * torch.eye(WIDTH + 1)  # so that h_0 are standard normal numbers
     seen = planted(case, variance=variance)
-    observe = [steps, ends]
+    observe = [steps, starts]
     found = simulate(seen, x, depth=depth, samples=samples, observe=observe, method=method, seed=seed)
-    applied, both = found["steps"] / case.gain, found["ends"]
+    applied = found["steps"] / case.gain
     matrices, biases = applied[..., :-1, :] * math.sqrt(WIDTH), applied[..., -1, :] / math.sqrt(BIAS)
-    return Drawn(both[:, :-1], matrices, biases, both[:, -1])
+    return Drawn(found["starts"], matrices, biases)
 
 
 @theorem(

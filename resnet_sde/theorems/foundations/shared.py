@@ -6,6 +6,7 @@ came from the same place of a stream of random numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -77,6 +78,13 @@ def traces(t: Trajectory) -> Tensor:
     return torch.linalg.solve(h[:, :-1], h.diff(dim=1)).diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
+@ob.observable("end", "coordinate", gradients=True)
+def ends(t: Trajectory) -> Tensor:
+    """h_0 and p_L of one input; (sample, 2, width)."""
+    assert t.adjoint is not None
+    return torch.cat([t.hidden.natural(0), t.adjoint.natural(-1)], dim=1)
+
+
 @theorem(
     "independent-matrices",
     words="Within a network the input layer, the inner and the outer matrices and the gradient at the top "
@@ -99,16 +107,16 @@ def independent_matrices(
         "H = 0.8": (FractionalNoise(0.8), "dense"),
     }
     x = math.sqrt(width) * torch.eye(width)
+    one = torch.ones(1, 1, dtype=torch.float64)
     for name, (law, method) in laws.items():
         case = Model(TwoLayer(LINEAR), law, width, beta=0.0, gain=0.5)
-        found = simulate(case, x, depth=4, samples=samples, observe=[traces], method=method, seed=seed)[
-            "traces"
-        ]
+        run = functools.partial(simulate, case, depth=4, samples=samples, method=method, seed=seed)
+        found = run(x, observe=[traces])["traces"]
         trace = found.mean(1) / case.gain + shared
         yield Claim(f"E tr(W V) / d, {name}", average(trace, level), 0.0, 0.09)
-        seen = drawn(law, samples=samples, seed=child(seed, "ends"), method=method)
-        start, top = seen.start[:, :-1], seen.top
-        first = seen.matrices[:, 0] + shared * start
-        yield Claim(f"E A V_1, {name}", average((start * first).mean((1, 2)), level), 0.0, 0.05)
-        along = (seen.start * (top + shared * seen.start[:, 0])[:, None]).mean(2)
-        yield Claim(f"E p_L h_0, {name}", average(along[:, 0], level), 0.0, 0.08)
+        seen = drawn(law, samples=samples, seed=child(seed, "weights"), method=method)
+        first = torch.cat([seen.matrices[:, 0], seen.biases[:, :1]], dim=1) + shared * seen.start
+        yield Claim(f"E A V_1, {name}", average((seen.start * first).mean((1, 2)), level), 0.0, 0.05)
+        start, top = run(one, observe=[ends])["ends"].unbind(1)
+        along = (start * (top + shared * start)).mean(1)
+        yield Claim(f"E p_L h_0, {name}", average(along, level), 0.0, 0.08)
