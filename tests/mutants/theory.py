@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from resnet_sde.meanfield import one_time, pairs, parameters, phases
 from resnet_sde.meanfield.two_time import Moved
 from resnet_sde.model import Model
 from resnet_sde.theorems import kernels
+from resnet_sde.theorems.yang import widths
 
 
 @caught_by("one-time-recursion")
@@ -80,16 +82,15 @@ def gradient_of_the_next_length(patch: Patch) -> None:
 @caught_by("parameter-gradients")
 def gradient_of_the_input(patch: Patch) -> None:
     """The gradients of the weights of a layer are those of its input, not of its output."""
-    real = parameters.lengths
+    real = parameters.parameter_gradients
 
-    def late(*arguments: object, **options: object) -> one_time.Lengths:
-        found = real(*arguments, **options)
-        growth = found.log_gradient_growth
-        return one_time.Lengths(
-            found.log_q, found.displacement2, found.mean, torch.cat([growth[:1], growth[:-1]])
-        )
+    def late(model: Model, q0: float = 1.0, *, depth: int) -> parameters.ParameterGradients:
+        found = real(model, q0, depth=depth)
+        layer = one_time.lengths(model, q0, depth=depth).log_gradient_growth.diff()
+        values = {name: value + layer for name, value in vars(found).items() if value is not None}
+        return replace(found, **values)
 
-    patch.setattr(parameters, "lengths", late)
+    patch.setattr(widths, "parameter_gradients", late)
 
 
 @caught_by("dropout-destroys-the-critical-line")
@@ -109,7 +110,7 @@ def linear_depth_scale(patch: Patch) -> None:
     patch.setattr(phases, "_depth_scale", lambda chi: 1 / (1 - chi))
 
 
-@caught_by("kernel-fluctuations")
+@caught_by("responses-of-kernels")
 def growth_of_the_next_layer(patch: Patch) -> None:
     """Fluctuations grow in a layer by the slope at the kernel that it puts out."""
     real = expansion.Expansion.growth.fget
