@@ -63,7 +63,7 @@ def wrong_variance(patch: Patch) -> None:
     patch.setattr(ErfMixture, "mean_curvature", wrong)
 
 
-@caught_by("saturating-cosines", "wide-residual-networks")
+@caught_by("saturating-cosines")
 def bias_that_does_not_join(patch: Patch) -> None:
     """The common bias of two inputs brings their pre-activations no closer."""
     real = Block.preactivations

@@ -129,7 +129,7 @@ def nothing_known(patch: Patch) -> None:
     patch.setattr(Deferred, "look_back", fresh)
 
 
-@caught_by("deferred-is-dense")
+@caught_by("gradients-are-derivatives")
 def transposed_coefficients(patch: Patch) -> None:
     """The coefficients of several probes in their orthonormal basis are transposed."""
     real = matrices._orthonormal
