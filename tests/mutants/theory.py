@@ -29,15 +29,16 @@ def one_layer_late(patch: Patch) -> None:
 
 
 @caught_by("two-time-kernel")
-def upper_triangle(patch: Patch) -> None:
-    """The lower triangle of the kernel between layers is added to itself, not to its transpose."""
+def products_of_the_layer_below(patch: Patch) -> None:
+    """The products of two layers are those of the layer below the later one."""
     real = kernels.two_time
 
-    def wrong(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
+    def late(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
         found = real(model, q0, depth=depth)
-        return found.tril() + found.tril(-1)
+        below = torch.cat([found[:1], found[:-1]]).tril(-1)
+        return below + below.T + found.diagonal().diag()
 
-    patch.setattr(kernels, "two_time", wrong)
+    patch.setattr(kernels, "two_time", late)
 
 
 @caught_by("one-time-recursion")
