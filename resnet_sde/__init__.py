@@ -47,9 +47,11 @@ if TYPE_CHECKING:
         NoStream,
         NotAStream,
         Profile,
+        advise,
         assert_depth_law,
         depth_check,
         probe,
+        scale_residual_,
     )
     from resnet_sde.propagate import Trajectory, forward, trajectory
     from resnet_sde.studies.study import study
@@ -89,6 +91,7 @@ __all__ = [
     "WeightPaths",
     "WhiteNoise",
     "activation",
+    "advise",
     "assert_depth_law",
     "couple",
     "depth_check",
@@ -99,6 +102,7 @@ __all__ = [
     "meanfield",
     "observables",
     "probe",
+    "scale_residual_",
     "simulate",
     "study",
     "theorems",
@@ -118,7 +122,8 @@ _HOMES = {
     "limits": "NoLimit limit",
     "model": "Model Regime WeightPaths",
     "paths": "OffGrid Path",
-    "practice": "DepthCheck DepthMismatch NoStream NotAStream Profile assert_depth_law depth_check probe",
+    "practice": "DepthCheck DepthMismatch NoStream NotAStream Profile advise assert_depth_law depth_check "
+    "probe scale_residual_",
     "propagate": "Trajectory forward trajectory",
     "studies": "study",
     "theorems": "verify",

@@ -1,0 +1,250 @@
+r"""How to scale the branches of a network of a given depth, and how its learning rates then depend on depth.
+
+With c² the mean square of a branch at unit input, the branch times α = √S / c · L^{−β*} gives the action S at
+any depth. β* is 1/2 where layers are independent and 1 where they add coherently. Rates, where S is of order
+one and layers learn coherently: a factor L^{−a} in the graph and L^{−b} in initial weights ask for
+
+==============  ==============  ==================
+..              writers         what does not write
+==============  ==============  ==================
+Adam, AdamW     L^{a − 1}       L^{a + b − 1}
+SGD             L^{2a − 1}      L^{2(a + b) − 1}
+==============  ==============  ==================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from resnet_sde._checks import positive_integer
+from resnet_sde._json import json_number
+from resnet_sde.activations import activation as named_activation
+from resnet_sde.blocks import TwoLayer
+from resnet_sde.laws import FractionalNoise
+from resnet_sde.practice.coherence import critical_beta
+from resnet_sde.practice.instrument import HEAD
+from resnet_sde.practice.laws_of_depth import DepthCheck
+from resnet_sde.practice.profile import Profile
+
+KINDS = ("plain", "pre-norm", "post-norm")
+LAWS = ("white", "copied", "smooth")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+_FINE_UP_TO = 5.0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A number of an advice, where it comes from, and when it holds."""
+
+    number: str
+    source: str
+    condition: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How to scale a network of one depth.
+
+    Attributes:
+        depth: L.
+        beta: β*, with which branches should fall with depth.
+        scale: α, the factor on every branch as it is now; 1 where none is needed.
+        variances: of the matrices as they are, and of the outer one if it holds the factor.
+        rate_exponents: x of L^x by optimizer: "multiplier" for all parameters of blocks if the factor is in
+            the graph; "writers" and "inner" if it is in the initial weights of what writes to the stream.
+        expected_growth: |h_L| / |h_0| with the advice; NaN where it is not known.
+        spread: standard deviation of log|h_L|² over networks, for a given width; NaN without.
+        reasons: of each number.
+        conflicts: what must not be combined with it, or disagrees.
+    """
+
+    depth: int
+    beta: float
+    scale: float
+    variances: dict[str, float]
+    rate_exponents: dict[str, dict[str, float]]
+    expected_growth: float
+    spread: float
+    reasons: tuple[Reason, ...]
+    conflicts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        needed = f"multiply every branch by {self.scale:.4g}" if self.scale != 1.0 else "no scale is needed"
+        lines = [
+            f"depth {self.depth}: {needed} (β* {self.beta:g}); the stream grows to {self.expected_growth:.3g}"
+        ]
+        for name, groups in self.rate_exponents.items():
+            lines.append(f"{name}: rates like " + ", ".join(f"L^{x:g} ({g})" for g, x in groups.items()))
+        lines += [f"{r.number}: {r.source}; {r.condition}" for r in self.reasons]
+        return "\n".join([*lines, *(f"beware: {c}" for c in self.conflicts)])
+
+    def document(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "depth": self.depth,
+            **{n: json_number(getattr(self, n)) for n in ("beta", "scale", "expected_growth", "spread")},
+            "variances": {name: json_number(v) for name, v in self.variances.items()},
+            "rate_exponents": self.rate_exponents,
+            "reasons": [vars(r) for r in self.reasons],
+            "conflicts": list(self.conflicts),
+        }
+
+
+def advise(
+    depth: int,
+    *,
+    activation: str = "relu",
+    sigma_w2: float = 1.0,
+    sigma_v2: float = 1.0,
+    kind: str = "plain",
+    law: str | float = "white",
+    width: int | None = None,
+    optimizer: str | None = None,
+    to: float = 1.0,
+    measured: Profile | DepthCheck | None = None,
+) -> Advice:
+    """How to scale the branches V φ(W h) of a network of this depth.
+
+    Args:
+        depth: L, the number of branches.
+        activation: φ, by name.
+        sigma_w2: variance of W, times its fan-in; 2 after He, 1/3 in torch.
+        sigma_v2: the same of V.
+        kind: "plain", "pre-norm" (the branch sees a normalized stream) or "post-norm".
+        law: of weights along depth: "white", "copied", "smooth", or the Hurst index of fractional noise.
+        width: for the spread over networks.
+        optimizer: "sgd", "adam" or "adamw", to be told of one alone.
+        to: the action S wanted.
+        measured: a profile or a depth check, which replaces activation, variances, kind and law.
+
+    Raises:
+        ValueError: a number or name is out of range, or the measured branches are zero.
+
+    Example:
+        >>> advise(64, sigma_w2=2.0).scale
+        0.125
+    """
+    depth = positive_integer("depth", depth, "give the number of residual branches")
+    for name, value in (("sigma_w2", sigma_w2), ("sigma_v2", sigma_v2), ("to", to)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive, got {value}; give for example 1.0")
+    if optimizer is not None and optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    if measured is None:
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        square = sigma_v2 * _mean_square(activation, sigma_w2)
+        size, beta, homogeneous = math.sqrt(square), _critical(law, activation), kind == "plain"
+        source = f"c² = σ_v² E φ(σ_w z)² = {square:.4g}"
+    else:
+        size, beta, kind, homogeneous, source = _from_measured(measured, depth)
+    alpha = math.sqrt(to) / size * depth**-beta
+    unscaled = size**2 * depth
+    fine = beta == 0.5 and alpha >= 1 and unscaled <= _FINE_UP_TO
+    alpha, action = (1.0, unscaled) if fine else (alpha, to)
+    grown = _growth(action, kind, homogeneous) if beta == 0.5 else math.nan
+    reasons = [
+        Reason(f"α {alpha:.4g}", source, f"S = {action:.3g} over {depth} branches at β* = {beta:g}"),
+        Reason(
+            f"growth {grown:.3g}", "S over independent branches", _stream_words(kind, homogeneous, action)
+        ),
+    ]
+    if beta == 1.0:
+        drawn = math.sqrt(to) / size * depth**-0.5
+        words = f"draw every layer anew, and use {drawn:.4g}"
+        reasons.insert(0, Reason(f"or α {drawn:.4g}", "layers drawn anew have β* = 1/2", words))
+    if width is not None:
+        width = positive_integer("width", width, "give the number of coordinates of the stream")
+    elapsed = action if homogeneous else math.log1p(action)
+    spread = 2 * math.sqrt(elapsed / width) if width is not None and kind != "post-norm" else math.nan
+    asked = [o for o in OPTIMIZERS if optimizer in (None, o)]
+    return Advice(
+        depth=depth,
+        beta=beta,
+        scale=alpha,
+        variances={
+            "sigma_w2": sigma_w2,
+            "sigma_v2": sigma_v2,
+            "sigma_v2 with the factor": alpha**2 * sigma_v2,
+        },
+        rate_exponents={o: _rates(o, 0.0 if fine else beta) for o in asked} if not fine else {},
+        expected_growth=grown,
+        spread=spread,
+        reasons=tuple(reasons),
+        conflicts=_conflicts(beta, optimizer, measured),
+    )
+
+
+def _mean_square(activation: str, sigma_w2: float) -> float:
+    """E φ(σ_w z)²."""
+    q = torch.tensor(sigma_w2, dtype=torch.float64)
+    return float(named_activation(activation).dual(q, q, gap=torch.zeros((), dtype=torch.float64)))
+
+
+def _critical(law: str | float, activation: str) -> float:
+    if isinstance(law, str):
+        if law not in LAWS:
+            raise ValueError(f"law must be one of {', '.join(LAWS)} or a Hurst index, got {law!r}")
+        return 0.5 if law == "white" else 1.0
+    found = TwoLayer(named_activation(activation)).critical_beta(FractionalNoise(law))
+    return float(found)
+
+
+def _from_measured(measured: Profile | DepthCheck, depth: int) -> tuple[float, float, str, bool, str]:
+    """Size of a branch at this depth, β*, the kind, whether it is homogeneous, and the source of the size."""
+    if isinstance(measured, DepthCheck):
+        profile, beta = measured.profiles[-1][0], measured.critical_beta
+        fallen = (depth / measured.depths[-1]) ** -(measured.beta.value if len(measured.depths) > 1 else 0.0)
+    elif isinstance(measured, Profile):
+        profile, beta, fallen = measured, critical_beta(measured.coherence), 1.0
+    else:
+        raise ValueError(f"measured must be a Profile or a DepthCheck, got {type(measured).__name__}")
+    size = float(profile.sizes[:HEAD].median()) * fallen
+    if not (math.isfinite(size) and size > 0):
+        raise ValueError(
+            "the measured branches are zero or not finite: no factor scales them; train a few steps"
+        )
+    homogeneous = profile.kind != "post-norm" and profile.degree >= 0.5
+    kind = "post-norm" if profile.kind == "post-norm" else "plain" if homogeneous else "pre-norm"
+    return size, beta, kind, homogeneous, f"branches of the measured network, a = {size:.4g}"
+
+
+def _growth(action: float, kind: str, homogeneous: bool) -> float:
+    if kind == "post-norm":
+        return 1.0
+    return math.exp(min(action / 2, 700.0)) if homogeneous else math.sqrt(1.0 + action)
+
+
+def _stream_words(kind: str, homogeneous: bool, action: float) -> str:
+    if kind == "post-norm":
+        return f"no explosion; the stream keeps e^-{action:.3g} of the squared direction of its input"
+    if homogeneous:
+        return "log of the squared norm grows by S"
+    return f"logarithmic time {math.log1p(action):.3g}; the input is the share 1/(1 + S) of the stream"
+
+
+def _rates(optimizer: str, beta: float) -> dict[str, float]:
+    """Multiplier: a = β, b = 0. Initial weights: a = 0, b = β."""
+    if optimizer == "sgd":
+        return {"multiplier": 2 * beta - 1, "writers": -1.0, "inner": 2 * beta - 1}
+    return {"multiplier": beta - 1, "writers": -1.0, "inner": beta - 1}
+
+
+def _conflicts(beta: float, optimizer: str | None, measured: Profile | DepthCheck | None) -> tuple[str, ...]:
+    found = []
+    if beta == 0.5 and optimizer != "sgd":
+        found.append(
+            "CompleteP (arXiv 2505.01618) multiplies branches by 1/L with one Adam rate at all depths: at "
+            "initialization that is the identity, and it speaks of training instead"
+        )
+    if beta == 1.0:
+        found.append("copies that training makes differ lose their coherence: β* then moves towards 1/2")
+    if isinstance(measured, DepthCheck):
+        both = [r.role for r in measured.roles if abs(r.position_exponent or 0.0) > 0.1]
+        if both:
+            found.append(f"{both[0]} is scaled by its position: do not add a factor of depth to it")
+    return tuple(found)
