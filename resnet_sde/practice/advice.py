@@ -134,49 +134,71 @@ def advise(
             raise ValueError(f"{name} must be positive, got {value}; give for example 1.0")
     if optimizer is not None and optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    if measured is None:
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        square = sigma_v2 * _mean_square(activation, sigma_w2)
-        size, beta, homogeneous = math.sqrt(square), _critical(law, activation), kind == "plain"
-        source = f"c² = σ_v² E φ(σ_w z)² = {square:.4g}"
-    else:
-        size, beta, kind, homogeneous, source = _from_measured(measured, depth)
-    alpha = math.sqrt(to) / size * depth**-beta
-    unscaled = size**2 * depth
-    fine = beta == 0.5 and alpha >= 1 and unscaled <= _FINE_UP_TO
-    alpha, action = (1.0, unscaled) if fine else (alpha, to)
-    grown = _growth(action, kind, homogeneous) if beta == 0.5 else math.nan
-    reasons = [
-        Reason(f"α {alpha:.4g}", source, f"S = {action:.3g} over {depth} branches at β* = {beta:g}"),
-        Reason(
-            f"growth {grown:.3g}", "S over independent branches", _stream_words(kind, homogeneous, action)
-        ),
-    ]
-    if beta == 1.0:
-        drawn = math.sqrt(to) / size * depth**-0.5
-        words = f"draw every layer anew, and use {drawn:.4g}"
-        reasons.insert(0, Reason(f"or α {drawn:.4g}", "layers drawn anew have β* = 1/2", words))
     if width is not None:
         width = positive_integer("width", width, "give the number of coordinates of the stream")
-    elapsed = action if homogeneous else math.log1p(action)
-    spread = 2 * math.sqrt(elapsed / width) if width is not None and kind != "post-norm" else math.nan
+    if measured is None:
+        branch = _from_numbers(activation, sigma_w2, sigma_v2, kind, law)
+    else:
+        branch = _from_measured(measured, depth)
+    variances = {"sigma_w2": sigma_w2, "sigma_v2": sigma_v2}
+    conflicts = _conflicts(branch.beta, optimizer, measured)
     asked = [o for o in OPTIMIZERS if optimizer in (None, o)]
+    return _advice(branch, depth, to, width, asked, variances, conflicts)
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """The size of a branch at unit input, β*, the kind of its stream, and where the size comes from."""
+
+    size: float
+    beta: float
+    kind: str
+    source: str
+
+
+def _advice(
+    branch: _Branch,
+    depth: int,
+    to: float,
+    width: int | None,
+    optimizers: list[str],
+    variances: dict[str, float],
+    conflicts: tuple[str, ...],
+) -> Advice:
+    alpha, unscaled = math.sqrt(to) / branch.size * depth**-branch.beta, branch.size**2 * depth
+    fine = branch.beta == 0.5 and alpha >= 1 and unscaled <= _FINE_UP_TO
+    alpha, action = (1.0, unscaled) if fine else (alpha, to)
+    grown = _growth(action, branch.kind) if branch.beta == 0.5 else math.nan
+    where = f"S = {action:.3g} over {depth} branches at β* = {branch.beta:g}"
+    reasons = [Reason(f"α {alpha:.4g}", branch.source, where)]
+    if branch.beta == 0.5:
+        words = _stream_words(branch.kind, action)
+        reasons.append(Reason(f"growth {grown:.3g}", "S of independent branches", words))
+    if branch.beta == 1.0:
+        drawn = math.sqrt(to) / branch.size * depth**-0.5
+        words = f"draw every layer anew, and use {drawn:.4g}"
+        reasons.insert(0, Reason(f"or α {drawn:.4g}", "layers drawn anew have β* = 1/2", words))
+    elapsed = action if branch.kind == "plain" else math.log1p(action)
+    known = width is not None and branch.kind != "post-norm" and branch.beta == 0.5
     return Advice(
         depth=depth,
-        beta=beta,
+        beta=branch.beta,
         scale=alpha,
-        variances={
-            "sigma_w2": sigma_w2,
-            "sigma_v2": sigma_v2,
-            "sigma_v2 with the factor": alpha**2 * sigma_v2,
-        },
-        rate_exponents={o: _rates(o, 0.0 if fine else beta) for o in asked} if not fine else {},
+        variances={**variances, "sigma_v2 with the factor": alpha**2 * variances["sigma_v2"]},
+        rate_exponents={} if fine else {o: _rates(o, branch.beta) for o in optimizers},
         expected_growth=grown,
-        spread=spread,
+        spread=2 * math.sqrt(elapsed / width) if known and width is not None else math.nan,
         reasons=tuple(reasons),
-        conflicts=_conflicts(beta, optimizer, measured),
+        conflicts=conflicts,
     )
+
+
+def _from_numbers(activation: str, sigma_w2: float, sigma_v2: float, kind: str, law: str | float) -> _Branch:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    square = sigma_v2 * _mean_square(activation, sigma_w2)
+    source = f"c² = σ_v² E φ(σ_w z)² = {square:.4g}"
+    return _Branch(math.sqrt(square), _critical(law, activation), kind, source)
 
 
 def _mean_square(activation: str, sigma_w2: float) -> float:
@@ -191,11 +213,11 @@ def _critical(law: str | float, activation: str) -> float:
             raise ValueError(f"law must be one of {', '.join(LAWS)} or a Hurst index, got {law!r}")
         return 0.5 if law == "white" else 1.0
     found = TwoLayer(named_activation(activation)).critical_beta(FractionalNoise(law))
-    return float(found)
+    assert found is not None  # the block is the package's own
+    return found
 
 
-def _from_measured(measured: Profile | DepthCheck, depth: int) -> tuple[float, float, str, bool, str]:
-    """Size of a branch at this depth, β*, the kind, whether it is homogeneous, and the source of the size."""
+def _from_measured(measured: Profile | DepthCheck, depth: int) -> _Branch:
     if isinstance(measured, DepthCheck):
         profile, beta = measured.profiles[-1][0], measured.critical_beta
         fallen = (depth / measured.depths[-1]) ** -(measured.beta.value if len(measured.depths) > 1 else 0.0)
@@ -208,21 +230,21 @@ def _from_measured(measured: Profile | DepthCheck, depth: int) -> tuple[float, f
         raise ValueError(
             "the measured branches are zero or not finite: no factor scales them; train a few steps"
         )
-    homogeneous = profile.kind != "post-norm" and profile.degree >= 0.5
-    kind = "post-norm" if profile.kind == "post-norm" else "plain" if homogeneous else "pre-norm"
-    return size, beta, kind, homogeneous, f"branches of the measured network, a = {size:.4g}"
+    kind = "plain" if profile.degree >= 0.5 else "pre-norm"
+    kind = "post-norm" if profile.kind == "post-norm" else kind
+    return _Branch(size, beta, kind, f"branches of the measured network, a = {size:.4g}")
 
 
-def _growth(action: float, kind: str, homogeneous: bool) -> float:
+def _growth(action: float, kind: str) -> float:
     if kind == "post-norm":
         return 1.0
-    return math.exp(min(action / 2, 700.0)) if homogeneous else math.sqrt(1.0 + action)
+    return math.exp(min(action / 2, 700.0)) if kind == "plain" else math.sqrt(1.0 + action)
 
 
-def _stream_words(kind: str, homogeneous: bool, action: float) -> str:
+def _stream_words(kind: str, action: float) -> str:
     if kind == "post-norm":
         return f"no explosion; the stream keeps e^-{action:.3g} of the squared direction of its input"
-    if homogeneous:
+    if kind == "plain":
         return "log of the squared norm grows by S"
     return f"logarithmic time {math.log1p(action):.3g}; the input is the share 1/(1 + S) of the stream"
 

@@ -31,6 +31,7 @@ from resnet_sde.practice.find_stream import BlockChoice, Blocks
 from resnet_sde.practice.instrument import HEAD
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
+from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import Profile, follow, measured
 from resnet_sde.practice.rates import RateTask, rate_laws
 from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
@@ -211,7 +212,7 @@ def _assemble(
     profiles = tuple(tuple(n.profile for n in row) for row in networks)
     head = _exponent(depths, [[_median(p.sizes[:HEAD]) for p in row] for row in profiles], level)
     everywhere = _exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
-    coherent = estimate.mean(torch.tensor([p.coherence for p in profiles[-1]]), level)
+    coherent = over_seeds([p.coherence for p in profiles[-1]], level)
     copies = networks[-1][0].copies
     critical = critical_beta(coherent.value)
     if math.isnan(coherent.value):
@@ -262,7 +263,7 @@ def _exponent(depths: Sequence[int], sizes: Sequence[Sequence[float]], level: fl
     if len(depths) < 2 or not (values > 0).all():
         return Estimate(math.nan, -math.inf, math.inf)
     slopes = -np.polyfit(np.log(depths), np.log(values), 1)[0]
-    return estimate.mean(torch.from_numpy(slopes), level)
+    return over_seeds(slopes, level)
 
 
 def _writer_laws(

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_sde import estimate
 from resnet_sde._json import json_number
 from resnet_sde._random import generator, stream
 from resnet_sde.estimate import Estimate
@@ -30,6 +29,7 @@ from resnet_sde.practice.calling import calling, first_tensor, preserved, stream
 from resnet_sde.practice.find_stream import Blocks, parameters
 from resnet_sde.practice.instrument import Record
 from resnet_sde.practice.one_stream import Finder
+from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import follow
 from resnet_sde.practice.writers import WriterNames, class_name
 
@@ -144,7 +144,7 @@ def _law(
     slopes = np.polyfit(steps, logs, 1)[0]
     local = tuple(float(v) for v in np.diff(means) / np.diff(steps))
     power_law = max(local) - min(local) <= _BEND
-    return RateLaw(group, estimate.mean(torch.from_numpy(slopes), level), means, local, power_law, size)
+    return RateLaw(group, over_seeds(slopes, level), means, local, power_law, size)
 
 
 def _rates(net: nn.Module, task: RateTask, number: int, *, check: bool) -> dict[str, tuple[float, int]]:
