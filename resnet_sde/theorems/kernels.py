@@ -38,7 +38,7 @@ SOURCE = "derived here; for one matrix after Marion, Fermanian, Biau & Vert, JML
 WIDE = ("Gaussian weights of any law along depth", "width → ∞", "p_L independent of the weights")
 
 
-@observable("input", every_layer=True, gradients=True)
+@observable("move", every_layer=True, gradients=True)
 def moves(t: Trajectory) -> Tensor:
     """⟨h_L − h_0, h_{L/2} − h_0⟩ / ‖h_0‖² and ‖p_0 − p_L‖² / ‖p_L‖². Shape: (sample, 2)."""
     assert t.adjoint is not None

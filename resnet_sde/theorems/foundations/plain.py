@@ -97,7 +97,7 @@ def plain(case: Model, depth: int, samples: int, seed: int, one: bool = False, s
     assumptions=("inner and outer matrices independent, of the same law along depth",),
     source=SOURCE,
     claims=4 * len(CASES),
-    budgets={"quick": {"samples": 20_000}, "full": {"samples": 100_000}},
+    budgets={"quick": {"samples": 20_000}, "full": {"samples": 60_000}},
     controls={
         "the inner matrix is the outer one": {"one": True},
         "independent weights": {"law": WhiteNoise()},
