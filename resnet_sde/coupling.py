@@ -223,7 +223,7 @@ class Comparison:
             key = (self.model, self.depths, self.reference, "deferred" if deferred else "dense", start)
             source = stream(seed, "couple", *key, device=self.x.device)
             h = self.x[start : start + size] if self.x.ndim == 3 else self.x.expand(size, *self.x.shape)
-            with one_thread():
+            with one_thread(), torch.no_grad():
                 parts.append(self._walk(h, source) if deferred else self._dense(h, source))
         found, square = PathErrors.cat(parts), _square(self.x.reshape(-1, *self.x.shape[-2:]))[:, None]
         return PathErrors(

@@ -199,12 +199,14 @@ def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; give one of {', '.join(METHODS)}")
-    gaussian = type(model.law) is WhiteNoise and model.law.entries == "gaussian"
+    gaussian = model.law.independent and model.law.gaussian
     if method == "deferred" and not gaussian:
         raise ValueError(f"deferred matrices need white Gaussian weights, not {model.law}; give method dense")
     if method != "auto":
         return method
-    return "deferred" if gaussian and (inputs == 1 or 4 * inputs <= model.width) else "dense"
+    # Fractional noise of H = 1/2 keeps the numbers of its paths.
+    deferred = gaussian and isinstance(model.law, WhiteNoise)
+    return "deferred" if deferred and (inputs == 1 or 4 * inputs <= model.width) else "dense"
 
 
 def simulate_grains(

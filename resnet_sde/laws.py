@@ -33,6 +33,11 @@ class PathLaw(ABC):
     strong_order: float | None
 
     @property
+    def gaussian(self) -> bool:
+        """Whether the weights are known to be jointly Gaussian."""
+        return False
+
+    @property
     def independent(self) -> bool:
         """Whether the weights of different layers are independent.
 
@@ -101,6 +106,11 @@ class WhiteNoise(PathLaw):
         if self.entries not in ("gaussian", "uniform", "rademacher"):
             raise ValueError(f"unknown entries {self.entries!r}; give one of gaussian, uniform, rademacher")
 
+    @override
+    @property
+    def gaussian(self) -> bool:
+        return self.entries == "gaussian" and type(self) is WhiteNoise
+
     def __str__(self) -> str:
         return "white" if self.entries == "gaussian" else f"white-{self.entries}"
 
@@ -147,6 +157,11 @@ class FractionalNoise(PathLaw):
     @property
     def exponent(self) -> float:  # type: ignore[override]
         return self.hurst
+
+    @override
+    @property
+    def gaussian(self) -> bool:
+        return type(self) is FractionalNoise
 
     @override
     @property

@@ -69,7 +69,7 @@ def forward(
     result (depth + 1, sample, input, width).
 
     Raises:
-        ValueError: alpha has another shape.
+        ValueError: states or alpha have another shape, or a block of one's own is not what it says.
 
     Example:
         >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
@@ -78,7 +78,7 @@ def forward(
         >>> forward(model.block, torch.ones(2, 1, 4), layers, model.alpha(8)).shape
         torch.Size([9, 2, 1, 4])
     """
-    check_block(block, h.shape[-1])
+    _check_states(block, h)
     return torch.stack(_Loop(block, _factor(alpha, h), skip, period=None).up(h, layers, keep=True)[0])
 
 
@@ -112,9 +112,9 @@ def trajectory(
     input, 1).
 
     Raises:
-        ValueError: alpha has another shape.
+        ValueError: states or alpha have another shape, or a block of one's own is not what it says.
     """
-    check_block(block, h.shape[-1])
+    _check_states(block, h)
     if top is not None:
         check_adjoint(block, h.shape[-1])
     h, top = h.clone(), None if top is None else top.clone()  # what is returned is the caller's alone
@@ -186,6 +186,15 @@ class _Loop:
         if isinstance(self.alpha, Tensor):
             return torch.addcmul(kept, branch, self.alpha, out=out)
         return torch.add(kept, branch, alpha=self.alpha, out=out)
+
+
+def _check_states(block: Block, h: Tensor) -> None:
+    if not isinstance(h, Tensor) or h.ndim != 3 or h.dtype not in (torch.float32, torch.float64):
+        given = f"{tuple(h.shape)} and {h.dtype}" if isinstance(h, Tensor) else type(h).__name__
+        raise ValueError(
+            f"states must be a float32 or float64 tensor of shape (sample, input, width), got {given}"
+        )
+    check_block(block, h.shape[-1])
 
 
 def _remember(layers: Iterable[Layer], seen: list[Layer]) -> Iterable[Layer]:

@@ -78,3 +78,20 @@ def test_four_is_four(four: object) -> None:
     assert rs.meanfield.two_time(model, depth=four).shape == (5, 5)
     out = rs.simulate(model, X, depth=four, samples=four, observe=[ob.log10_length])
     assert out["log10_length"].shape == (4, 5, 1)
+
+
+@pytest.mark.parametrize(
+    "h", [torch.ones(2, 8), torch.ones(2, 1, 8, dtype=torch.int64), [1.0], torch.ones(8).half()]
+)
+def test_states_are_a_tensor_of_networks_and_inputs(h: object) -> None:
+    layers = rs.Model(BLOCK, WHITE, 8).draw(3, samples=2).layers(3)
+    for verb in (rs.forward, rs.trajectory):
+        with pytest.raises(ValueError, match=r"tensor of shape \(sample, input, width\), got"):
+            verb(BLOCK, h, layers, 0.5)
+
+
+def test_a_coupling_is_not_followed_by_autograd() -> None:
+    model = rs.Model(rs.SingleLayer(rs.TANH), WHITE, 4)
+    x = torch.ones(1, 4)
+    request = {"depths": (2, 4), "samples": 8, "gradients": True}
+    assert rs.couple(model, x.clone().requires_grad_(), **request) == rs.couple(model, x, **request)

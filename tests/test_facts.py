@@ -24,6 +24,7 @@ from resnet_sde import (
     SmoothNoise,
     TwoLayer,
     WhiteNoise,
+    finite_width,
     limit,
     meanfield,
     simulate,
@@ -174,3 +175,18 @@ def test_dropout_of_a_reduced_layer() -> None:
     exact = float(np.tanh(z) ** 2 @ weight) / math.sqrt(2 * math.pi) / 0.5
     assert float(meanfield.lengths(model, depth=1, keep_rate=0.5).q[-1]) == pytest.approx(exact, rel=1e-9)
     assert exact == pytest.approx(0.7886, abs=5e-5)
+
+
+def test_white_noise_of_either_name_has_one_theory_of_finite_width() -> None:
+    white, half = (Model(SingleLayer(LINEAR), law, 8) for law in (WHITE, HALF))
+    found = [finite_width.finite_size(model, 1.0, depth=4).kernel for model in (white, half)]
+    assert torch.equal(*found)
+    request = {"depth": 3, "samples": 5, "observe": [log10_growth]}
+    x = torch.ones(1, 8)
+    assert simulate(half, x, **request, method="deferred")["log10_growth"].shape == (5, 1)
+    for law in (Own(), WhiteNoise("uniform"), FractionalNoise(0.6), ConstantNoise()):
+        model = Model(SingleLayer(LINEAR), law, 8)
+        with pytest.raises(ValueError, match="white Gaussian weights"):
+            finite_width.finite_size(model, 1.0, depth=4)
+        with pytest.raises(ValueError, match="white Gaussian weights"):
+            simulate(model, x, **request, method="deferred")

@@ -101,7 +101,15 @@ def test_results_with_any_seed_are_written(seed: int, engine: str, tmp_path: obj
 
 @pytest.mark.parametrize(
     "values",
-    [[True, False], ["a", "b"], [None, 0.5], [rs.WhiteNoise(), rs.SmoothNoise()], [2, 3], [0.25, 1]],
+    [
+        [True, False],
+        ["a", "b"],
+        [None, 0.5],
+        [rs.WhiteNoise(), rs.SmoothNoise()],
+        [2, 3],
+        [0.25, 1],
+        [2**31, 7],
+    ],
     ids=str,
 )
 def test_every_kind_of_label_is_written(values: list[object], tmp_path: object) -> None:

@@ -19,7 +19,6 @@ from resnet_sde.finite_width.expansion import (
     responses,
 )
 from resnet_sde.finite_width.squares import cross_kernel, squares
-from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import lengths
 from resnet_sde.model import Model
 
@@ -237,7 +236,7 @@ def check_model(model: Model) -> SingleLayer:
             "the 1/width theory is derived for blocks with one matrix behind the activation, not for "
             f"{type(block).__name__}; give SingleLayer (res-1 or feed-forward), or simulate this model"
         )
-    if not (isinstance(law, WhiteNoise) and law.entries == "gaussian"):
+    if not (law.independent and law.gaussian):
         raise ValueError(
             f"the 1/width theory is derived for white Gaussian weights, not for {law}; give WhiteNoise(), or "
             "simulate this model"

@@ -43,6 +43,8 @@ def axis_labels(values: Mapping[str, Sequence[object]]) -> dict[str, list[Label]
         labels: list[Label] = [v if isinstance(v, (str, int, float)) else str(v) for v in plain]
         if any(isinstance(label, str) for label in labels):
             labels = [str(label) for label in labels]
+        elif any(isinstance(label, int) and abs(label) >= 2**31 for label in labels):
+            labels = [float(label) for label in labels]  # netCDF-3 has 32 bits
         # As coordinates they become one array, where large integers next to fractions are rounded.
         if not labels or len(np.unique(np.asarray(labels))) < len(labels):
             raise ValueError(f"axis {name!r} needs at least one value, and no value twice; got {labels}")
