@@ -241,6 +241,13 @@ def test_the_least_mean_loss(losses: dict, best: float) -> None:
     assert best_rate({lr: [outcome(loss) for loss in each] for lr, each in losses.items()}) == best
 
 
+def test_a_rate_at_which_a_network_diverged_is_not_the_best() -> None:
+    """Also where the weights that it was left with have a small loss on the validation part."""
+    calm, wild = outcome(3.0), outcome(0.1, diverged=True)
+    assert best_rate({0.1: [calm, calm], 0.2: [wild, calm]}) == 0.1
+    assert best_rate({0.1: [calm, calm], 0.2: [outcome(0.1), calm]}) == 0.2
+
+
 @pytest.mark.parametrize(
     ("outcomes", "message"),
     [

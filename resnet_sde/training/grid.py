@@ -122,15 +122,15 @@ def train(
 def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
     """The learning rate that is best on the validation part on average over seeds.
 
-    Best is the largest mean accuracy; where targets are no classes, the least mean loss, which a rate with a
-    loss that is not finite never has. Of equally good rates it is the smallest.
+    Best is the largest mean accuracy; where targets are no classes, the least mean loss of the rates at which
+    no network diverged. Of equally good rates it is the smallest.
 
     Args:
         outcomes: those of every seed, by learning rate.
 
     Raises:
         ValueError: there is no rate, or no outcome of one; some outcomes have accuracies and others none; or
-            without accuracies no rate has finite losses.
+            without accuracies a network diverged at every rate.
     """
     if not isinstance(outcomes, Mapping):
         raise ValueError("outcomes are given by learning rate; give for example {0.1: [outcome]}")
@@ -150,9 +150,10 @@ def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
     if not all(without):
         raise ValueError("some outcomes have accuracies and some do not; compare those of one loss")
     losses = {lr: sum(o.validation_loss for o in each) / len(each) for lr, each in outcomes.items()}
-    losses = {lr: loss for lr, loss in losses.items() if math.isfinite(loss)}
+    whole = [lr for lr, each in outcomes.items() if not any(o.diverged for o in each)]
+    losses = {lr: losses[lr] for lr in whole if math.isfinite(losses[lr])}
     if not losses:
-        raise ValueError("no learning rate has finite validation losses; give smaller rates")
+        raise ValueError("every learning rate has a network that diverged; give smaller rates")
     return min(sorted(losses), key=lambda lr: losses[lr])
 
 
