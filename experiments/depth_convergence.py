@@ -9,8 +9,6 @@ there is no reason for it to be small; with smooth weights and β = 1 the limit 
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +21,10 @@ import resnet_sde as rs
 from experiments.trained import How, attributes
 from experiments.trained_weights import LAWS
 from resnet_sde._random import stream
-from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate, order
 from resnet_sde.propagate import one_thread
-from resnet_sde.runs.store import write_whole
+from resnet_sde.runs.identity import digest, environment
+from resnet_sde.runs.store import Record, Store
 from resnet_sde.training import Data, Examples, Member, Recipe, Run
 
 NUMBERS = ("largest", "root_mean_square", "change", "loss")
@@ -80,16 +78,16 @@ class DepthConvergence:
         """The numbers of one law and β, (number, depth, sample), from the store if they are there."""
         if store is None:
             return self._compare(law, beta, data, seed)
-        name = repr((self, law, beta, seed, sorted(current_versions().items())))
-        file = store / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
-        try:
-            found: np.ndarray = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            found = self._compare(law, beta, data, seed)
-            buffer = io.BytesIO()
-            np.save(buffer, found)
-            store.mkdir(parents=True, exist_ok=True)
-            write_whole(file, buffer.getvalue())
+        kept = Store(store, "{key}.npz")
+        identity = {
+            **{"depth convergence": repr(self), "law": law, "beta": beta, "seed": seed},
+            **{"code": digest(type(self)), "environment": environment()},
+        }
+        record = kept.load(identity)
+        if record is not None:
+            return record.arrays["numbers"]
+        found = self._compare(law, beta, data, seed)
+        kept.save(identity, Record({"numbers": found}))
         return found
 
     def _compare(self, law: str, beta: float, data: Data, seed: int) -> np.ndarray:

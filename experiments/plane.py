@@ -8,8 +8,6 @@ cannot overflow, so explosion needs no ceiling. Beside them stands their value a
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -27,8 +25,9 @@ from resnet_sde._versions import current_versions
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Store, one_thread
+from resnet_sde.runs import store as runs
 from resnet_sde.runs.execute import execute
-from resnet_sde.runs.store import write_whole
+from resnet_sde.runs.identity import digest, environment
 from resnet_sde.studies.cells import Results
 
 DIMS = {
@@ -86,14 +85,16 @@ class Plane:
         """
         seed, workers = check_seed(seed), positive_integer("workers", workers, "give for example 1")
         lines = [replace(self, hursts=(hurst,)) for hurst in self.hursts]
-        if store is not None:
-            store.mkdir(parents=True, exist_ok=True)
-        results = [_load(line, seed, store) for line in lines]
+        kept = None if store is None else runs.Store(store, "{key}.npz", manifest={"plane": repr(self)})
+        known = [_identity(line, seed) for line in lines]
+        records = [None if kept is None else kept.load(each) for each in known]
+        results = [None if record is None else dict(record.arrays) for record in records]
         missing = [number for number, found in enumerate(results) if found is None]
         with closing(execute(missing, _work, (lines, seed), workers=workers)) as finished:
             for number, found in finished:
                 results[number] = found
-                _save(found, lines[number], seed, store)
+                if kept is not None:
+                    kept.save(known[number], runs.Record(found))
         variables = {
             name: (("hurst", *dims), np.stack([found[name] for found in results if found is not None]))
             for name, dims in DIMS.items()
@@ -191,24 +192,6 @@ def at_every_scaling(
     return ratios.view(2, samples, scalings, inputs)
 
 
-def _file(line: Plane, seed: int, store: Path) -> Path:
-    name = repr((line, seed, sorted(current_versions().items())))
-    return store / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
-
-
-def _save(found: Results, line: Plane, seed: int, store: Path | None) -> None:
-    if store is not None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **found)  # type: ignore[arg-type]
-        write_whole(_file(line, seed, store), buffer.getvalue())
-
-
-def _load(line: Plane, seed: int, store: Path | None) -> Results | None:
-    """What is kept of one Hurst index; None if there is nothing, or the file is damaged."""
-    if store is None:
-        return None
-    try:
-        with _file(line, seed, store).open("rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in DIMS}
-    except Exception:  # a damaged archive can raise nearly anything
-        return None
+def _identity(line: Plane, seed: int) -> runs.Identity:
+    """What decides the results of one Hurst index."""
+    return {"plane": repr(line), "seed": seed, "code": digest(_compute), "environment": environment()}

@@ -15,7 +15,7 @@ from command_line import TINY, idx_folder, refusal, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_sde.studies import cells as stored
+from resnet_sde.runs import store as stored
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_full_folder_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*TINY, "--depth", 3, "--depth", 4, "--out", tmp_path)
-    room = iter(range(2))
+    room = iter(range(3))  # the manifest and two cells
     with monkeypatch.context() as disk:
 
         def fsync(_: int) -> None:
@@ -143,7 +143,11 @@ def test_a_full_folder_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytes
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         disk.setattr(os, "fsync", fsync)
-        assert "No space left on device; give a folder" in refusal(*words)
+        status, output, errors = run(*words)
+    assert status == 2
+    assert output == run(*words[:-2])[1], "all that was computed is printed"
+    assert "No space left on device; the work goes on, and this result is not kept" in errors
+    assert "No space left on device; give a folder" in errors.splitlines()[-1]
     status, _, errors = run(*words)
     assert (status, errors) == (0, "resnet-sde: 2 of 3 cells were there already\n")
 

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -213,17 +214,57 @@ def test_damaged_and_outdated_files_are_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = suite.Task(FAST[0], None, "quick", 0)
-    store = suite.VerdictStore(tmp_path)
-    verdict = task.run()
-    store.save(task, verdict)
-    assert store.load(task) == verdict
-    monkeypatch.setattr(suite, "_sources", lambda: "another text")
-    assert store.load(task) is None
-    monkeypatch.undo()
+    verdict, done = task.run(), []
+    monkeypatch.setattr(suite.Task, "run", lambda task: done.append(task) or verdict)
+
+    def again() -> int:
+        done.clear()
+        assert list(suite.run_suite([task], store=tmp_path)) == [(task, verdict)]
+        return len(done)
+
+    assert [again(), again()] == [1, 0]
     (file,) = (tmp_path / "verdicts").iterdir()
-    for text in ("", "{", "[]", "{}", '{"claims": [{}]}'):
-        file.write_text(text)
-        assert store.load(task) is None
+    whole = file.read_bytes()
+    with monkeypatch.context() as edited:
+        edited.setattr("resnet_sde.runs.identity.package", lambda: "another text")
+        assert [again(), again()] == [1, 0]
+    assert again() == 0
+    at = whole.index(b'"value": ') + 12
+    flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    for text in (b"", b"{", b"[]", b"{}", b'{"claims": [{}]}', flipped, whole[:-1], whole + b" "):
+        file.write_bytes(text)
+        assert again() == 1
+        assert file.read_bytes() == whole
+
+
+HELPED = """
+from resnet_sde.estimate import Estimate
+from resnet_sde.theorems.core import Claim, theorem
+SIZE = 0.0
+def measured():
+    return SIZE
+@theorem("helped", words="One.", claims=1, budgets={"quick": {}, "full": {}},
+         controls={"big": {"by": 1.0}})
+def helped(*, seed, level, by=0.0):
+    yield Claim("zero", Estimate(measured() + by, -0.1, 0.1), 0.0)
+"""
+
+
+def test_a_theorem_of_ones_own_is_checked_anew_when_what_it_calls_is_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for text in (HELPED, HELPED, HELPED.replace("SIZE = 0.0", "SIZE = 0.05")):
+        space: dict[str, object] = {"__name__": "of_mine"}
+        monkeypatch.setitem(sys.modules, "of_mine", types.ModuleType("of_mine"))
+        monkeypatch.delitem(registry, "helped", raising=False)
+        exec(compile(text, "of_mine", "exec"), space)
+        monkeypatch.setitem(registry, "helped", registry["helped"])
+        task = suite.Task("helped", None, "quick", 0)
+        ((_, verdict),) = suite.run_suite([task], store=tmp_path)
+        found.append(verdict.claims[0].measured.value)
+    assert found == [0.0, 0.0, 0.05]
+    assert len(list((tmp_path / "verdicts").iterdir())) == 2
 
 
 def test_records_are_whole() -> None:

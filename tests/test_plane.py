@@ -19,7 +19,8 @@ from experiments import plane
 from experiments.plane import Plane, over_networks, zero_level
 from resnet_sde._random import stream
 from resnet_sde.finite_width import homogeneous_moments
-from resnet_sde.propagate import Store
+from resnet_sde.propagate import Store as Memory
+from resnet_sde.runs.store import Identity, Record, Store
 
 TINY = Plane((0.3, 0.8), (0.0, 0.5, 1.0), samples=3, inputs=2, depth=12, width=5, n_in=3)
 WHITE = Plane((0.5,), (0.5, 1.0), samples=600, inputs=1, depth=25, width=10, n_in=3)
@@ -115,22 +116,28 @@ class TestWhatIsKept:
         xr.testing.assert_allclose(TINY.run(), whole, rtol=0, atol=1e-4)
 
     def test_an_interrupted_run_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole, computed = TINY.run(seed=5), []
-        compute = plane._compute
+        whole, saved = TINY.run(seed=5), []
+        save = Store.save
 
-        def counted(line: Plane, seed: int) -> dict[str, np.ndarray]:
-            computed.append(line.hursts)
-            if len(computed) == 2:
+        def counted(self: Store, identity: Identity, record: Record) -> bool:
+            saved.append(identity["plane"])
+            if len(saved) == 2:
                 raise KeyboardInterrupt
-            return compute(line, seed)
+            return save(self, identity, record)
 
-        monkeypatch.setattr(plane, "_compute", counted)
+        monkeypatch.setattr(Store, "save", counted)
         with pytest.raises(KeyboardInterrupt):
             TINY.run(seed=5, store=tmp_path)
         xr.testing.assert_identical(TINY.run(seed=5, store=tmp_path), whole)
-        assert computed == [(0.3,), (0.8,), (0.8,)]
+        low, high = (repr(replace(TINY, hursts=(hurst,))) for hurst in (0.3, 0.8))
+        assert saved == [low, high, high]
         xr.testing.assert_identical(TINY.run(seed=5, store=tmp_path), whole)
-        assert len(computed) == 3
+        assert len(saved) == 3
+
+    def test_edited_code_computes_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        TINY.run(seed=5, store=tmp_path)
+        monkeypatch.setattr(plane, "stream", lambda seed, *key: stream(seed + 1, *key))
+        xr.testing.assert_identical(TINY.run(seed=5, store=tmp_path), TINY.run(seed=5))
 
     @pytest.mark.parametrize("other", ["seed", "samples", "betas", "damaged"])
     def test_nothing_else_is_taken_for_it(self, other: str, tmp_path: Path) -> None:
@@ -179,6 +186,6 @@ def test_errors_are_those_of_networks() -> None:
 
 
 def test_memory_is_reused() -> None:
-    store, line = Store(), replace(TINY, hursts=(0.3,))
+    store, line = Memory(), replace(TINY, hursts=(0.3,))
     ratios = [plane._network(line, stream(1, n), store)[0].copy() for n in (0, 1, 0)]
     np.testing.assert_array_equal(ratios[0], ratios[2])

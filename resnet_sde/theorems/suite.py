@@ -5,22 +5,18 @@ What comes out is a list of verdicts, plain data; a report is a function of them
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from resnet_sde._json import json_number
-from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.runs.execute import execute
-from resnet_sde.runs.store import write_whole
+from resnet_sde.runs.identity import digests, environment
+from resnet_sde.runs.store import Identity, Record, Store
 from resnet_sde.theorems.core import Claim, Verdict, find, registry, verify
 
 
@@ -65,24 +61,26 @@ def run_suite(
     Args:
         tasks: what to check.
         workers: local processes.
-        store: folder for finished verdicts, which are not computed again; made if it is not there.
+        store: folder for finished verdicts, which are not computed again; made if it is not there. Those of
+            theorems of which it cannot be told what decides them are not kept, with a warning.
 
     Raises:
         RuntimeError: a worker process died.
         OSError: the folder cannot be made or written to.
     """
-    kept = VerdictStore(store) if store is not None else None
+    kept = None if store is None else Store(store, "verdicts/{key}.json", manifest=_manifest(tasks))
+    known = dict(zip(tasks, identities(tasks), strict=True)) if kept is not None else {}
     missing = []
     for task in tasks:
-        found = kept.load(task) if kept is not None else None
+        found = kept.load(known[task]) if kept is not None else None
         if found is None:
             missing.append(task)
         else:
-            yield task, found
+            yield task, verdict_of(found.content)
     modules = sorted({find(task.id).check.__module__ for task in missing})
     for task, verdict in execute(missing, _work, modules, workers=workers):
         if kept is not None:
-            kept.save(task, verdict)
+            kept.save(known[task], Record({}, record_of(verdict)))
         yield task, verdict
 
 
@@ -93,49 +91,22 @@ def _work(task: Task, modules: Sequence[str]) -> Verdict:
     return task.run()
 
 
-class VerdictStore:
-    """A folder with one file for each finished check, named by all that its numbers depend on.
-
-    That is the theorem and its control, budget and seed, the versions of the packages, and the text of
-    this one's sources and of the theorem's own.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "verdicts"
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    def load(self, task: Task) -> Verdict | None:
-        """The verdict of a finished check; None if there is none, or the file is damaged."""
-        try:
-            return verdict_of(json.loads(self._path(task).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def save(self, task: Task, verdict: Verdict) -> None:
-        """Keep the verdict of a finished check."""
-        text = json.dumps(record_of(verdict), indent=1, ensure_ascii=False, allow_nan=False)
-        write_whole(self._path(task), text.encode())
-
-    def _path(self, task: Task) -> Path:
-        own = sys.modules[find(task.id).check.__module__].__file__
-        parts = [
-            repr(task),
-            sorted(current_versions().items()),
-            _sources(),
-            _digest([Path(own)] if own else []),
-        ]
-        return self._folder / f"{task.id}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.json"
+def identities(tasks: Sequence[Task]) -> list[Identity | None]:
+    """What decides each verdict, code included; None, after a warning, where that cannot be told."""
+    codes = digests(find(task.id) for task in tasks)
+    shared = {"environment": environment()}
+    return [
+        None if code is None else {"check": asdict(task), "theorem": code, **shared}
+        for task, code in zip(tasks, codes, strict=True)
+    ]
 
 
-@lru_cache(maxsize=1)
-def _sources() -> str:
-    return _digest(sorted(Path(__file__).parent.parent.rglob("*.py")))
-
-
-def _digest(files: Sequence[Path]) -> str:
-    """Of the texts of files; one that is not there, of a notebook say, has none."""
-    texts = [file.read_bytes() for file in files if file.is_file()]
-    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+def _manifest(tasks: Sequence[Task]) -> dict[str, Any]:
+    asked = {
+        "budgets": sorted({task.budget for task in tasks}),
+        "seeds": sorted({task.seed for task in tasks}),
+    }
+    return {"verify": {"checks": len(tasks), **asked}, "environment": environment()}
 
 
 def record_of(verdict: Verdict) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Whatever a scaling estimates, it estimates from the training part, and applies t
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import stream
 from resnet_sde.datasets import DatasetError, Images, load_images, standardize
+from resnet_sde.runs import identity
 
 _DIGITS_TEST = 397
 _VALIDATION_SHARE = 6  # one training image in six is held out, at most so many:
@@ -73,11 +73,8 @@ class Data:
     @property
     def digest(self) -> str:
         """A name of the content, the same on every machine."""
-        found = hashlib.sha256(repr((self.name, self.classes)).encode())
-        for tensor in (*self.train, *self.validation, *self.test):
-            found.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-            found.update(tensor.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        parts = (self.train, self.validation, self.test)
+        return identity.digest(self.name, self.classes, [tensor.cpu() for part in parts for tensor in part])
 
     def to(self, device: torch.device | str) -> Data:
         """The same examples on a device."""
