@@ -7,14 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import run
+from waiting import PATIENCE, wait_until
 
 import resnet_sde as rs
 from resnet_sde.training import Data, Examples, Member, Outcome, Recipe, Run, fit, kept, train
@@ -287,13 +286,6 @@ def test_checkpoints_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPa
 TINY = ("--width", 8, "--depth", 300, "--limit", 400, "--block", "res-1", "--lr", 0.01, "--epochs", 40)
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_the_program_goes_on_after_an_interrupt(tmp_path: Path) -> None:
     words = [*map(str, TINY), "--out", str(tmp_path)]
@@ -301,9 +293,9 @@ def test_the_program_goes_on_after_an_interrupt(tmp_path: Path) -> None:
         [sys.executable, "-m", "resnet_sde", "train", *words], stderr=subprocess.PIPE, text=True
     )
     with process:
-        until(lambda: list(tmp_path.glob(f"*/{kept.LOG}")))
+        wait_until(lambda: list(tmp_path.glob(f"*/{kept.LOG}")), "nothing was trained")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     (path,) = tmp_path.glob(f"*/{kept.CHECKPOINT}")
     assert path.stat().st_size > 0
