@@ -44,6 +44,20 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def states(value: object, fact: str, *behaviour: str) -> bool:
+    """Whether what a class says of itself is said of what it does.
+
+    A subclass that does something else inherits what its parent says of itself, which is not true of it: a
+    fact counts if the class that states it is the one that defines the behaviour, or a subclass of that.
+    """
+    order = type(value).__mro__
+
+    def place(name: str) -> int:
+        return next((i for i, cls in enumerate(order) if name in vars(cls)), len(order))
+
+    return all(place(fact) <= place(name) for name in behaviour)
+
+
 def check_memory(what: str, needed: float, remedy: str, device: Any = "cpu") -> None:
     """Refuse a request that does not fit into memory, before it starts.
 

@@ -231,7 +231,7 @@ def check_model(model: Model) -> SingleLayer:
         ValueError: it covers one matrix with white Gaussian weights only.
     """
     block, law = model.block, model.law
-    if not isinstance(block, SingleLayer):
+    if type(block) is not SingleLayer:
         raise ValueError(
             "the 1/width theory is derived for blocks with one matrix behind the activation, not for "
             f"{type(block).__name__}; give SingleLayer (res-1 or feed-forward), or simulate this model"

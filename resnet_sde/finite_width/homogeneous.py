@@ -86,11 +86,11 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
     """
     depth = positive_integer("depth", depth, "give for example 100")
     block = model.block
-    known = isinstance(model.law, WhiteNoise) and model.skip == 1.0
+    known = type(model.law) is WhiteNoise and model.skip == 1.0
     q1 = q2 = 0.0
-    if isinstance(block, SingleLayer) and isinstance(block.activation, Linear) and block.sigma_b2 == 0:
+    if type(block) is SingleLayer and type(block.activation) is Linear and block.sigma_b2 == 0:
         q1, q2 = block.sigma_w2, block.sigma_w2**2
-    elif isinstance(block, TwoLayer) and block.sigma_b2 == block.sigma_a2 == 0 and _slope(block) is not None:
+    elif type(block) is TwoLayer and block.sigma_b2 == block.sigma_a2 == 0 and _slope(block) is not None:
         slope = _slope(block)
         assert slope is not None
         mean = (1 + slope**2) / 2
@@ -110,11 +110,11 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
 def _slope(block: TwoLayer) -> float | None:
     """Slope on the negative side of an activation that is linear on both."""
     phi = block.activation
-    if isinstance(phi, LeakyReLU):
+    if type(phi) is LeakyReLU:
         return phi.slope
-    if isinstance(phi, Linear):
+    if type(phi) is Linear:
         return 1.0
-    return 0.0 if isinstance(phi, ReLU) or phi == AlphaReLU(1.0) else None
+    return 0.0 if type(phi) is ReLU or phi == AlphaReLU(1.0) else None
 
 
 def _exp(x: float) -> float:

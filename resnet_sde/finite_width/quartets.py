@@ -45,13 +45,13 @@ def quartet(activation: Activation, first: Tensor, second: Tensor, between: Tens
     Raises:
         ValueError: the formulas for this activation are not known here.
     """
-    if isinstance(activation, Linear) or activation == LeakyReLU(1.0):
+    if type(activation) is Linear or activation == LeakyReLU(1.0):
         return _permanent(between)
-    if isinstance(activation, Erf):
+    if type(activation) is Erf:
         return _signs(ErfMixture((1.0,), (0.5,)), first, second, between)
-    if isinstance(activation, Tanh):
+    if type(activation) is Tanh:
         return _signs(logistic(1.0, shifted=False, size=_MIXTURE), first, second, between)
-    if isinstance(activation, ReLU) or activation in (AlphaReLU(1.0), LeakyReLU(0.0)):
+    if type(activation) is ReLU or activation in (AlphaReLU(1.0), LeakyReLU(0.0)):
         return _half_lines(first, second, between)
     raise ValueError(
         f"the 1/width theory of two inputs is not known for {activation}; give erf, tanh, relu or linear, or "

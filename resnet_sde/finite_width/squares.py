@@ -28,6 +28,7 @@ from typing_extensions import override
 
 from resnet_sde._gaussian import logistic
 from resnet_sde.activations import Activation, AlphaReLU, Erf, Tanh
+from resnet_sde.meanfield.one_time import check_activation
 
 _ERF_NODES = 12  # rounding error; 10 give 1e-12
 _TANH_NODES = 16  # rounding error; 12 give 1e-12
@@ -225,11 +226,12 @@ def squares(activation: Activation) -> Squares:
     Raises:
         ValueError: the activation is a power of a half-line, whose moments are not known here.
     """
-    if isinstance(activation, Erf):
+    check_activation(activation)
+    if type(activation) is Erf:
         return _of_erf()
-    if isinstance(activation, Tanh):
+    if type(activation) is Tanh:
         return _of_tanh()
-    if isinstance(activation, AlphaReLU) and activation.alpha < 1:
+    if type(activation) is AlphaReLU and activation.alpha < 1:
         raise ValueError(
             f"the 1/width theory of {activation} is not known; give erf, tanh, relu, leaky-relu, linear or "
             "any smooth activation"

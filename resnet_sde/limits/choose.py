@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resnet_sde._checks import states
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
 from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits.base import Limit, NoLimit
@@ -24,6 +25,7 @@ def limit(model: Model) -> Limit:
     """
     _refuse_structure(model)
     _refuse_scaling(model)
+    _refuse_activation(model)
     single, block, hurst = isinstance(model.block, SingleLayer), model.block, model.law.exponent
     if isinstance(model.law, (SmoothNoise, ConstantNoise)):
         return RandomODE(model)
@@ -42,11 +44,17 @@ def _refuse_structure(model: Model) -> None:
     """Refuse models that have no limit at any scaling."""
     law, block = model.law, model.block
     hurst = law.hurst if isinstance(law, FractionalNoise) else None
-    if not isinstance(law, (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise)):
+    if type(law) not in (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise):
         raise NoLimit(
             f"weights of the law {law}",
             "nothing is known of their sums",
             "Give one of the laws of the package, or study the network itself with simulate.",
+        )
+    if type(block) not in (SingleLayer, TwoLayer, Reduced):
+        raise NoLimit(
+            f"the block {type(block).__name__}",
+            "limits are derived for the branches of SingleLayer, TwoLayer and Reduced",
+            "Give one of these, or study the network itself with simulate.",
         )
     if model.skip != 1.0:
         raise NoLimit(
@@ -74,6 +82,20 @@ def _refuse_structure(model: Model) -> None:
             "H = 3/4 with two matrices and an odd activation",
             "the sums of products of the weights grow like √(L log L), which no power of L balances",
             "Give another H.",
+        )
+
+
+def _refuse_activation(model: Model) -> None:
+    """Refuse activations whose Gaussian moments the equation needs and nobody knows."""
+    phi, smooth = model.block.activation, type(model.law) in (SmoothNoise, ConstantNoise)
+    if smooth or type(model.block) is SingleLayer:
+        return
+    known = any(states(phi, name, "__call__", "prime") for name in ("_moments", "dual"))
+    if not known:
+        raise NoLimit(
+            f"the Gaussian moments of {type(phi).__name__} are not known",
+            "the inner weights average out, and the limit is made of the moments that they leave",
+            "Give the activation a property _moments of its own, or study the network itself with simulate.",
         )
 
 

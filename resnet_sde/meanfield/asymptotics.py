@@ -264,7 +264,7 @@ def asymptotics(model: Model) -> Asymptotics:
         if centred:
             return HomogeneousAsymptotics(*geometric, _curvature(slope))
         return MeanModeAsymptotics(geometric[0], _length_growth(variances, slope, geometric[0]))
-    if isinstance(phi, AlphaReLU) and centred:
+    if type(phi) is AlphaReLU and centred:
         return _power(variances, phi)
     if phi.odd and _saturates(phi):
         return _saturating(variances, phi)
@@ -351,11 +351,11 @@ def geometric_growth(phi: Activation, variances: Variances) -> tuple[float, floa
 
 def _negative_slope(phi: Activation) -> float | None:
     """The slope on the negative side of a φ that is x on the positive one; None for any other φ."""
-    if isinstance(phi, LeakyReLU):
+    if type(phi) is LeakyReLU:
         return phi.slope
-    if isinstance(phi, Linear):
+    if type(phi) is Linear:
         return 1.0
-    return 0.0 if isinstance(phi, ReLU) or phi == AlphaReLU(1.0) else None
+    return 0.0 if type(phi) is ReLU or phi == AlphaReLU(1.0) else None
 
 
 def _curvature(slope: float) -> float:

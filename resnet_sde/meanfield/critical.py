@@ -16,6 +16,7 @@ from torch import Tensor
 
 from resnet_sde.activations import Activation
 from resnet_sde.meanfield._roots import find_root
+from resnet_sde.meanfield.one_time import check_activation
 from resnet_sde.meanfield.phases import MARGINAL, check_networks, fixed_points
 
 # Where brackets are looked for; beyond, E φ'² of a GELU comes too near to 1/2 for the digits of float64.
@@ -35,6 +36,7 @@ def critical_line(activation: Activation, sigma_b2: Tensor | float) -> Tensor:
         >>> round(float(critical_line(TANH, 0.05)), 10)
         1.7609546396
     """
+    check_activation(activation)
     b = check_networks(1.0, sigma_b2, 1.0)[1]
     if activation.homogeneous:
         slope = activation.second_moment(torch.ones((), dtype=torch.float64))
@@ -66,6 +68,7 @@ def critical_bias(activation: Activation, sigma_w2: Tensor | float) -> Tensor:
         >>> round(float(critical_bias(TANH, 1.7609546396)), 10)
         0.05
     """
+    check_activation(activation)
     w = check_networks(sigma_w2, 0.0, 1.0)[0]
     zero = torch.zeros_like(w)
     if activation.homogeneous:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import check_memory, positive_integer
-from resnet_sde.blocks import Reduced, SingleLayer
+from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
+from resnet_sde.meanfield.one_time import check_theory
 from resnet_sde.meanfield.pairs import check_gap
 from resnet_sde.meanfield.two_time import Moved, check_start
 from resnet_sde.model import Model, Regime
@@ -116,8 +117,10 @@ def _refuse(model: Model) -> None:
             f"the kernel has a flow at the critical scaling, and beta = {model.beta} with skip {model.skip} "
             f"is not (critical: {model.critical_beta}); leave beta out, or use two_time at a given depth"
         )
+    check_theory(block, law)
     rough = isinstance(law, FractionalNoise) and law.hurst < 0.5
-    known = isinstance(law, (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise)) and not rough
+    known = type(law) in (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise) and not rough
+    known = known and type(block) in (SingleLayer, TwoLayer, Reduced)
     if not known or (isinstance(block, Reduced) and not block.activation.odd):
         raise NoFlow(f"the flow of {block} with {law} weights is not known; use two_time at a given depth")
     single = isinstance(block, SingleLayer)

@@ -29,7 +29,7 @@ from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield._roots import find_one
 from resnet_sde.meanfield.asymptotics import geometric_growth
-from resnet_sde.meanfield.one_time import Lengths, check_variance, lengths
+from resnet_sde.meanfield.one_time import Lengths, check_theory, check_variance, lengths
 from resnet_sde.model import Model
 
 _SMALLEST, _LARGEST = 1e-6, 1e4  # of the variance that is sought; the smallest is divided by the depth
@@ -120,6 +120,7 @@ def recommend_variances(
     """
     depth = positive_integer("depth", depth, "give for example 64")
     p0 = check_variance("p0", p0)
+    check_theory(block)
     target = _target(block.activation, target_log_gradient_growth, target_log_p)
     closed = _closed_form(depth, block, p0, target)
     sigma_w2 = _search(depth, block, p0, target) if closed is None else closed
@@ -240,6 +241,7 @@ def depth_law(
         >>> round(depth_law(Reduced(TANH, sigma_b2=0.5)).constant, 4)  # σ_w² L → 4.7149
         4.7149
     """
+    check_theory(block)
     target = _target(block.activation, target_log_gradient_growth, target_log_p)
     p0 = check_variance("p0", p0)
     found = (_gradient_law if target.of_gradients else _length_law)(block, target.value, p0)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_memory, positive_integer, states
 from resnet_sde.activations import Activation
-from resnet_sde.blocks import Reduced
+from resnet_sde.blocks import Block
+from resnet_sde.laws import PathLaw
 from resnet_sde.meanfield._table import Table
 from resnet_sde.model import Model
 
@@ -81,11 +82,48 @@ def check_layers(depth: int, inputs: int = 1, pairs: int = 0) -> int:
     return depth
 
 
-def check_white(model: Model) -> None:
-    """Raises ValueError unless the weights of different layers are independent."""
-    if not model.law.independent:
+def check_theory(block: Block, law: PathLaw | None = None) -> None:
+    """Refuse blocks, activations and laws of which nothing is derived.
+
+    Raises:
+        ValueError: what the class of one of them says was inherited, and is not true of what it does.
+        NotImplementedError: it says nothing.
+    """
+    check_activation(block.activation)
+    if not states(block, "variances", "branch", "shapes"):
+        if type(block).variances is Block.variances:
+            _ = block.variances  # says so itself
         raise ValueError(
-            f"layers with {model.law} weights are not independent, so that no recursion of one layer exists; "
+            f"the theory of infinite width does not know the branch of {type(block).__name__}; give it a "
+            "property variances, or use simulate"
+        )
+    if law is not None and not states(law, "covariance", "_draw", "path"):
+        raise ValueError(
+            f"{type(law).__name__} draws weights of its own, whose covariance is not known; give it a method "
+            "covariance, or use simulate"
+        )
+
+
+def check_activation(activation: Activation) -> None:
+    """Raises ValueError where the Gaussian moments of an activation are not known, or another's."""
+    known = (states(activation, name, "__call__", "prime") for name in ("_moments", "dual"))
+    if not any(known):
+        if type(activation)._moments is Activation._moments:
+            _ = activation._moments  # says so itself
+        raise ValueError(
+            f"the Gaussian moments of {type(activation).__name__} are not known; give it a property _moments "
+            "of its own, or use simulate"
+        )
+
+
+def check_white(model: Model) -> None:
+    """Raises ValueError unless theory knows the branch, and weights of different layers are independent."""
+    law = model.law
+    check_theory(model.block, law)
+    said = states(law, "independent", "covariance", "_draw")
+    if not (law.independent if said else PathLaw.independent.fget(law)):  # type: ignore[attr-defined]
+        raise ValueError(
+            f"layers with {law} weights are not independent, so that no recursion of one layer exists; "
             "use meanfield.two_time, or WhiteNoise()"
         )
 
@@ -116,7 +154,7 @@ def _walk(
     weight, bias, of_weights, of_bias = model.block.variances
     square = _moment(phi, lambda r: phi.second_moment(r) / r)
     slope = _moment(phi, phi.second_moment_prime)
-    shifted = isinstance(model.block, Reduced) and not phi.odd
+    shifted = "outer" not in model.block.shapes(1) and not phi.odd
     biased = bias > 0 or of_bias > 0
     centre = _moment(phi, lambda r: phi.mean(r) / r.sqrt())
     a2, skip2 = alpha * alpha, skip * skip

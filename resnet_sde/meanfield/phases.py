@@ -30,7 +30,7 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, RELU, Activation, Gelu
 from resnet_sde.meanfield._roots import find_root
-from resnet_sde.meanfield.one_time import check_variance
+from resnet_sde.meanfield.one_time import check_activation, check_variance
 
 MARGINAL = 1e-14  # a slope this close to 1 cannot be told from 1 in float64
 _LEAST = 1e-150  # of a positive q*
@@ -177,6 +177,7 @@ def fixed_points(
         >>> fixed_points(RELU, torch.tensor([0.5, 1.0, 1.5]), 0.05).q_star
         tensor([0.0667, 0.1000, 0.2000], dtype=torch.float64)
     """
+    check_activation(activation)
     w, b, rho = check_networks(sigma_w2, sigma_b2, keep_rate)
     q = _length(activation, w / rho, b, check_variance("q0", q0))
     settled = (q > 0) & torch.isfinite(q)

@@ -20,7 +20,7 @@ from torch import Tensor
 from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import Block
 from resnet_sde.laws import PathLaw
-from resnet_sde.meanfield.one_time import check_variance
+from resnet_sde.meanfield.one_time import check_theory, check_variance
 from resnet_sde.model import Model
 
 _LARGE = 1e100  # states of homogeneous blocks are brought back when their mean square leaves this
@@ -77,6 +77,7 @@ def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
 def gradients_along(model: Model, kernel: Tensor) -> Tensor:
     """`gradient_two_time`, from the kernel of the states that `two_time` found."""
     depth = check_layers(len(kernel) - 1, _TABLE_BYTES)
+    check_theory(model.block, model.law)
     block, covariance = model.block, model.law.covariance(depth)
     alpha, skip = model.alpha(depth), model.skip
     result = torch.empty_like(kernel)
@@ -165,6 +166,7 @@ def _walk(
     """The rows of both kernels, layer 0 first."""
     depth = check_layers(depth, _WALK_BYTES)
     check_start(q0)
+    check_theory(block, law)
     covariance, outer = law.covariance(depth), "outer" in block.shapes(1)
     a2 = alphas[:, None].square()
     fast = abs(skip) + float(alphas.abs().max()) * block.strength > _FAST
