@@ -21,6 +21,7 @@ from torch import Tensor
 from resnet_sde._random import Stream
 
 SAMPLERS = ("circulant", "hosking", "cholesky")
+_RESOLVED = 1e4  # roundings of the largest eigenvalue below which the smallest one has no digits
 _CHUNK_ELEMENTS = 2**18  # the transforms of one piece stay in cache
 
 
@@ -54,6 +55,11 @@ class Circulant:
         gamma = autocovariance(hurst, half + 1).numpy()
         row = np.concatenate([gamma, gamma[-2:0:-1]])
         eigenvalues = np.fft.rfft(row).real
+        if eigenvalues.min() <= _RESOLVED * np.finfo(np.float64).eps * eigenvalues.max():
+            raise ValueError(
+                f"fractional noise of H = {hurst!r} over {depth} layers varies by less than float64 can tell;"
+                " give a smaller hurst, or constant weights"
+            )
         scale = np.sqrt(eigenvalues * half)
         scale[[0, -1]] *= math.sqrt(2.0)
         self.size = 2 * (half + 1)

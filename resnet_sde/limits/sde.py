@@ -165,6 +165,9 @@ class ItoSDE(Limit):
 class ItoSDEInLaw(Limit):
     """dH = A(H)^{1/2} dB + b(H) dt with a vector Brownian motion of its own; A and b as in the module.
 
+    For correlated weights A and b are interpolated, to a relative accuracy of 4e-4; for a homogeneous φ they
+    are exact up to the sum over lags.
+
     depth: None for the limit; a number of layers puts the sums over lags that such a network has, with
         weights 1 − n / depth, in place of the infinite ones, which they near slowly for H near 1/2 and 3/4.
     """
@@ -261,6 +264,8 @@ def _white(model: Model, h: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class _Table:
     """A and d · b / H over |h|²/d, tabulated; exact between nodes for homogeneous φ, where A is linear.
+
+    Between nodes it is interpolated linearly: for erf to a relative accuracy of 2e-4 in A and 4e-4 in b.
 
     A is held relative to σ_w² |h|²/d + offset, which is of its size from the shortest states to the longest.
     """

@@ -91,8 +91,7 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
     """
     check_activation(block.activation)
     if not states(block, "variances", "branch", "shapes"):
-        if type(block).variances is Block.variances:
-            _ = block.variances  # says so itself
+        _ = block.variances  # where there are none, it says so
         raise ValueError(
             f"the theory of infinite width does not know the branch of {type(block).__name__}; give it a "
             "property variances, or use simulate"
@@ -108,8 +107,7 @@ def check_activation(activation: Activation) -> None:
     """Raises ValueError where the Gaussian moments of an activation are not known, or another's."""
     known = (states(activation, name, "__call__", "prime") for name in ("_moments", "dual"))
     if not any(known):
-        if type(activation)._moments is Activation._moments:
-            _ = activation._moments  # says so itself
+        _ = activation._moments  # where there are none, it says so
         raise ValueError(
             f"the Gaussian moments of {type(activation).__name__} are not known; give it a property _moments "
             "of its own, or use simulate"
