@@ -4,7 +4,7 @@ An interval for a mean holds if the mean is nearly normal, which no sample can p
 one in n is not in it (Bahadur & Savage, 1956). But a sample can show that it does not carry an interval. Then
 the estimate says so in its `reason`, and decides nothing. A mean is not carried
 
-- by three values or fewer, or by values that are all equal;
+- by three values or fewer, or by fewer than 10,000 that are all equal;
 - if one value makes up more than a fifth of their variance, or more than Grubbs's test allows among so few;
 - if all have one sign and the largest is 10 times their median, among fewer than 100; or 100 times, among
   more, if it makes up a twentieth of the variance.
@@ -41,7 +41,7 @@ from resnet_sde._random import check_seed
 LEVEL = 0.999
 """Confidence of every interval, unless a caller says otherwise."""
 
-_TOO_FEW, _MANY = 3, 100  # values
+_TOO_FEW, _MANY, _SO_MANY = 3, 100, 10_000  # values
 _SHARE = 0.2  # of one value in the variance
 _RATES = -2.0, 4.0  # that a fit against a finite reference is looked for in
 
@@ -126,7 +126,7 @@ def _unit(found: np.ndarray) -> float:
 
 
 def _equal(found: np.ndarray) -> str | None:
-    if len(found) > 1 and np.ptp(found) == 0:
+    if 1 < len(found) < _SO_MANY and np.ptp(found) == 0:
         return f"all {len(found)} values are equal, which says nothing of rarer ones"
     return None
 
