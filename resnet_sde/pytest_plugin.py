@@ -1,16 +1,17 @@
-"""Theorems as tests: `pytest --theorems` in any repository.
+"""Theorems as tests: `pytest --theorems` in any repository; depth laws of networks, by a fixture.
 
 Collects every theorem of the package, and every one that a conftest.py or a test module registers, as a
 test item of its own. A theorem that fails is a test that fails; one that is undecided, or whose
 assumptions are not met, is skipped with its claims as the reason. What pytest prints as the name of such an
 item, ``::theorem[sde-limit]``, runs it when it is given back on the command line. Without `--theorems` or
-such a name this module does nothing, and torch is not imported.
+such a name this module does nothing, and torch is not imported; the fixture `assert_depth_law` imports it
+when a test asks for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def _tasks(config: pytest.Config) -> list[Any]:
 
 def _name(task: Any) -> str:
     return f"theorem[{task.id if task.control is None else f'{task.id}, control ({task.control})'}]"
+
+
+@pytest.fixture
+def assert_depth_law() -> Callable[..., Any]:
+    """`resnet_sde.assert_depth_law`: fails the test with a sentence for each thing that scales wrongly."""
+    from resnet_sde.practice import assert_depth_law as check
+
+    return check
 
 
 def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.Item]:

@@ -157,6 +157,11 @@ def test_a_stream_that_overflows() -> None:
         probe(net, torch.full((4, 16), float("nan")).float())
 
 
+def test_a_stream_that_is_positive_by_chance_left_no_rectifier() -> None:
+    blocks = [nets.Branch(16, norm=True, factor=0.01) for _ in range(6)]
+    assert probe(nn.Sequential(*blocks), 1.0 + torch.rand(4, 16)).kind == "residual"
+
+
 def test_zero_branches() -> None:
     blocks = [nets.Branch(16, norm=True, factor=0.0) for _ in range(12)]
     profile = probe(nn.Sequential(*blocks), torch.randn(4, 16))

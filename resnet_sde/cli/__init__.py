@@ -17,7 +17,10 @@ from typing_extensions import override
 
 from resnet_sde.runs.interrupts import leave
 
-_COMMANDS = ("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify", "train")
+_COMMANDS = (
+    *("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify", "train"),
+    *("probe", "depth-check", "advise"),
+)
 
 
 class _Program(click.Group):

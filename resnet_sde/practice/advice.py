@@ -15,6 +15,7 @@ SGD             L^{2a − 1}      L^{2(a + b) − 1}
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,9 @@ from resnet_sde.activations import activation as named_activation
 from resnet_sde.blocks import TwoLayer
 from resnet_sde.laws import FractionalNoise
 from resnet_sde.practice.coherence import critical_beta
-from resnet_sde.practice.instrument import HEAD
 from resnet_sde.practice.laws_of_depth import DepthCheck
 from resnet_sde.practice.profile import Profile
+from resnet_sde.practice.record import HEAD
 
 KINDS = ("plain", "pre-norm", "post-norm")
 LAWS = ("white", "copied", "smooth")
@@ -105,7 +106,7 @@ def advise(
     width: int | None = None,
     optimizer: str | None = None,
     to: float = 1.0,
-    measured: Profile | DepthCheck | None = None,
+    measured: Profile | DepthCheck | Mapping[str, Any] | None = None,
 ) -> Advice:
     """How to scale the branches V φ(W h) of a network of this depth.
 
@@ -119,7 +120,7 @@ def advise(
         width: for the spread over networks.
         optimizer: "sgd", "adam" or "adamw", to be told of one alone.
         to: the action S wanted.
-        measured: a profile or a depth check, which replaces activation, variances, kind and law.
+        measured: a profile, a depth check or the document of one; replaces activation, variances, kind, law.
 
     Raises:
         ValueError: a number or name is out of range, or the measured branches are zero.
@@ -136,12 +137,13 @@ def advise(
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
     if width is not None:
         width = positive_integer("width", width, "give the number of coordinates of the stream")
-    if measured is None:
+    document = _document(measured)
+    if document is None:
         branch = _from_numbers(activation, sigma_w2, sigma_v2, kind, law)
     else:
-        branch = _from_measured(measured, depth)
+        branch = _from_measured(document, depth)
     variances = {"sigma_w2": sigma_w2, "sigma_v2": sigma_v2}
-    conflicts = _conflicts(branch.beta, optimizer, measured)
+    conflicts = _conflicts(branch.beta, optimizer, document or {})
     asked = [o for o in OPTIMIZERS if optimizer in (None, o)]
     return _advice(branch, depth, to, width, asked, variances, conflicts)
 
@@ -217,22 +219,37 @@ def _critical(law: str | float, activation: str) -> float:
     return found
 
 
-def _from_measured(measured: Profile | DepthCheck, depth: int) -> _Branch:
-    if isinstance(measured, DepthCheck):
-        profile, beta = measured.profiles[-1][0], measured.critical_beta
-        fallen = (depth / measured.depths[-1]) ** -(measured.beta.value if len(measured.depths) > 1 else 0.0)
-    elif isinstance(measured, Profile):
-        profile, beta, fallen = measured, critical_beta(measured.coherence), 1.0
-    else:
-        raise ValueError(f"measured must be a Profile or a DepthCheck, got {type(measured).__name__}")
-    size = float(profile.sizes[:HEAD].median()) * fallen
-    if not (math.isfinite(size) and size > 0):
+def _document(measured: Profile | DepthCheck | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if isinstance(measured, (Profile, DepthCheck)):
+        return measured.document()
+    if measured is not None and not isinstance(measured, Mapping):
+        raise ValueError(f"measured must be a Profile, a DepthCheck or the document of one, got {measured!r}")
+    return measured
+
+
+def _from_measured(document: Mapping[str, Any], depth: int) -> _Branch:
+    """From the document of a depth check, which holds profiles, or from that of one profile."""
+    try:
+        profile = document["profiles"][-1] if "profiles" in document else document
+        sizes, kind = [_number(v) for v in profile["sizes"][:HEAD]], str(profile["kind"])
+        degree, coherence = _number(profile["degree"]), _number(profile["coherence"])
+        beta, fallen = critical_beta(coherence), 1.0
+        if "profiles" in document:
+            beta, own = _number(document["critical_beta"]), _number(document["beta"]["value"])
+            fallen = 1.0 if math.isnan(own) else (depth / document["depths"][-1]) ** -own
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
-            "the measured branches are zero or not finite: no factor scales them; train a few steps"
-        )
-    kind = "plain" if profile.degree >= 0.5 else "pre-norm"
-    kind = "post-norm" if profile.kind == "post-norm" else kind
+            f"measured is no document of a profile or a depth check: {error!r} is missing"
+        ) from None
+    size = float(torch.tensor(sizes).median()) * fallen
+    if not (math.isfinite(size) and size > 0):
+        raise ValueError("the measured branches are zero or not finite: no factor scales them; train first")
+    kind = kind if kind == "post-norm" else "plain" if degree >= 0.5 else "pre-norm"
     return _Branch(size, beta, kind, f"branches of the measured network, a = {size:.4g}")
+
+
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _growth(action: float, kind: str) -> float:
@@ -256,7 +273,7 @@ def _rates(optimizer: str, beta: float) -> dict[str, float]:
     return {"multiplier": beta - 1, "writers": -1.0, "inner": beta - 1}
 
 
-def _conflicts(beta: float, optimizer: str | None, measured: Profile | DepthCheck | None) -> tuple[str, ...]:
+def _conflicts(beta: float, optimizer: str | None, measured: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     if beta == 0.5 and optimizer != "sgd":
         found.append(
@@ -265,8 +282,7 @@ def _conflicts(beta: float, optimizer: str | None, measured: Profile | DepthChec
         )
     if beta == 1.0:
         found.append("copies that training makes differ lose their coherence: β* then moves towards 1/2")
-    if isinstance(measured, DepthCheck):
-        both = [r.role for r in measured.roles if abs(r.position_exponent or 0.0) > 0.1]
-        if both:
-            found.append(f"{both[0]} is scaled by its position: do not add a factor of depth to it")
+    both = [r["role"] for r in measured.get("roles", ()) if abs(r["position_exponent"] or 0.0) > 0.1]
+    if both:
+        found.append(f"{both[0]} is scaled by its position: do not add a factor of depth to it")
     return tuple(found)

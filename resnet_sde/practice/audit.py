@@ -17,7 +17,7 @@ from torch import Tensor
 
 from resnet_sde._json import json_number
 from resnet_sde.practice.find_stream import Blocks
-from resnet_sde.practice.instrument import HEAD
+from resnet_sde.practice.record import HEAD
 
 FEWEST_POSITIONS = 3
 
@@ -53,7 +53,7 @@ class RoleLaw:
         """Ready for JSON."""
         return {
             "role": self.role,
-            "depth_exponent": self.depth_exponent,
+            "depth_exponent": self.depth_exponent,  # None where there is no law
             "position_exponent": self.position_exponent,
             "size": json_number(self.size),
             "writes": self.writes,

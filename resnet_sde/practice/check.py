@@ -28,12 +28,12 @@ from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
 from resnet_sde.practice.coherence import FEWEST_BLOCKS as BLOCKS_FOR_COHERENCE
 from resnet_sde.practice.coherence import critical_beta
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
-from resnet_sde.practice.instrument import HEAD
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import Profile, follow, measured
 from resnet_sde.practice.rates import RateTask, rate_laws
+from resnet_sde.practice.record import HEAD
 from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
 
 Factory = Callable[[int], nn.Module]

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,54 +30,10 @@ from resnet_sde.practice.calling import Call, first_tensor, stream_argument, wit
 from resnet_sde.practice.coherence import Groups
 from resnet_sde.practice.errors import NotAStream
 from resnet_sde.practice.find_stream import Blocks
+from resnet_sde.practice.record import Arguments, Kept, Record
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-HEAD = 8  # the blocks on which exponents are fitted: later ones feel what earlier ones added
 _ONE_BRANCH = 1e-3
 _AN_UPDATE = 1e-9
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The arguments that a block was given, for replays."""
-
-    arguments: Arguments
-    place: int | str
-    stream: Tensor
-    autocast: tuple[str, torch.dtype] | None
-
-
-@dataclass
-class Record:
-    """What the boundaries of L blocks showed; entries beyond a state that is not finite are undefined.
-
-    Attributes:
-        norms, displacements, gradients: |h_k|, |h_k − h_0| / |h_0|, |p_k|, of length L + 1.
-        updates, turning, alignment: |u_k|, ρ_k, cos ∠(u_k, h_k), of length L.
-        nonnegative: whether no h_k, k ≥ 1, has a negative entry.
-        scales: what the module multiplies outputs of blocks with, empty where blocks add to the stream.
-        sums: by number m of consecutive blocks, the mean of |Σ u/|h||² over groups of m.
-    """
-
-    blocks: Blocks
-    norms: np.ndarray
-    displacements: np.ndarray
-    gradients: np.ndarray
-    updates: np.ndarray
-    turning: np.ndarray
-    alignment: np.ndarray
-    nonnegative: bool = True
-    first_nonfinite: int | None = None
-    scales: list[float] = field(default_factory=list)
-    sums: dict[int, float] = field(default_factory=dict)
-    kept: dict[int, Kept] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def mode(self) -> str:
-        """Whether blocks add to the stream themselves ("block"), are one ("loop") or are added ("branch")."""
-        return "branch" if self.scales else "loop" if self.blocks.loop else "block"
 
 
 class _AddedOutside(Exception):
@@ -261,7 +216,8 @@ class _Watch:
         if self.first is None:
             self.first = state
         else:
-            record.nonnegative = record.nonnegative and bool((state >= 0).all())
+            record.negative = record.negative or bool((state < 0).any())
+            record.zero = record.zero or bool((state == 0).any())
             record.displacements[k] = _ratio(float((state - self.first).norm()), record.norms[0])
             self._update(k - 1, state - self.before)
         if k == 0:

@@ -36,7 +36,8 @@ from resnet_sde.practice.find_stream import (
     named,
     nothing_repeated,
 )
-from resnet_sde.practice.instrument import Record, watch
+from resnet_sde.practice.instrument import watch
+from resnet_sde.practice.record import Record
 from resnet_sde.practice.replay import Secants, replays, secant_places, secants
 from resnet_sde.practice.writers import Writer, class_name, decompose, head_blocks, writers_of
 
@@ -300,7 +301,7 @@ def kind_of(record: Record, found: Secants) -> str:
     if found.out_degree < _POST_NORM:
         return "post-norm"
     # The secant of a homogeneous branch is only near 1; its writers show the weight itself.
-    homogeneous = found.degree >= _HOMOGENEOUS and not record.nonnegative
+    homogeneous = found.degree >= _HOMOGENEOUS and not record.rectified
     if homogeneous and (abs(found.skip - 1) <= 0.1 or _carries_on(record)):
         return "residual"
     if abs(found.skip) < _NO_SKIP:
@@ -309,7 +310,7 @@ def kind_of(record: Record, found: Secants) -> str:
             "there is no residual exponent",
             "Ask `meanfield` for feed-forward networks",
         )
-    if record.nonnegative:
+    if record.rectified:
         return "post-activation"
     if abs(found.skip - 1) <= 0.1 and found.mixing <= 0.05:
         return "residual"

@@ -27,10 +27,10 @@ from resnet_sde._random import generator, stream
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.calling import calling, first_tensor, preserved, stream_argument
 from resnet_sde.practice.find_stream import Blocks, parameters
-from resnet_sde.practice.instrument import Record
 from resnet_sde.practice.one_stream import Finder
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import follow
+from resnet_sde.practice.record import Record
 from resnet_sde.practice.writers import WriterNames, class_name
 
 Optimizer = torch.optim.Optimizer

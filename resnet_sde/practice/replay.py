@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde.practice.calling import first_tensor, with_stream
-from resnet_sde.practice.instrument import Kept, Record
+from resnet_sde.practice.record import Kept, Record
 
 
 @dataclass(frozen=True)

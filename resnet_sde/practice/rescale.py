@@ -20,8 +20,8 @@ from torch.utils.hooks import RemovableHandle
 from resnet_sde.practice.calling import Call, calling, first_tensor, preserved, unwrapped
 from resnet_sde.practice.coherence import critical_beta
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
-from resnet_sde.practice.instrument import HEAD, Record
 from resnet_sde.practice.profile import Profile, follow, measured, tried
+from resnet_sde.practice.record import HEAD, Record
 from resnet_sde.practice.replay import Replay, replays
 from resnet_sde.practice.writers import WriterNames, class_name, find_writers
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from resnet_sde._json import json_number
 from resnet_sde.practice.calling import first_tensor
 from resnet_sde.practice.errors import mixed
-from resnet_sde.practice.instrument import HEAD, Record
+from resnet_sde.practice.record import HEAD, Record
 from resnet_sde.practice.replay import Replay, replays
 
 _MOST = 6
