@@ -9,19 +9,20 @@ kink, the square of the gradient's error is proportional to that error, so it ad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
 from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde._random import Stream, check_seed, stream
-from resnet_sde.activations import Linear, Tanh
 from resnet_sde.blocks import Layer, SingleLayer
-from resnet_sde.estimate import Estimate, Status, order, weak_order
-from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
+from resnet_sde.estimate import Estimate, Status, mean, order, weak_order
+from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
+from resnet_sde.limits.exact import exact_end
 from resnet_sde.matrices import Deferred
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward, one_thread, trajectory
@@ -45,6 +46,7 @@ class Convergence:
         asked for.
     strong_order, weak_order, gradient_order: rates in depth, with intervals.
     expected, expected_gradient: the rates that theory gives; None where it gives none that shows here.
+    intervals: of the errors at every depth, under their names; those of weak errors have a sign.
     """
 
     depths: tuple[int, ...]
@@ -57,6 +59,7 @@ class Convergence:
     gradient_errors: tuple[float, ...] | None = None
     gradient_order: Estimate | None = None
     expected_gradient: float | None = None
+    intervals: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:
@@ -76,6 +79,7 @@ def couple(
     gradients: bool = False,
     method: str = "auto",
     seed: int = 0,
+    done: Callable[[float], object] | None = None,
 ) -> Convergence:
     """Strong and weak errors of networks of several depths on one path.
 
@@ -93,6 +97,7 @@ def couple(
         method: "dense" holds the weights of a path; "deferred" walks all depths at once and reveals white
             Gaussian weights where they are looked at, exact in law; "auto" takes the cheaper one.
         seed: a non-negative integer.
+        done: called again and again with how much was done since, in networks; for a progress bar.
 
     Raises:
         NoLimit: the model has no limit.
@@ -111,7 +116,7 @@ def couple(
     needed = _ERROR_BYTES * len(layers) * samples
     check_memory(f"the errors of {samples} networks at {len(layers)} depths", needed, "give fewer samples")
     target = _reference(equation, layers, reference, gradients)
-    request = Comparison(model, equation, x, layers, target, method, gradients)
+    request = Comparison(model, equation, x, layers, target, method, gradients, done or _nothing)
     errors = request.run(int(samples), check_seed(seed))
     finite = target if isinstance(target, int) else None
     summary = _Summary(request.depths, finite)
@@ -130,7 +135,31 @@ def couple(
         if backward
         else None,
         expected_gradient=_expected_gradient(equation) if backward else None,
+        intervals=_intervals(errors, strong, strong and target != "exact", backward),
     )
+
+
+def _nothing(share: float) -> None:
+    """Nobody wants to know."""
+
+
+def _intervals(
+    errors: PathErrors, strong: bool, largest: bool, backward: bool
+) -> dict[str, tuple[Estimate, ...]]:
+    """Of the errors that are known, at every depth."""
+    found = {"weak_errors": tuple(mean(part) for part in errors.weak.unbind(1))}
+    squares = {"strong_errors": (errors.terminal, strong), "sup_errors": (errors.largest, largest)}
+    squares["gradient_errors"] = (errors.gradient, backward)
+    for name, (values, known) in squares.items():
+        if known:
+            found[name] = tuple(_root(mean(part)) for part in values.unbind(1))
+    return found
+
+
+def _root(square: Estimate) -> Estimate:
+    """The interval of a root mean square, from that of the mean square."""
+    ends = (math.sqrt(max(0.0, end)) for end in (square.value, square.low, square.high))
+    return Estimate(*ends, reason=square.reason)
 
 
 def _expected(equation: Limit) -> float | None:
@@ -204,6 +233,7 @@ class Comparison:
     reference: int | str
     method: str
     gradients: bool
+    done: Callable[[float], object]
 
     @property
     def finest(self) -> int:
@@ -254,11 +284,13 @@ class Comparison:
         )
         top = source.normal_(h.new_empty(len(h), 1, h.shape[-1])).expand_as(h).contiguous()
         target, slope = self._target(h, path, top)
+        self.done(len(h) / (len(self.depths) + 1))
         parts = []
         for depth in self.depths:
             states, gradient = self._network(h, path, depth, top)
             step = (len(target) - 1) // depth
             part = _compare(states, target[::step] if step else target, target[-1])
+            self.done(len(h) / (len(self.depths) + 1))
             parts.append(replace(part, gradient=_square(gradient - slope) / _square(top)))
         return PathErrors.stack(parts)
 
@@ -293,6 +325,7 @@ class Comparison:
         frozen, waiting = states.clone(), torch.zeros_like(states)
         largest = torch.zeros(samples, len(self.depths), dtype=torch.float64)
         for k in range(1, fine + 1):
+            self.done(samples / fine)
             probe = frozen.transpose(0, 1).reshape(samples, -1, width)
             look = self.model.block.branch(probe, Layer(Deferred(source, width)))[0]
             waiting += look.view(samples, len(depths), inputs, width).transpose(0, 1)
@@ -320,34 +353,6 @@ def _compare(states: Tensor, target: Tensor, end: Tensor) -> PathErrors:
 def _square(x: Tensor) -> Tensor:
     """Squared norm, averaged over inputs, on the CPU."""
     return x.double().square().sum(-1).mean(-1).cpu()
-
-
-def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
-    """The solution at time 1 on a path, where it has a closed form.
-
-    That is, without biases: one matrix of constant weights and a linear activation, h e^V; and at width 1,
-    with X the end of the driving path, h e^X (linear, fractional), h e^{X − ⟨X⟩/2} (linear, white), and
-    asinh(sinh(h) e^X) (tanh, fractional).
-
-    Raises:
-        ValueError: this model has none.
-    """
-    block, law = model.block, model.law
-    if isinstance(block, SingleLayer) and block.sigma_b2 == 0:
-        strength = model.gain * block.strength
-        entries = path.matrices["outer"].weights(depth)
-        linear = isinstance(block.activation, Linear)
-        if isinstance(law, ConstantNoise) and linear:
-            return h @ torch.linalg.matrix_exp(strength * model.width**-0.5 * entries[0])
-        if model.width == 1 and isinstance(law, (WhiteNoise, FractionalNoise)):
-            end = strength * float(depth) ** -law.exponent * entries.sum(0)
-            if linear and law.exponent == 0.5:
-                return h * torch.exp(end - strength**2 / 2)
-            if linear and law.exponent > 0.5:
-                return h * torch.exp(end)
-            if isinstance(block.activation, Tanh) and law.exponent > 0.5:
-                return torch.asinh(torch.sinh(h) * torch.exp(end))
-    raise ValueError(f"no closed form of the limit of {model} is known; give the depth of a finer network")
 
 
 def _check_input(model: Model, x: Tensor, samples: int) -> None:

@@ -20,7 +20,7 @@ LIMIT_KEYS = [*HEADER, "regime", "critical_beta", "limit", "coupled", "strong_or
 CONVERGE_KEYS = {
     *(*HEADER, "depths", "strong_errors", "strong_order", "weak_order", "expected", "sup_errors"),
     *("weak_errors", "gradient_errors", "gradient_order", "expected_gradient", "status", "reference"),
-    *("input", "samples", "dtype", "method"),
+    *("input", "samples", "dtype", "method", "intervals", "verdicts"),
 }
 TINY = ("--block", "res-1", "--activation", "tanh", "--width", 2, "--depth", 4, "--depth", 8, "--samples", 20)
 
@@ -223,7 +223,7 @@ def test_an_exact_order() -> None:
 
 
 def test_a_limit_in_law_has_no_strong_order() -> None:
-    words = ("--width", 3, "--depth", 4, "--depth", 8, "--samples", 20)
+    words = ("--block", "res-3", "--width", 3, "--depth", 4, "--depth", 8, "--samples", 20)
     found = answer("converge", *words)
     assert found["strong_errors"] is found["sup_errors"] is found["strong_order"] is found["expected"] is None
     assert found["status"] == "undecided"
@@ -300,7 +300,7 @@ def test_wrong_requests(command: str, words: tuple[object, ...], advice: str) ->
         (("--reference", "exact"), "give the depth of a finer network"),
         (("--reference", "solver"), "give the depth of a finer network"),
         (("--reference", "exact", "--gradients"), "give a depth as --reference"),
-        (("--method", "deferred"), "give method dense"),
+        (("--method", "deferred", "--block", "res-3"), "give method dense"),
         (("--entries", "uniform"), "use Gaussian entries"),
         (("--input", "digits:1797"), "give an index from 0 to 1796"),
         (("--input", "mnist:" + "x" * 300), "give a folder that can be read"),

@@ -28,9 +28,10 @@ from resnet_sde import (
     limit,
     trajectory,
 )
-from resnet_sde.coupling import TOLERANCE, Convergence, exact_end
+from resnet_sde.coupling import TOLERANCE, Convergence
 from resnet_sde.estimate import Estimate, Status, order, weak_order
 from resnet_sde.limits import YoungODE
+from resnet_sde.limits.exact import exact_end
 
 WHITE, SMOOTH = WhiteNoise(), SmoothNoise(0.3)
 DEPTHS, FINE = (16, 32, 64, 128), 1024

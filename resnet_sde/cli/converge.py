@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,6 +42,7 @@ ORDERS = {
     "weak_order": "Weak order",
     "gradient_order": "Order of the gradient",
 }
+_WIDEST = 0.5  # half of an interval that tells no order from its neighbours
 EXPECTED = {"strong_order": "expected", "gradient_order": "expected_gradient"}
 
 
@@ -64,7 +66,9 @@ class Reference(click.ParamType):
 
 @once
 # float64, because the errors of deep networks come near the rounding of float32.
-@click.command("converge", cls=Command, context_settings={"default_map": {"dtype": "float64"}})
+@click.command(
+    "converge", cls=Command, context_settings={"default_map": {"dtype": "float64", "block": ["res-1"]}}
+)
 @with_options(MODEL_OPTIONS)
 @click.option(
     "--depth",
@@ -94,7 +98,7 @@ def converge_command(**given: Any) -> None:
     """Orders of convergence, on weight paths that all depths share.
 
     Prints the error of networks of several depths against their limit on the same weight path, relative to
-    the size of h_0, and the order at which it falls, with an interval of level 99.9 %.
+    the size of h_0, and the order at which it falls, with intervals of level 99.9 % and what theory expects.
     """
     model, label = one_model(given)
     depths = sorted(set(given["depth"]))
@@ -107,19 +111,30 @@ def converge_command(**given: Any) -> None:
 
     device, dtype = device_of(given["device"]), getattr(torch, given["dtype"])
     x = inputs(given["source"], given["samples"], given["seed"])
-    result = rs.couple(
-        model,
-        _embed(x, model.width, given["samples"], given["seed"]).to(device=device, dtype=dtype),
-        depths=depths,
-        samples=given["samples"],
-        reference=reference,
-        gradients=given["gradients"],
-        method=given["method"],
-        seed=given["seed"],
+    from tqdm.auto import tqdm
+
+    bar = tqdm(
+        total=given["samples"], disable=None, delay=2, bar_format="{percentage:3.0f}%|{bar}| {remaining}"
     )
+    with bar:
+        result = rs.couple(
+            model,
+            _embed(x, model.width, given["samples"], given["seed"]).to(device=device, dtype=dtype),
+            depths=depths,
+            samples=given["samples"],
+            reference=reference,
+            gradients=given["gradients"],
+            method=given["method"],
+            seed=given["seed"],
+            done=bar.update,
+        )
+    verdicts = dict(_verdicts(model, result))
     request = {name: given[name] for name in ("samples", "dtype", "method")}
-    answer = {"reference": reference, "input": given["source"], **request, **_plain(result)}
-    emit(document(label, given["seed"], answer) if given["as_json"] else "\n".join(_table(result, reference)))
+    answer = {"reference": reference, "input": given["source"], **request, **_plain(result, verdicts)}
+    if given["as_json"]:
+        emit(document(label, given["seed"], answer))
+    else:
+        emit("\n".join(_table(result, reference, verdicts)))
 
 
 def _embed(x: Tensor, width: int, samples: int, seed: int) -> Tensor:
@@ -131,7 +146,63 @@ def _embed(x: Tensor, width: int, samples: int, seed: int) -> Tensor:
     return Deferred(source, width).look(x.expand(samples, -1, -1), x.shape[-1] ** -0.5)
 
 
-def _plain(result: Convergence) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Verdict:
+    """What the interval of an order says.
+
+    expected: the order that theory gives, None where it gives none.
+    status: holds, fails or undecided; None where there is nothing to compare, and the order is just known.
+    reason: why it is undecided.
+    """
+
+    expected: float | None
+    status: str | None
+    reason: str | None = None
+
+
+def _verdicts(model: rs.Model, result: Convergence) -> Iterator[tuple[str, _Verdict]]:
+    """Of every order that was measured."""
+    from resnet_sde.coupling import TOLERANCE
+    from resnet_sde.estimate import Status
+
+    expected = {"strong_order": result.expected, "gradient_order": result.expected_gradient}
+    for name in ORDERS:
+        order: Estimate | None = getattr(result, name)
+        if order is None:
+            continue
+        theory = _weak_theory(model) if name == "weak_order" else expected[name]
+        reason = _doubt(order)
+        if reason is not None:
+            yield name, _Verdict(theory, Status.UNDECIDED.value, reason)
+        elif theory is None:
+            yield name, _Verdict(None, None)
+        else:
+            status = order.within(theory, TOLERANCE)
+            wide = f"its interval is not within {TOLERANCE:g} of theory; give more --samples"
+            yield name, _Verdict(theory, status.value, wide if status is Status.UNDECIDED else None)
+
+
+def _doubt(order: Estimate) -> str | None:
+    """Why an order says nothing, if it does not."""
+    if order.reason is not None:
+        return f"{order.reason}; give more --samples"
+    if math.isnan(order.value) or math.isinf(order.value):
+        return "there is no error at some depth, or none that is finite"
+    if not order.high - order.low <= 2 * _WIDEST:
+        return "its interval is wider than an order; give more --samples, or more depths"
+    return None
+
+
+def _weak_theory(model: rs.Model) -> float | None:
+    """1 for Euler schemes of Itô and of ordinary equations, where φ is smooth."""
+    block = model.block
+    biased = block.variances.inner_bias + block.variances.outer_bias > 0
+    smooth = block.activation in (rs.LINEAR, rs.TANH, rs.ERF, rs.GELU, rs.SIGMOID)
+    known = model.law.independent or isinstance(model.law, (rs.SmoothNoise, rs.ConstantNoise))
+    return 1.0 if known and (smooth or (block.homogeneous and not biased)) else None
+
+
+def _plain(result: Convergence, verdicts: Mapping[str, _Verdict]) -> dict[str, Any]:
     """The result as the JSON contract writes it."""
     answer: dict[str, Any] = {"depths": list(result.depths), "status": result.status.value}
     for name in ERRORS:
@@ -142,6 +213,8 @@ def _plain(result: Convergence) -> dict[str, Any]:
     for name in EXPECTED.values():
         expected = getattr(result, name)
         answer[name] = None if expected is None else json_number(expected)
+    answer["intervals"] = {name: [_interval(e) for e in each] for name, each in result.intervals.items()}
+    answer["verdicts"] = {name: asdict(verdict) for name, verdict in verdicts.items()}
     return answer
 
 
@@ -155,7 +228,7 @@ def _interval(estimate: Estimate | None) -> dict[str, float | str | None] | None
     return {end: json_number(getattr(estimate, end)) for end in ("value", "low", "high")}
 
 
-def _table(result: Convergence, reference: str | int) -> Iterator[str]:
+def _table(result: Convergence, reference: str | int, verdicts: Mapping[str, _Verdict]) -> Iterator[str]:
     """Errors with a row for each depth, then the orders."""
     from resnet_sde.estimate import LEVEL
 
@@ -163,21 +236,40 @@ def _table(result: Convergence, reference: str | int) -> Iterator[str]:
     against = {"exact": "the exact solution", "solver": "the limit solved"}.get(
         str(reference), f"a network of {reference} layers"
     )
-    yield f"Errors against {against} on the same weights, relative to the size of the input"
+    yield (
+        f"Errors against {against} on the same weights, relative to the size of the input, "
+        f"and intervals of level {100 * LEVEL:g} %"
+    )
     rows = [["depth", *(ERRORS[name] for name in known)]]
     for place, depth in enumerate(result.depths):
-        rows.append([str(depth), *(f"{errors[place]:.3g}" for errors in known.values())])
+        bars = (_half(result.intervals[name][place]) for name in known)
+        rows.append(
+            [str(depth), *(f"{errors[place]:.3g}{b}" for errors, b in zip(known.values(), bars, strict=True))]
+        )
     yield from _aligned(rows)
+    doubts = [e.reason for name in known for e in result.intervals[name] if e.reason]
+    if doubts:
+        yield f"? is an interval in doubt: {doubts[0]}"
     yield ""
-    for name, title in ORDERS.items():
-        order = getattr(result, name)
-        if order is not None:
-            expected = getattr(result, EXPECTED.get(name, ""), None)
-            theory = "" if expected is None else f"; theory {expected:.3g}"
-            verdict = f", {result.status.value}" if name == "strong_order" and theory else ""
-            yield f"{title} {order} at level {100 * LEVEL:g} %{theory}{verdict}"
+    for name, verdict in verdicts.items():
+        yield f"{ORDERS[name]} {_order(getattr(result, name), verdict)}"
     if result.strong_order is None:
         yield "The limit holds in law only: there is no strong error."
+
+
+def _order(order: Estimate, verdict: _Verdict) -> str:
+    """An order, theory and the verdict; or why there is none."""
+    theory = "no order is known from theory" if verdict.expected is None else f"theory {verdict.expected:.3g}"
+    why = f" ({verdict.reason})" if verdict.reason else ""
+    if _doubt(order) is not None:
+        return f"undecided: {verdict.reason}; {theory}"
+    return f"{order}; {theory}{f', {verdict.status}{why}' if verdict.status else ''}"
+
+
+def _half(interval: Estimate) -> str:
+    """± half of the interval, and a question mark where the networks do not carry it."""
+    half = (interval.high - interval.low) / 2
+    return f" ± {half:.1g}{'?' if interval.reason else ''}" if math.isfinite(half) else ""
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

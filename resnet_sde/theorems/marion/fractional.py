@@ -10,9 +10,9 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer
-from resnet_sde.coupling import exact_end
 from resnet_sde.estimate import order
 from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
+from resnet_sde.limits.exact import exact_end
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import ConstantPath
 from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem

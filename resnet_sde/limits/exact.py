@@ -1,0 +1,39 @@
+"""Solutions at time 1 that are known in closed form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from resnet_sde.activations import Linear, Tanh
+from resnet_sde.blocks import SingleLayer
+from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
+from resnet_sde.model import Model, WeightPaths
+
+
+def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
+    """The solution at time 1 on a path, where it has a closed form.
+
+    That is, without biases: one matrix of constant weights and a linear activation, h e^V; and at width 1,
+    with X the end of the driving path, h e^X (linear, fractional), h e^{X − ⟨X⟩/2} (linear, white), and
+    asinh(sinh(h) e^X) (tanh, fractional).
+
+    Raises:
+        ValueError: this model has none.
+    """
+    block, law = model.block, model.law
+    if isinstance(block, SingleLayer) and block.sigma_b2 == 0:
+        strength = model.gain * block.strength
+        entries = path.matrices["outer"].weights(depth)
+        linear = isinstance(block.activation, Linear)
+        if isinstance(law, ConstantNoise) and linear:
+            return h @ torch.linalg.matrix_exp(strength * model.width**-0.5 * entries[0])
+        if model.width == 1 and isinstance(law, (WhiteNoise, FractionalNoise)):
+            end = strength * float(depth) ** -law.exponent * entries.sum(0)
+            if linear and law.exponent == 0.5:
+                return h * torch.exp(end - strength**2 / 2)
+            if linear and law.exponent > 0.5:
+                return h * torch.exp(end)
+            if isinstance(block.activation, Tanh) and law.exponent > 0.5:
+                return torch.asinh(torch.sinh(h) * torch.exp(end))
+    raise ValueError(f"no closed form of the limit of {model} is known; give the depth of a finer network")
