@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from command_line import run
 
 import resnet_sde as rs
@@ -154,3 +155,25 @@ def test_a_trivial_request_brings_little_beyond_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_progress_adds_up() -> None:
+    """A deep kernel of correlated weights takes long: its layers are told as shares of the work."""
+    seen: list[float] = []
+    model = rs.Model(rs.TwoLayer(rs.TANH), rs.SmoothNoise(0.1), 40)
+    alphas = torch.tensor([model.alpha(30)])
+    told = meanfield.displacements(model.block, model.law, 30, alphas, done=seen.append)
+    assert len(seen) == 31
+    assert sum(seen) == pytest.approx(1.0)
+    assert seen == sorted(seen), "deeper layers cost more"
+    plain = meanfield.displacements(model.block, model.law, 30, alphas)
+    assert told.log10_forward == plain.log10_forward
+
+
+def test_what_does_not_fit_is_refused_with_its_size() -> None:
+    for words in (
+        ("--law", "smooth"),
+        ("--profile", "--law", "constant"),
+        ("--block", "full", "--law", "smooth"),
+    ):
+        assert "GB; give a smaller depth" in refused("--depth", 10**7, *words)

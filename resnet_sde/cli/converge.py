@@ -20,7 +20,7 @@ from resnet_sde.cli.options import (
     emit,
     with_options,
 )
-from resnet_sde.cli.single import document, once, one_model
+from resnet_sde.cli.single import document, once, one_model, share_bar
 from resnet_sde.cli.study import inputs
 
 if TYPE_CHECKING:
@@ -111,12 +111,7 @@ def converge_command(**given: Any) -> None:
 
     device, dtype = device_of(given["device"]), getattr(torch, given["dtype"])
     x = inputs(given["source"], given["samples"], given["seed"])
-    from tqdm.auto import tqdm
-
-    bar = tqdm(
-        total=given["samples"], disable=None, delay=2, bar_format="{percentage:3.0f}%|{bar}| {remaining}"
-    )
-    with bar:
+    with share_bar(given["samples"]) as bar:
         result = rs.couple(
             model,
             _embed(x, model.width, given["samples"], given["seed"]).to(device=device, dtype=dtype),

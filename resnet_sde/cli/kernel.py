@@ -20,7 +20,7 @@ from resnet_sde.cli.options import (
     emit,
     with_options,
 )
-from resnet_sde.cli.single import document, once, one_model
+from resnet_sde.cli.single import document, once, one_model, share_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def kernel_command(context: click.Context, **given: Any) -> None:
 
 def describe(model: rs.Model, given: dict[str, Any], block: str, width: int | None) -> dict[str, Any]:
     """The values under their JSON keys."""
-    white = model.law.exponent == 0.5
+    white = model.law.independent
     if not white and (given["c0"] is not None or given["keep_rate"] < 1):
         raise click.UsageError(
             "two inputs (--c0) and dropout (--keep-rate) have a theory for white weights only; leave them "
@@ -99,7 +99,7 @@ def ends(model: rs.Model, depth: int) -> tuple[float, float]:
         ValueError: nothing is known of such a model.
     """
     request = {"depth": depth, "k0": 1.0, "keep_rate": 1.0}
-    found = _white(model, request) if model.law.exponent == 0.5 else _ends(model, request)
+    found = _white(model, request) if model.law.independent else _ends(model, request)
     return float(found.forward[-1]), float(found.gradient[0])
 
 
@@ -144,8 +144,11 @@ def _ends(model: rs.Model, given: dict[str, Any]) -> _Layers:
     from resnet_sde import meanfield
 
     depth = given["depth"]
-    alphas = torch.tensor([model.alpha(depth)], dtype=torch.float64)
-    found = meanfield.displacements(model.block, model.law, depth, alphas, given["k0"], skip=model.skip)
+    alphas, start = torch.tensor([model.alpha(depth)], dtype=torch.float64), given["k0"]
+    with share_bar() as bar:
+        found = meanfield.displacements(
+            model.block, model.law, depth, alphas, start, skip=model.skip, done=bar.update
+        )
     log_forward = 2 * math.log(10) * float(found.log10_forward)
     forward = torch.tensor([log_forward], dtype=torch.float64).exp()
     gradient = (2 * math.log(10) * found.log10_gradient).exp()

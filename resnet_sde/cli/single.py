@@ -50,3 +50,11 @@ def document(label: Mapping[str, Any], seed: int, answer: Mapping[str, Any]) -> 
 
     header = {"model": dict(label), "seed": seed, "versions": current_versions()}
     return json.dumps({**header, **answer}, allow_nan=False)
+
+
+def share_bar(total: float = 1.0) -> Any:
+    """A bar on a terminal, for what takes more than two seconds; `update` takes shares of the total."""
+    from resnet_sde.runs.progress import progress_bar
+
+    looks = "{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
+    return progress_bar(total=total, delay=2, bar_format=looks)

@@ -250,7 +250,7 @@ def _with_theory(cell: dict[str, Any], model: rs.Model) -> dict[str, Any]:
     from resnet_sde.cli.kernel import ends
 
     ratios = ("displacement", "gradient_displacement")
-    if cell["depth"] > (_DEEPEST_WHITE if model.law.exponent == 0.5 else _DEEPEST):
+    if cell["depth"] > (_DEEPEST_WHITE if model.law.independent else _DEEPEST):
         return cell
     try:
         squares = ends(model, cell["depth"])

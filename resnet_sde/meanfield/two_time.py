@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -123,7 +123,14 @@ _LN10 = math.log(10.0)
 
 
 def displacements(
-    block: Block, law: PathLaw, depth: int, alphas: Tensor, q0: float = 1.0, *, skip: float = 1.0
+    block: Block,
+    law: PathLaw,
+    depth: int,
+    alphas: Tensor,
+    q0: float = 1.0,
+    *,
+    skip: float = 1.0,
+    done: Callable[[float], object] | None = None,
 ) -> Displacements:
     """End to end displacements of states and gradients for several scalings α at once.
 
@@ -133,6 +140,7 @@ def displacements(
         alphas: (scaling,), the factor α_L of each.
         q0: mean square per coordinate of h_0.
         skip: weight of the identity branch.
+        done: called at every layer with the share of the work that it was; for a progress bar.
 
     Raises:
         ValueError: a number is out of range.
@@ -140,6 +148,8 @@ def displacements(
     alphas = torch.as_tensor(alphas, dtype=torch.float64)
     for row in _walk(block, law, skip, depth, alphas, q0, gradients=True):
         last = row
+        if done is not None:
+            done((2 * row.layer + 1) / (depth + 1) ** 2)
     forward, gradient = (
         moved.values[:, -1].log() - moved.log_one[:, 0] for moved in (last.states, last.gradients)
     )
