@@ -139,10 +139,6 @@ def couple(
     )
 
 
-def _nothing(share: float) -> None:
-    """Nobody wants to know."""
-
-
 def _intervals(
     errors: PathErrors, strong: bool, largest: bool, backward: bool
 ) -> dict[str, tuple[Estimate, ...]]:
@@ -222,6 +218,10 @@ class PathErrors:
         )
 
 
+def _nothing(share: float) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What is compared with what."""
@@ -233,7 +233,7 @@ class Comparison:
     reference: int | str
     method: str
     gradients: bool
-    done: Callable[[float], object]
+    done: Callable[[float], object] = _nothing
 
     @property
     def finest(self) -> int:

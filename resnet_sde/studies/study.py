@@ -23,6 +23,7 @@ from resnet_sde.runs.execute import Executor, check_executor
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Record, Store
+from resnet_sde.studies.attributes import describe
 from resnet_sde.studies.axes import axis_labels, check_names, grid_values
 from resnet_sde.studies.cells import Cell, Results, identities, make_cells, parts
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
@@ -73,7 +74,8 @@ def study(
     Returns:
         One variable for each observable, with the axes of the grid first, then "sample", then its own
         (results of different depths are padded with NaN along "layer"); `model` and `method` say what ran in
-        each cell; seed (as a string from 2^31 on), versions and configuration are attributes.
+        each cell; seed (as a string from 2^31 on), versions and configuration are attributes, and so are
+        `long_name` of every variable and coordinate and `units` of numbers.
 
     Raises:
         ValueError: an argument is out of range, or two labels of an axis or two observables are the same.
@@ -221,4 +223,5 @@ def _labelled(
         "versions": json.dumps(versions),
         "configuration": json.dumps(configuration),
     }
-    return xr.Dataset(variables, {name: list(labels) for name, labels in axes.items()}, attributes)
+    coordinates = {name: list(labels) for name, labels in axes.items()}
+    return describe(xr.Dataset(variables, coordinates, attributes), observe)
