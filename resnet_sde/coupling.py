@@ -154,8 +154,8 @@ def _intervals(
 
 def _root(square: Estimate) -> Estimate:
     """The interval of a root mean square, from that of the mean square."""
-    ends = (math.sqrt(max(0.0, end)) for end in (square.value, square.low, square.high))
-    return Estimate(*ends, reason=square.reason)
+    value, low, high = (math.sqrt(max(0.0, end)) for end in (square.value, square.low, square.high))
+    return Estimate(value, low, high, square.reason)
 
 
 def _expected(equation: Limit) -> float | None:
