@@ -74,8 +74,7 @@ def study(
     Returns:
         One variable for each observable, with the axes of the grid first, then "sample", then its own
         (results of different depths are padded with NaN along "layer"); `model` and `method` say what ran in
-        each cell; seed (as a string from 2^31 on), versions and configuration are attributes, and so are
-        `long_name` of every variable and coordinate and `units` of numbers.
+        each cell; seed (as a string from 2^31 on), versions and configuration are attributes.
 
     Raises:
         ValueError: an argument is out of range, or two labels of an axis or two observables are the same.
