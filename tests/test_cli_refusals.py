@@ -182,7 +182,7 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["resnet_sde.ensembles"], "_run_grain", interrupted)
     status, output, errors = run(*TINY)
     assert (status, output) == (130, "")
-    assert errors.strip() == "resnet-sde: interrupted; what was finished under --out is kept"
+    assert errors == "resnet-sde: interrupted; what was finished under --out is kept\n"
 
 
 # Any words at all

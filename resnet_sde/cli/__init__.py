@@ -27,6 +27,13 @@ class _Program(click.Group):
     """Imports the module of a command when it is asked for: some bring packages that load for a second."""
 
     @override
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # of which click would make an empty line
+            leave("resnet-sde")
+
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_COMMANDS})
 
