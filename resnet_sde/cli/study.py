@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
+from resnet_sde._checks import check_memory
 from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
     LAW_OPTIONS,
@@ -123,6 +124,9 @@ def inputs(source: str, samples: int, seed: int) -> Tensor:
 
     from resnet_sde.datasets import parse_input
 
+    needed = 8 * samples * GAUSSIAN_INPUT  # of the smallest inputs that there are
+    if not source.rpartition(":")[2].isdecimal():
+        check_memory(f"inputs of {samples} networks", needed, "give fewer --samples, or one image for all")
     if source == "gaussian":
         return torch.randn(
             samples, 1, GAUSSIAN_INPUT, generator=rs.generator(seed, "input"), dtype=torch.float64
