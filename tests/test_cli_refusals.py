@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +161,7 @@ def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         def failing(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(sys.modules["resnet_sde.ensembles"], "_run_grain", failing)
+        monkeypatch.setattr("resnet_sde.ensembles._run_grain", failing)
         assert "out of memory; give a smaller --width, --depth or --samples" in refusal(*TINY)
 
 
@@ -179,7 +178,7 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["resnet_sde.ensembles"], "_run_grain", interrupted)
+    monkeypatch.setattr("resnet_sde.ensembles._run_grain", interrupted)
     status, output, errors = run(*TINY)
     assert (status, output) == (130, "")
     assert errors == "resnet-sde: interrupted; what was finished under --out is kept\n"
