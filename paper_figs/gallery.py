@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from paper_figs.stored import SUFFIX
 from resnet_sde.runs.store import write_whole
 from resnet_sde.theorems.report.shell import whole_page
 from resnet_sde.theorems.report.words import number
+
+log = logging.getLogger("resnet_sde")
 
 THUMBNAIL = 960  # pixels wide, twice what is shown on a wide page
 
@@ -98,7 +101,7 @@ def _article(record: Record, folder: Path) -> str:
     command, made = escape(command), escape(made)
     return f"""<article id="{name}">
 <div class="figure">
-<a href="{name}.png"><img src="{_thumbnail(folder / f"{name}.png")}" alt="{escape(record.title)}"></a>
+{_picture(record, folder)}
 <div>
 <h3>{_prose(record.title)}</h3>
 {paragraphs}<p class="links">{links}</p>
@@ -139,6 +142,16 @@ def _badge(passed: bool) -> str:
 def _prose(text: str) -> str:
     """Text of a docstring, with `code` as such."""
     return re.sub(r"``?([^`]+)``?", r"<code>\1</code>", escape(" ".join(text.split())))
+
+
+def _picture(record: Record, folder: Path) -> str:
+    """The picture, as a link to the whole of it; words where it cannot be read."""
+    path = folder / f"{record.name}.png"
+    try:
+        return f'<a href="{path.name}"><img src="{_thumbnail(path)}" alt="{escape(record.title)}"></a>'
+    except OSError as error:
+        log.warning("%s cannot be shown (%s); run the figure again to draw it", path, error)
+        return f"<p>There is no picture of {escape(record.name)}; run it again to draw it.</p>"
 
 
 def _thumbnail(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,10 @@ from paper_figs.stored import KEPT, SUFFIX, load, store
 from paper_figs.style import save
 from resnet_sde._versions import current_versions
 from resnet_sde.runs.execute import execute
-from resnet_sde.runs.store import write_whole
+from resnet_sde.runs.identity import digests, environment
+from resnet_sde.runs.store import key_of, write_whole
+
+log = logging.getLogger("resnet_sde")
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def make(names: Sequence[str], request: Request, workers: int = 1) -> list[Recor
             shutil.rmtree(_parts(name, request), ignore_errors=True)
         save(figure.draw(ds), request.out / name)
         if hasattr(figure, "table"):
-            (request.out / f"{name}.md").write_text(figure.table(ds), encoding="utf-8")
+            write_whole(request.out / f"{name}.md", figure.table(ds).encode())
         record = _record(name, figure, ds, names[0], taken)
         record.save(request.out)
         records.append(record)
@@ -160,14 +164,15 @@ def _stored(name: str, figure: ModuleType, request: Request) -> xr.Dataset | Non
         return load(request.out if there else KEPT, name)
     wanted = {"budget": budget_of(figure, request), "seed": str(request.seed)}
     wanted["experiment"] = repr(figure.BUDGETS[wanted["budget"]])
-    versions = json.dumps(current_versions())
-    for folder, more in ((request.out, {"versions": versions}), (KEPT, {})):
-        if folder is request.out or name in TRAINED:
+    made = {"versions": json.dumps(current_versions()), "made_by": _made_by(figure)}
+    for folder, more in ((request.out, made), (KEPT, {})):
+        if (folder is request.out or name in TRAINED) and (folder / f"{name}{SUFFIX}").exists():
             try:
                 ds = load(folder, name)
-            except ValueError:
+            except ValueError as error:
+                log.warning("%s", error)
                 continue
-            if all(str(ds.attrs.get(key)) == value for key, value in (wanted | more).items()):
+            if all(str(ds.attrs.get(key)) == value != "" for key, value in (wanted | more).items()):
                 return ds
     return None
 
@@ -180,7 +185,14 @@ def compute(name: str, figure: ModuleType, request: Request, workers: int) -> xr
     started = time.perf_counter()
     with threadpool_limits(1):  # NumPy's sums depend on how many threads there are
         ds = figure.compute(budget_of(figure, request), request.seed, workers=workers, **more)
-    return ds.assign_attrs(seconds=round(time.perf_counter() - started, 1))
+    seconds = round(time.perf_counter() - started, 1)
+    return ds.assign_attrs(seconds=seconds, made_by=_made_by(figure))
+
+
+def _made_by(figure: ModuleType) -> str:
+    """A digest of what makes the dataset, besides the request: code, versions and arithmetic."""
+    (code,) = digests([figure.compute])
+    return "" if code is None else key_of({"code": code, "environment": environment()})
 
 
 def budget_of(figure: ModuleType, request: Request) -> str:

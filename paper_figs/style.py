@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
+
+from resnet_sde.runs.store import write_whole
 
 WIDTH = 7.0  # inches: the text width of a journal page
 
@@ -99,7 +103,10 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     """The figure as PDF and PNG. Returns their paths."""
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates in DejaVu's files
     paths = [stem.with_suffix(suffix) for suffix in (".pdf", ".png")]
+    options: list[dict[str, Any]] = [{"metadata": {"CreationDate": None}}, {"dpi": 200}]
     with house_style():
-        fig.savefig(paths[0], metadata={"CreationDate": None})
-        fig.savefig(paths[1], dpi=200)
+        for path, more in zip(paths, options, strict=True):
+            content = io.BytesIO()
+            fig.savefig(content, format=path.suffix[1:], **more)
+            write_whole(path, content.getvalue())  # another run may draw the same figure
     return paths

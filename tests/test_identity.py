@@ -250,6 +250,10 @@ def draws(t: object) -> object:
     return torch.randn(3)
 
 
+def draws_from_a_generator(t: object) -> object:
+    return torch.randn(3, generator=rs.generator(0, "x"))
+
+
 UNKNOWN = {
     reads_a_file: r"reads_a_file → open gives what is decided elsewhere \(io\.open\)",
     holds_a_file: r"holds_a_file → FILE is an object of type _io\.TextIOWrapper",
@@ -272,6 +276,10 @@ def test_what_cannot_be_told_is_named(
     assert digests([thing, [thing], rs.RELU]) == [None, None, digest(rs.RELU)]
     assert len(caplog.messages) == 1
     assert "computed anew, and not kept" in caplog.text
+
+
+def test_a_draw_from_a_generator_can_be_told() -> None:
+    assert digest(draws_from_a_generator) == digest(draws_from_a_generator)
 
 
 def test_other_things_that_cannot_be_told() -> None:

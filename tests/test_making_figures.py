@@ -12,11 +12,13 @@ import xarray as xr
 from browser import BROWSER, REASON, browse
 from drawn_figures import module, smoke
 
+from experiments.initialization import Initialization
 from paper_figs import fig2, fig7, gallery, making, stored
 from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
 from paper_figs.criteria import Criterion
 from paper_figs.making import Record, Request, budget_of, make_all
 from paper_figs.program import main, parser
+from resnet_sde.runs.store import Store
 
 LEFT = ("fig2.json", "fig2.nc.gz", "fig2.pdf", "fig2.png", "index.html")
 
@@ -80,9 +82,9 @@ class TestCommand:
             with pytest.raises(ZeroDivisionError):
                 main(words)
         (parts,) = tmp_path.iterdir()
-        assert len(list(parts.iterdir())) == len(tiny.hursts)
+        assert len(list(parts.glob("*.npz"))) == len(tiny.hursts)
         with monkeypatch.context() as kept:
-            kept.setattr("experiments.plane._compute", lambda *_: 1 / 0)
+            kept.setattr(Store, "save", lambda *_: 1 / 0)  # nothing new is computed
             assert main(words) == 0
         assert {p.name for p in tmp_path.iterdir()} == {name.replace("fig2", "fig7") for name in LEFT}
 
@@ -137,7 +139,7 @@ class TestWhatIsStored:
         (records,) = make_all(["fig2"], request(out), 1)
         assert records[0].taken
 
-    @pytest.mark.parametrize("other", ["seed", "experiment", "versions", "damaged"])
+    @pytest.mark.parametrize("other", ["seed", "experiment", "versions", "damaged", "a flipped bit"])
     def test_nothing_else_is_taken_for_it(
         self, other: str, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -148,6 +150,10 @@ class TestWhatIsStored:
             monkeypatch.setitem(fig2.BUDGETS, "smoke", replace(fig2.BUDGETS["smoke"], samples=301))
         elif other == "versions":
             monkeypatch.setattr(making, "current_versions", lambda: {"torch": "0"})
+        elif other == "a flipped bit":
+            content = (out / "fig2.nc.gz").read_bytes()
+            flipped = content[:5000] + bytes([content[5000] ^ 8]) + content[5001:]
+            (out / "fig2.nc.gz").write_bytes(flipped)
         else:
             (out / "fig2.nc.gz").write_bytes(b"cut")
         (records,) = make_all(["fig2"], asked, 1)
@@ -164,6 +170,40 @@ class TestWhatIsStored:
         assert records[0].taken
         (records,) = make_all(["fig2"], request(fresh), 1)
         assert not records[0].taken, "only trained networks are taken from there without being asked"
+
+    def test_every_damaged_byte_is_seen(self, out: Path) -> None:
+        path = out / "fig2.nc.gz"
+        whole = path.read_bytes()
+        for at in [*range(100), *range(100, len(whole), len(whole) // 150)]:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            with pytest.raises(ValueError, match="no whole dataset"):
+                stored.load(out, "fig2")
+        path.write_bytes(whole)
+        xr.testing.assert_identical(stored.load(out, "fig2"), xr.load_dataset(path, engine="scipy"))
+
+    def test_edited_code_computes_anew(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        inputs = Initialization.inputs
+        monkeypatch.setattr(Initialization, "inputs", lambda self, seed: inputs(self, seed) * 2)
+        (records,) = make_all(["fig2"], request(out), 1)
+        assert not records[0].taken
+
+    def test_a_folder_of_parts_that_another_run_removes(self, out: Path) -> None:
+        """Two runs of one figure into one folder: the first to end removes what the other still writes to."""
+        tiny = replace(fig7.BUDGETS["smoke"], samples=1, inputs=1, depth=10, width=5)
+        parts = out / "parts"
+        saved = []
+        save = Store.save
+
+        def removed(self: Store, *what: object) -> bool:
+            shutil.rmtree(parts, ignore_errors=True)
+            saved.append(save(self, *what))
+            return saved[-1]
+
+        with pytest.MonkeyPatch.context() as context:
+            context.setattr(Store, "save", removed)
+            found = tiny.run(store=parts)
+        assert saved == [True] * len(tiny.hursts)
+        xr.testing.assert_identical(found, tiny.run())
 
     def test_the_same_dataset_makes_the_same_file(self, tmp_path: Path) -> None:
         for name in ("one", "other"):
@@ -273,6 +313,11 @@ def test_the_gallery_links_what_is_there(folder: Path) -> None:
     assert 'href="fig2.md"' not in text
     for target in ("fig1.png", "fig1.md"):
         assert (folder / target).exists()
+    (folder / "fig3.png").unlink()
+    (folder / "fig4.png").write_bytes(b"cut")
+    text = gallery.write(folder).read_text(encoding="utf-8")
+    assert text.count("There is no picture of") == 2
+    assert all(f'id="{name}"' in text for name in PICTURES)
     for path in folder.glob("fig*.json"):
         path.unlink()
     assert 'id="fig1"' not in gallery.write(folder).read_text(encoding="utf-8")

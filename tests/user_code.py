@@ -150,11 +150,11 @@ EDITS = {
         "= 2.0",
     ),
     "an activation's code": (
-        "@dataclass(frozen=True)\nclass Phi(rs.Activation):\n    def __call__(self, x): return x\n"
-        "    def prime(self, x): return x * 0 + 1\n"
+        "@dataclass(frozen=True)\nclass Phi(rs.Activation):\n    def __call__(self, x): return x * 1.5\n"
+        "    def prime(self, x): return x * 0 + 1.5\n"
         "thing = rs.Model(rs.SingleLayer(Phi()), rs.WhiteNoise(), 4, beta=1.0)",
-        "return x\n",
-        "return 3 * x\n",
+        "1.5",
+        "3.5",
     ),
     "a function in a field": (
         "@dataclass(frozen=True)\nclass Phi(rs.Activation):\n    f: object = F.silu\n"

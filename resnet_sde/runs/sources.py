@@ -34,7 +34,7 @@ ELSEWHERE = {
         "importlib.import_module",
         "torch.serialization.load",
     ),
-    *(f"time.{name}" for name in ("time", "time_ns", "perf_counter", "monotonic")),
+    *(f"time.{name}" for name in ("time", "time_ns")),
     *(f"numpy.{name}" for name in ("load", "loadtxt", "genfromtxt", "fromfile", "memmap")),
     *(f"torch.{name}{like}" for name in ("rand", "randn", "randint") for like in ("", "_like")),
     *(f"torch.{name}" for name in ("randperm", "normal", "bernoulli", "multinomial", "poisson")),
@@ -69,11 +69,15 @@ class Read(NamedTuple):
 def reads(code: CodeType) -> Iterator[Read]:
     """What the code and the functions defined in it read, in the order in which it stands there."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in _SKIPPED]
+    # A draw from a generator that is handed over is decided by what hands it over.
+    seeded = any(isinstance(names, tuple) and "generator" in names for names in code.co_consts)
     for at, step in enumerate(steps):
         if step.opname in _READS_GLOBAL or (step.opname in _READS_CELL and step.argval in code.co_freevars):
             names = [step.argval]
             while steps[at + len(names)].opname in _READS_ATTRIBUTE:
                 names.append(steps[at + len(names)].argval)
+            if seeded and len(names) > 1 and f"torch.{names[-1]}" in ELSEWHERE:
+                names.pop()
             yield Read("cell" if step.opname in _READS_CELL else "global", tuple(names))
         elif step.opname == "IMPORT_NAME":
             level, taken = (steps[at - back].argval for back in (2, 1))
