@@ -12,10 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde._checks import check_memory
+from resnet_sde._threads import one_thread
 
 _BLOCK = 64  # times whose smooth features are computed at once
 
@@ -130,10 +132,11 @@ def smooth_features(times: Tensor, length_scale: float) -> Tensor:
     # In blocks of one size: matrix products of another size round differently, and the factor of a singular
     # matrix enlarges that, so features at a time would depend on how many times were asked for.
     padded = torch.nn.functional.pad(rows, (0, -len(rows) % _BLOCK))
-    blocks = [
-        torch.exp(-0.5 * ((block[:, None] - nodes) / length_scale).square()) @ factor
-        for block in padded.split(_BLOCK)
-    ]
+    with one_thread():
+        blocks = [
+            torch.exp(-0.5 * ((block[:, None] - nodes) / length_scale).square()) @ factor
+            for block in padded.split(_BLOCK)
+        ]
     return torch.cat(blocks)[: len(rows)].view(*times.shape, factor.shape[1])
 
 
@@ -141,6 +144,7 @@ def smooth_features(times: Tensor, length_scale: float) -> Tensor:
 def _smooth_factor(length_scale: float) -> tuple[Tensor, Tensor]:
     nodes = np.linspace(0.0, 1.0, 1 + max(16, int(np.ceil(8.0 / length_scale))))
     gram = np.exp(-0.5 * ((nodes[:, None] - nodes) / length_scale) ** 2)
-    eigenvalues, vectors = np.linalg.eigh(gram)
+    with threadpool_limits(1):  # the bits of a large factor depend on the number of threads
+        eigenvalues, vectors = np.linalg.eigh(gram)
     keep = eigenvalues > 1e-12 * eigenvalues[-1]
     return torch.from_numpy(nodes), torch.from_numpy(vectors[:, keep] / np.sqrt(eigenvalues[keep]))

@@ -9,14 +9,14 @@ infinity.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from resnet_sde._contracts import check_adjoint, check_block
+from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
 
 
@@ -232,14 +232,3 @@ def _rescaling_period(block: Block, alpha: float | Tensor, skip: float) -> int:
     grow = math.log(max(abs(skip) + most, 2.0))
     shrink = -math.log(min(max(abs(skip) / 2, least / 625.0, 1e-12), 0.5))
     return max(1, min(64, int(12 * math.log(10) / max(grow, shrink))))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Do arithmetic on one thread, so that its bits do not depend on the number of threads allowed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
 
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
-    {"_checks", "_gaussian", "_json", "_names", "_versions"},
+    {"_checks", "_gaussian", "_json", "_names", "_threads", "_versions"},
     {"_random"},
     {"activations", "estimate", "fractional", "paths", "runs"},
     {"laws", "matrices", "datasets"},
@@ -56,6 +56,7 @@ FENCES = {
 }
 UNFENCED = EVERYWHERE | (sys.stdlib_module_names - FENCES.keys())
 FREE = {"tests", "benchmarks"}
+DIGESTS = {"runs", "_names", "_random"}  # what makes names, of records and of streams
 
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 40
@@ -134,6 +135,16 @@ def eagerly_imported(statement: str) -> set[str]:
 def test_imports() -> None:
     found = [violation for path, source in sources().items() for violation in violations(path, source)]
     assert not found, "\n".join(found)
+
+
+def test_names_are_made_in_one_place() -> None:
+    """So that nothing is kept under a name that leaves out what decides it."""
+    makers = {
+        unit(path.removesuffix(".py").replace("/", "."))
+        for path, source in sources().items()
+        if "hashlib" in {name.partition(".")[0] for name in imported(path, ast.parse(source))}
+    }
+    assert makers - FREE == DIGESTS
 
 
 def test_files_are_short() -> None:
