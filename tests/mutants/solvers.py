@@ -8,10 +8,11 @@ from torch import Tensor
 
 from mutants import Patch, caught_by
 from resnet_sde import coupling, estimate
-from resnet_sde.blocks import Layer, SingleLayer
+from resnet_sde.blocks import Block, Layer, SingleLayer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits import ode, sde, young
 from resnet_sde.model import Model, WeightPaths
+from resnet_sde.propagate import Trajectory
 
 
 @caught_by("rough-drift")
@@ -60,13 +61,6 @@ def size_of_increments(patch: Patch) -> None:
     patch.setattr(sde._PathBrownian, "__call__", smaller)
 
 
-@caught_by("young-limit-two-matrices")
-def slope_at_unit_length(patch: Patch) -> None:
-    """The slope of an odd activation between two matrices is that of states of unit length."""
-    real = young.mean_slope
-    patch.setattr(young, "mean_slope", lambda phi, q: real(phi, torch.ones_like(q)))
-
-
 @caught_by("coupled-rates")
 def right_point_rule(patch: Patch) -> None:
     """Heun's scheme takes the branch after the step in place of the average."""
@@ -105,18 +99,14 @@ def reference_on_another_path(patch: Patch) -> None:
 
 
 @caught_by("coupled-errors")
-def gradient_of_the_top(patch: Patch) -> None:
-    """Gradients of coupled networks are compared at layer L in place of layer 0."""
+def gradient_of_another_scale(patch: Patch) -> None:
+    """Gradients of coupled networks come back with a factor that is a tenth too small."""
     real = coupling.trajectory
 
-    def turned(*arguments: object, **options: object):
-        found = real(*arguments, **options)
-        if found.adjoint is None:
-            return found
-        states = found.adjoint
-        return replace(found, adjoint=type(states)(states.scaled[::-1], states.exponent[::-1]))
+    def smaller(block: Block, h: Tensor, layers: list[Layer], alpha: float, **options: object) -> Trajectory:
+        return real(block, h, layers, 0.9 * alpha, **options)
 
-    patch.setattr(coupling, "trajectory", turned)
+    patch.setattr(coupling, "trajectory", smaller)
 
 
 @caught_by("sde-limit")
