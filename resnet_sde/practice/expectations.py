@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from resnet_sde.estimate import Estimate, Status
 from resnet_sde.practice.coherence import INDEPENDENT_BELOW
 from resnet_sde.practice.errors import DepthMismatch
+from resnet_sde.practice.laws_of_depth import decimals
 
 if TYPE_CHECKING:
     from resnet_sde.practice.audit import RoleLaw
@@ -166,7 +167,8 @@ def _short(check: DepthCheck, role: RoleLaw) -> str:
 
 
 def _power(estimate: Estimate) -> str:
-    return f"L^{-estimate.value:.2f} [{-estimate.high:.2f}, {-estimate.low:.2f}]"
+    value, low, high = (decimals(-v) for v in (estimate.value, estimate.high, estimate.low))
+    return f"L^{value} [{low}, {high}]"
 
 
 def _target(beta: float) -> str:

@@ -70,7 +70,12 @@ def as_json(estimate: Estimate) -> dict[str, float | str | None]:
 def in_words(estimate: Estimate, digits: int = 3) -> str:
     """An estimate as value and half width."""
     half = (estimate.high - estimate.low) / 2
-    return f"{estimate.value:.{digits}f} ± {half:.{digits}f}"
+    return f"{decimals(estimate.value, digits)} ± {decimals(half, digits)}"
+
+
+def decimals(value: float, digits: int = 2) -> str:
+    """A number in words; zero has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def why_not(law: RateLaw) -> str:
