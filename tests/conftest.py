@@ -36,6 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         reasons["gpu"] = "needs a CUDA device"
     if not config.getoption("--full"):
         reasons["full"] = "takes minutes: give --full to run it"
+    unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if unstable:
+        raise pytest.UsageError(f"ids that differ from process to process; give ids=plain: {unstable}")
     for item in items:
         for mark, reason in reasons.items():
             if item.get_closest_marker(mark) is not None:

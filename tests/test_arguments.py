@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ids import plain
 from torch import nn
 
 import resnet_sde as rs
@@ -14,7 +15,7 @@ X = torch.ones(1, 16, dtype=torch.float64)
 WHITE = rs.WhiteNoise()
 
 
-@pytest.mark.parametrize("given", ["relu", nn.ReLU(), rs.activations.ReLU, torch.relu, None], ids=repr)
+@pytest.mark.parametrize("given", ["relu", nn.ReLU(), rs.activations.ReLU, torch.relu, None], ids=plain)
 @pytest.mark.parametrize("block", [rs.SingleLayer, rs.TwoLayer, rs.Reduced])
 def test_an_activation_is_an_activation(block: type[rs.Block], given: object) -> None:
     with pytest.raises(ValueError, match=r"activation must be an Activation, got .*; give for example RELU"):

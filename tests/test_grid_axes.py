@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from ids import plain
 
 import resnet_sde as rs
 from resnet_sde.observables import growth
@@ -78,7 +79,7 @@ def test_nearly_equal_labels_differ(gap: float) -> None:
         ([], "at least one value"),
         (iter(()), "at least one value"),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_axes_that_are_none(values: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ import math
 import mpmath as mp
 import pytest
 import torch
+from ids import plain
 
 import resnet_sde as rs
 from resnet_sde.activations import Activation
@@ -46,7 +47,7 @@ def test_what_a_gelu_lacks_of_a_relu_keeps_its_digits() -> None:
         (rs.ERF, mp.erf, 4 / mp.pi),
         (rs.GELU, gelu, mp.mpf(1) / 4),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_what_is_not_linear_keeps_its_digits(phi: Activation, f: object, slope2: mp.mpf) -> None:
     for q in (1e-12, 1e-5, 0.1, 0.9):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ids import plain
 from torch import Tensor
 
 import resnet_sde as rs
@@ -119,7 +120,7 @@ def test_what_has_no_name_is_refused(shape: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [torch.linspace(0, 1, 3), np.ones(2), np.ones(3000), {"b", "a"}, Nameless(), soft], ids=str
+    "shape", [torch.linspace(0, 1, 3), np.ones(2), np.ones(3000), {"b", "a"}, Nameless(), soft], ids=plain
 )
 def test_a_repr_that_shows_what_is_unstable_is_refused(shape: object) -> None:
     with pytest.raises(ValueError, match="give the objects in it a __repr__"):

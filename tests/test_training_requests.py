@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from command_line import run
+from ids import plain
 from small_training import RECIPE, data, member
 
 import resnet_sde as rs
@@ -85,7 +86,7 @@ def test_devices_that_are_not_there(device: object) -> None:
                 call()
 
 
-@pytest.mark.parametrize("members", [[], (), member(), [member(), None], iter([member()]), None], ids=repr)
+@pytest.mark.parametrize("members", [[], (), member(), [member(), None], iter([member()]), None], ids=plain)
 def test_members_are_a_list_of_them(members: object) -> None:
     for call in (train, fit, Run):
         with pytest.raises(ValueError, match=r"members must be a list|at least one member"):
