@@ -71,6 +71,45 @@ def test_hybrid_lists_trimmed_stages_names_and_tuples() -> None:
     assert len(probe(listed([WithCache(8) for _ in range(4)], run), torch.randn(5, 8)).names) == 4
 
 
+def test_writers_that_work_on_tokens_last_and_wrappers_within_blocks() -> None:
+    class Residual(nn.Module):
+        def __init__(self, body: nn.Module, tokens_last: bool) -> None:
+            super().__init__()
+            self.norm, self.body, self.tokens_last = nn.LayerNorm(16), body, tokens_last
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.norm(x)
+            return x + (self.body(y.transpose(1, 2)).transpose(1, 2) if self.tokens_last else self.body(y))
+
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            tokens = nn.Sequential(nn.Linear(5, 9), nn.GELU(), nn.Linear(9, 5))
+            channels = nn.Sequential(nn.Linear(16, 9), nn.GELU(), nn.Linear(9, 16))
+            self.tokens, self.channels = Residual(tokens, True), Residual(channels, False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.channels(self.tokens(x))
+
+    profile = probe(nn.Sequential(*[Mixer() for _ in range(4)]), torch.randn(3, 5, 16))
+    found = {w.name: w.coefficient for w in profile.writers}
+    assert found == {"tokens.body.2": pytest.approx(1.0), "channels.body.2": pytest.approx(1.0)}
+
+
+def test_functional_branches_have_no_writers_and_a_note() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(16, 16) / 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.einsum("bd,de->be", F.layer_norm(x, (16,)), self.w)
+
+    profile = probe(nn.Sequential(*[Functional() for _ in range(5)]), torch.randn(4, 16))
+    assert (profile.kind, profile.writers) == ("residual", ())
+    assert any("not the output of any submodule" in note for note in profile.notes)
+
+
 def linear_list() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(*[nn.Linear(32, 32) for _ in range(6)]), torch.randn(16, 32)
 
@@ -121,7 +160,46 @@ def scaled_skip(norm: bool) -> tuple[nn.Module, Tensor]:
     return nn.Sequential(*[Scaled(64, norm=norm, factor=0.5) for _ in range(6)]), torch.randn(8, 64)
 
 
+def reversible() -> tuple[nn.Module, Tensor]:
+    class Reversible(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8))
+            self.g = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8))
+
+        def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+            a = a + self.f(b)
+            return a, b + self.g(a)
+
+    def run(module: nn.Module, x: Tensor) -> Tensor:
+        a = b = x
+        for layer in module.layers:
+            a, b = layer(a, b)
+        return a
+
+    return listed([Reversible() for _ in range(5)], run), torch.randn(5, 8)
+
+
+def gated() -> tuple[nn.Module, Tensor]:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.f, self.z = nn.LayerNorm(32), nn.Linear(32, 32), nn.Linear(32, 32)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = torch.sigmoid(self.z(self.norm(x)))
+            return (1 - z) * x + z * torch.tanh(self.f(self.norm(x)))
+
+    return nn.Sequential(*[Gated() for _ in range(6)]), torch.randn(16, 32)
+
+
 REFUSED = {
+    "reversible": (reversible, "the blocks hand on 2 tensors of one shape: they carry several streams"),
+    "highway": (gated, "mix several streams or scale the skip"),
+    "layers of a module in C": (
+        lambda: (nn.LSTM(8, 8, num_layers=5), torch.randn(3, 2, 8)),
+        "no block is repeated",
+    ),
     "list of Linear": (linear_list, "no skip connection"),
     "tanh network": (tanh_perceptron, "no skip connection"),
     "VGG": (vgg, "no block is repeated three times"),

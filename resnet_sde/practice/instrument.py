@@ -18,7 +18,7 @@ squares. Such a module is run again without the copy at block 0, which its own s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,7 @@ class _Watch:
         self.given: Tensor | None = None
         self.borrowed: Tensor | None = None
         self.looks: list[Any] = []
+        self.others: list[Tensor] = []
         self.ending: Tensor | None = None
         self.direction: Tensor | None = None
         self.groups = Groups((length - 1) // 4)
@@ -131,6 +132,7 @@ class _Watch:
         place, x = found
         if k:
             self._link(k, x)
+            self._alone((*args, *kwargs.values()))
         self.boundary(k, x)
         self.entering = x
         if k in self.keep and self.record.first_nonfinite is None:
@@ -175,6 +177,15 @@ class _Watch:
             )
         raise _not_a_chain(f"what leaves {before} is not what enters {after} (residual {residual:.2g})")
 
+    def _alone(self, given: tuple[Any, ...]) -> None:
+        """No second tensor of the stream's shape may be handed on beside it, as reversible networks do."""
+        if any(value is other for value in given for other in self.others):
+            raise NotAStream(
+                f"the blocks hand on {1 + len(self.others)} tensors of one shape",
+                "they carry several streams",
+                "Nothing here holds for them",
+            )
+
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """After a block: remember what left it; after the last one, the stream ends."""
         if not self.open:
@@ -189,6 +200,12 @@ class _Watch:
             raise _changed_shape(k, self.before.shape, y.shape)
         # An output that the module adds may be written on before the next block begins.
         self.left, self.leaving = y, y.detach().clone() if k == 0 or self.scale is not None else y.detach()
+        parts = output.values() if isinstance(output, Mapping) else output
+        self.others = [
+            part
+            for part in (parts if not isinstance(parts, Tensor) else ())
+            if isinstance(part, Tensor) and part is not y and part.shape == y.shape
+        ]
         if k == len(self.blocks.names) - 1:
             scales = self.record.scales
             last = y

@@ -216,14 +216,14 @@ def _record(replay: Replay, names: Sequence[str] | None, kind: str) -> tuple[lis
         tensor = first_tensor(output)
         if tensor is None or tensor.numel() != shape.numel():
             return
-        value = tensor.detach().to(torch.float64, copy=True).reshape(shape)
+        value = _as_stream(tensor.detach().to(torch.float64, copy=True), shape)
         size = float(value.norm())
         if not math.isfinite(size) or size == 0.0:
             return
         given = first_tensor(args) if _is_norm(name, module) else None
         if given is not None:
             given = given.detach().to(torch.float64, copy=True)
-            given = given.reshape(shape) if given.numel() == shape.numel() else None
+            given = _as_stream(given, shape) if given.numel() == shape.numel() else None
         own = any(p is not None for p in module._parameters.values())
         outputs.append(_Output(name, value, given, own))
 
@@ -242,6 +242,16 @@ def _record(replay: Replay, names: Sequence[str] | None, kind: str) -> tuple[lis
         for handle in handles:
             handle.remove()
     return outputs, leaving
+
+
+def _as_stream(value: Tensor, shape: torch.Size) -> Tensor:
+    """In the shape of the stream, axes in order: some modules work on tokens last or on channels first."""
+    if value.shape == shape or sorted(value.shape) != sorted(shape):
+        return value.reshape(shape)
+    axes: list[int] = []
+    for size in shape:
+        axes.append(next(i for i, n in enumerate(value.shape) if n == size and i not in axes))
+    return value.permute(axes)
 
 
 def _is_norm(name: str, module: nn.Module) -> bool:
