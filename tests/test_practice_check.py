@@ -6,7 +6,7 @@ import depth_networks as nets
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import resnet_sde as rs
 from resnet_sde.estimate import Status
@@ -153,6 +153,41 @@ def test_a_generator_of_the_factory_widens_the_interval() -> None:
     wide = depth_check(factory, nets.vectors(), depths=DEPTHS)
     assert common.beta.high - common.beta.low < 1e-4
     assert wide.beta.high - wide.beta.low > 1e-2
+
+
+def test_the_stage_that_grows_is_the_stream() -> None:
+    """Stages of fixed length are larger at small depths, and are not followed."""
+
+    def factory(depth: int) -> nn.Module:
+        first = nn.Sequential(*[nets.Branch(64, norm=True) for _ in range(4)])
+        grown = nn.ModuleList([nets.Branch(32, norm=True, factor=depth**-0.5) for _ in range(depth)])
+        return nn.ModuleDict({"first": first, "between": nn.Linear(64, 32), "grown": grown})
+
+    def call(net: nn.ModuleDict, x: Tensor) -> Tensor:
+        x = net["between"](net["first"](x))
+        for block in net["grown"]:
+            x = block(x)
+        return x
+
+    check = depth_check(factory, nets.vectors(5, 64), depths=DEPTHS, seeds=2, call=call)
+    assert check.prefix == "grown.*"
+    assert check.beta.value == pytest.approx(0.5, abs=0.06)
+
+
+def test_two_stacks_that_grow_and_one_is_followed_with_a_note() -> None:
+    class Both(nn.Module):
+        def __init__(self, depth: int) -> None:
+            super().__init__()
+            self.encoder = nn.Sequential(*[nets.Branch(8, norm=True) for _ in range(depth)])
+            self.decoder = nn.Sequential(*[nets.Branch(16, norm=True) for _ in range(depth)])
+            self.between = nn.Linear(8, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.decoder(self.between(self.encoder(x)))
+
+    check = depth_check(Both, nets.vectors(5, 8), depths=(4, 12), seeds=2)
+    assert check.prefix == "decoder.*"
+    assert any("encoder grows with the depth too" in note for note in check.notes)
 
 
 def test_requests_that_cannot_be_answered() -> None:

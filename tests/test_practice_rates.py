@@ -73,6 +73,15 @@ def test_exponents_with_a_theory(scheme: str) -> None:
     for group, expected in (("writers", writers), ("inner", inner), ("rest", 0.0)):
         assert laws[group].exponent is not None
         assert laws[group].exponent.value == pytest.approx(expected, abs=0.15), group
+    check = depth_check(factory, nets.vectors(64), depths=(4, 12), optimizer=optimizer, rate_seeds=1)
+    theory = {law.group: law.theory for law in check.rates}
+    # The table does not speak of rates that know the depth, nor of a stream that is mostly branches.
+    if optimizer is adam_by_depth or max(check.action) > 2:
+        assert set(theory.values()) == {None}
+    else:
+        assert theory["writers"] == pytest.approx(writers, abs=0.1)
+        assert theory["inner"] == pytest.approx(inner, abs=0.1)
+        assert theory["rest"] is None
     if optimizer is adam_by_depth:
         assert laws["hidden"].exponent == laws["blocks"].exponent
     else:

@@ -1,15 +1,7 @@
 r"""How to scale the branches of a network of a given depth, and how its learning rates then depend on depth.
 
 With c² the mean square of a branch at unit input, the branch times α = √S / c · L^{−β*} gives the action S at
-any depth. β* is 1/2 where layers are independent and 1 where they add coherently. Rates, where S is of order
-one and layers learn coherently: a factor L^{−a} in the graph and L^{−b} in initial weights ask for
-
-==============  ==============  ==================
-..              writers         what does not write
-==============  ==============  ==================
-Adam, AdamW     L^{a − 1}       L^{a + b − 1}
-SGD             L^{2a − 1}      L^{2(a + b) − 1}
-==============  ==============  ==================
+any depth. β* is 1/2 where layers are independent and 1 where they add coherently. Rates follow `rate_theory`.
 """
 
 from __future__ import annotations
@@ -29,6 +21,7 @@ from resnet_sde.laws import FractionalNoise
 from resnet_sde.practice.coherence import critical_beta
 from resnet_sde.practice.laws_of_depth import DepthCheck
 from resnet_sde.practice.profile import Profile
+from resnet_sde.practice.rate_theory import rate_exponents
 from resnet_sde.practice.record import HEAD
 
 KINDS = ("plain", "pre-norm", "post-norm")
@@ -267,10 +260,10 @@ def _stream_words(kind: str, action: float) -> str:
 
 
 def _rates(optimizer: str, beta: float) -> dict[str, float]:
-    """Multiplier: a = β, b = 0. Initial weights: a = 0, b = β."""
-    if optimizer == "sgd":
-        return {"multiplier": 2 * beta - 1, "writers": -1.0, "inner": 2 * beta - 1}
-    return {"multiplier": beta - 1, "writers": -1.0, "inner": beta - 1}
+    """The factor as a multiplier in the graph, or in initial weights."""
+    in_weights = rate_exponents(optimizer, 0.0, beta)
+    multiplier = rate_exponents(optimizer, beta, 0.0)["blocks"]
+    return {"multiplier": multiplier, "writers": in_weights["writers"], "inner": in_weights["inner"]}
 
 
 def _conflicts(beta: float, optimizer: str | None, measured: Mapping[str, Any]) -> tuple[str, ...]:

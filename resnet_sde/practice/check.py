@@ -32,6 +32,7 @@ from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import Profile, follow, measured
+from resnet_sde.practice.rate_theory import expected_exponents, family
 from resnet_sde.practice.rates import RateTask, rate_laws
 from resnet_sde.practice.record import HEAD
 from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
@@ -121,6 +122,8 @@ def depth_check(
     at = asked if rate_depths is None else _depths(rate_depths)
     count = positive_integer("rate_seeds", rate_seeds, "give for example 8")
     laws = rate_laws(at, count, lambda depth, number: build(depth, number, "rates"), task, level)
+    theory = expected_exponents(check, family(optimizer(build(at[0], 0, "rates"))))
+    laws = tuple(replace(law, theory=theory.get(law.group)) for law in laws)
     return replace(check, rates=laws, rate_depths=at)
 
 

@@ -55,6 +55,7 @@ class RateLaw:
         local_exponents: between neighbouring depths.
         power_law: whether one exponent fits; if not, no exponent is right.
         parameters: how many entries the group has at the deepest depth.
+        theory: the exponent of `rate_theory`; None where it has none for the optimizer, network or group.
     """
 
     group: str
@@ -63,6 +64,7 @@ class RateLaw:
     local_exponents: tuple[float, ...]
     power_law: bool
     parameters: int
+    theory: float | None = None
 
     @property
     def decided(self) -> bool:
@@ -82,6 +84,7 @@ class RateLaw:
             "local_exponents": [json_number(v) for v in self.local_exponents],
             "power_law": self.power_law,
             "parameters": self.parameters,
+            "theory": self.theory,
         }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.coherence import COHERENT_ABOVE, INDEPENDENT_BELOW
-from resnet_sde.practice.laws_of_depth import DepthCheck, in_words, why_not
+from resnet_sde.practice.laws_of_depth import DepthCheck, decimals, in_words, why_not
 from resnet_sde.practice.rates import RateLaw
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ def _roles(check: DepthCheck) -> str:
 
 
 def _rate(law: RateLaw) -> str:
-    return f"L^{in_words(law.exponent, 2)}" if law.exponent is not None and law.decided else why_not(law)
+    if law.exponent is None or not law.decided:
+        return why_not(law)
+    theory = "" if law.theory is None else f" (theory {decimals(law.theory, 1)})"
+    return f"L^{in_words(law.exponent, 2)}{theory}"
 
 
 def dataset(check: DepthCheck) -> xr.Dataset:
