@@ -240,6 +240,15 @@ def test_a_stream_that_is_positive_by_chance_left_no_rectifier() -> None:
     assert probe(nn.Sequential(*blocks), 1.0 + torch.rand(4, 16)).kind == "residual"
 
 
+def test_a_stream_of_zeros_is_refused() -> None:
+    net = nn.Sequential(*[nets.Branch(8) for _ in range(4)])
+    for x in (torch.zeros(3, 8), torch.zeros(0, 8)):
+        with pytest.raises(NotAStream, match="the stream is zero at boundary 0"):
+            probe(net, x)
+    with pytest.raises(ValueError, match="the module is on the meta device"):
+        probe(net.to("meta"), torch.zeros(3, 8, device="meta"))
+
+
 def test_zero_branches() -> None:
     blocks = [nets.Branch(16, norm=True, factor=0.0) for _ in range(12)]
     profile = probe(nn.Sequential(*blocks), torch.randn(4, 16))

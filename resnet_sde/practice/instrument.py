@@ -217,6 +217,10 @@ class _Watch:
 
     def boundary(self, k: int, h: Tensor) -> None:
         """Take the norms at boundary k."""
+        if h.is_meta:
+            raise ValueError(
+                "the module is on the meta device, without numbers; give it weights (to_empty, init)"
+            )
         state = h.detach().to(torch.float64, copy=True)
         record = self.record
         norm = float(state.norm())
@@ -229,6 +233,12 @@ class _Watch:
                 record.first_nonfinite = k
             self.before = state
             return
+        if norm == 0.0:
+            raise NotAStream(
+                f"the stream is zero at boundary {k}",
+                "no update can be told beside it",
+                "Give a batch that is neither empty nor zero, or name other blocks",
+            )
         record.norms[k] = norm
         if self.first is None:
             self.first = state
@@ -244,8 +254,6 @@ class _Watch:
     def _update(self, k: int, update: Tensor) -> None:
         record, norm = self.record, float(self.record.norms[k])
         record.updates[k] = size = float(update.norm())
-        if norm == 0.0:
-            return
         along = float((update * self.before).sum()) / norm**2
         across = float((update - along * self.before).norm())
         record.turning[k] = _ratio(across, norm * abs(1.0 + along))
