@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -36,8 +36,9 @@ def observed(observe: Sequence[object], t: Trajectory, *, first: bool) -> dict[s
     found: dict[str, Tensor] = {}
     for observable in observe:
         name, before = observable_name(observable), _writes(t)
-        found[name] = _own(name, observable(t), len(t.hidden.scaled[0]))  # type: ignore[operator]
-        if _writes(t) != before:
+        kept = _copied(t) if first and not _trusted(observable) else None
+        found[name] = _own(name, observable(_shown(t)), len(t.hidden.scaled[0]))  # type: ignore[operator]
+        if _writes(t) != before or (kept is not None and not _same(kept, _copied(t))):
             raise ValueError(
                 f"observable {name} writes into the states that it is shown; let it work on a copy, as in "
                 "t.hidden.scaled[-1].clone()"
@@ -61,9 +62,10 @@ def check_parts(parts: Sequence[Mapping[str, Tensor | np.ndarray]]) -> None:
 
 def _own(name: str, value: object, networks: int) -> Tensor:
     """A checked result, in memory that nothing else uses."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        value = torch.from_numpy(np.array(value))
-    if not isinstance(value, Tensor) or value.layout != torch.strided:
+    masked = isinstance(value, np.ma.MaskedArray)
+    if isinstance(value, np.ndarray) and not masked and value.dtype.kind in "fiub" and value.itemsize <= 8:
+        value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_nested:
         kind = value.layout if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(
             f"observable {name} returned {kind}; it must return a tensor whose first axis is that of the "
@@ -87,31 +89,37 @@ def _check_alone(observable: object, t: Trajectory, found: Tensor) -> None:
 
     The shape alone does not tell an axis of networks from another of the same size.
     """
-    if len(found) == 1 or getattr(observable, "__module__", "") == _TRUSTED:
+    if len(found) == 1 or _trusted(observable):
         return
     name = observable_name(observable)
-    try:
-        alone = observable(_only(t, 0))  # type: ignore[operator]
-        alone = torch.as_tensor(alone).detach().cpu()
-    except Exception:  # what it holds may be of the size of all networks
-        return
     others = {*t.hidden.scaled[0].shape[1:], len(t.hidden.scaled)}
-    if alone.shape != found[:1].shape:
-        if len(found) in others:
+    for network in (0, len(found) - 1):
+        try:
+            alone = observable(_only(t, network))  # type: ignore[operator]
+            alone = torch.as_tensor(alone).detach().cpu()
+        except Exception:  # what it holds may be of the size of all networks
+            return
+        of_all = found[network : network + 1]
+        if alone.shape != of_all.shape:
+            if len(found) in others:
+                raise ValueError(
+                    f"observable {name} returned shape {tuple(found.shape)} for {len(found)} networks and "
+                    f"{tuple(alone.shape)} for one of them; its first axis must be that of the networks"
+                )
+        elif not _close(alone, of_all) and _close(_again(observable, t), found):
             raise ValueError(
-                f"observable {name} returned shape {tuple(found.shape)} for {len(found)} networks and "
-                f"{tuple(alone.shape)} for one of them; its first axis must be that of the networks"
+                f"observable {name} says something else of a network in other company; it must treat "
+                "networks apart, and what compares them is taken of the results"
             )
-    elif not _close(alone, found[:1]) and _close(_again(observable, t), found):
-        raise ValueError(
-            f"observable {name} says something else of a network in other company; it must treat networks "
-            "apart, and what compares them is taken of the results"
-        )
+
+
+def _trusted(observable: object) -> bool:
+    return getattr(observable, "__module__", "") == _TRUSTED
 
 
 def _again(observable: object, t: Trajectory) -> Tensor:
     """A second time: an observable with random numbers of its own may say something else."""
-    return torch.as_tensor(observable(t)).detach().cpu()  # type: ignore[operator]
+    return torch.as_tensor(observable(_shown(t))).detach().cpu()  # type: ignore[operator]
 
 
 def _close(first: Tensor, second: Tensor) -> bool:
@@ -142,10 +150,32 @@ def _check_axes(observe: Sequence[object], found: Mapping[str, Tensor], t: Traje
 
 def _only(t: Trajectory, network: int) -> Trajectory:
     """The same trajectory of one network."""
+    each = slice(network, network + 1)
+    return _mapped(t, lambda part: part[each])
 
+
+def _shown(t: Trajectory) -> Trajectory:
+    """The same states in lists of its own, which may be changed."""
+    return _mapped(t, lambda part: part)
+
+
+def _copied(t: Trajectory) -> list[Tensor]:
+    """The states of the first network, to see what is written without torch: by NumPy, or through `data`."""
+    copy = _mapped(t, lambda part: part[:1].clone())
+    known = [copy.hidden] if copy.adjoint is None else [copy.hidden, copy.adjoint]
+    return [part for s in known for part in (*s.scaled, *s.exponent)]
+
+
+def _same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    return all(
+        torch.equal(a, b) or torch.allclose(a, b, 0, 0, equal_nan=True)
+        for a, b in zip(before, after, strict=True)
+    )
+
+
+def _mapped(t: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
     def of(states: States) -> States:
-        each = slice(network, network + 1)
-        return States([h[each] for h in states.scaled], [e[each] for e in states.exponent])
+        return States([change(h) for h in states.scaled], [change(e) for e in states.exponent])
 
     return Trajectory(of(t.hidden), None if t.adjoint is None else of(t.adjoint))
 

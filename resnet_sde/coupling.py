@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_memory, flag, positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer, SingleLayer
 from resnet_sde.estimate import Estimate, Status, mean, order, weak_order
@@ -112,7 +112,7 @@ def couple(
     """
     equation = limit(model)
     _check_input(model, x, samples)
-    layers = _check_depths(depths)
+    layers, gradients = _check_depths(depths), flag("gradients", gradients)
     needed = _ERROR_BYTES * len(layers) * samples
     check_memory(f"the errors of {samples} networks at {len(layers)} depths", needed, "give fewer samples")
     target = _reference(equation, layers, reference, gradients)
@@ -262,7 +262,7 @@ class Comparison:
 
     def _deferred(self) -> bool:
         probes = (len(self.depths) + 1) * self.x.shape[-2]
-        white = isinstance(self.model.law, WhiteNoise) and self.model.law.entries == "gaussian"
+        white = isinstance(self.model.law, WhiteNoise) and self.model.law.gaussian
         single = isinstance(self.model.block, SingleLayer) and not self.gradients
         possible = white and single and isinstance(self.reference, int)
         if self.method == "deferred" and not possible:
@@ -364,8 +364,8 @@ def _check_input(model: Model, x: Tensor, samples: int) -> None:
         raise ValueError(f"x must have shape (input, width {model.width}), got {tuple(x.shape)}; reshape it")
     if x.ndim == 3 and len(x) != samples:
         raise ValueError(f"x holds {len(x)} networks' states, but samples is {samples}; give one for each")
-    if not bool(torch.isfinite(x).all()) or not bool((_square(x.reshape(-1, *x.shape[-2:])) > 0).all()):
-        raise ValueError("errors are relative to the size of x; give one that is finite and not zero")
+    if not all(0 < size < torch.inf for size in _square(x.reshape(-1, *x.shape[-2:])).tolist()):
+        raise ValueError("errors are relative to the size of x; give one whose square is finite and not zero")
 
 
 def _check_depths(depths: Sequence[int]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import check_memory, flag, positive_integer
+from resnet_sde._contracts import looks_once
 from resnet_sde._observed import check_parts, observable_name, observed
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
@@ -111,8 +112,8 @@ def simulate(
         observe: observables, functions Trajectory → (sample, ...), with one entry for each network they see.
         gradients: run the backward pass too; it is run anyway if an observable asks for it.
         method: "dense" draws weight matrices; "deferred" reveals Gaussian white ones where they are looked
-            at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds and
-            inputs are few.
+            at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds,
+            inputs are few, and the block looks at a matrix once forward and once back.
         seed: a non-negative integer. Asking for gradients or for observables of every layer makes other
             grains, and so draws other networks of the same law.
 
@@ -167,15 +168,16 @@ def plan(
         )
     depth = positive_integer("depth", depth, "give for example 100")
     _check_scale(model, depth)
+    back = flag("gradients", gradients) or any(getattr(o, "gradients", False) for o in observe)
     ensemble = Ensemble(
         model=model,
         depth=depth,
         samples=positive_integer("samples", samples, "give for example 100"),
         inputs=x.shape[-2],
         n_in=x.shape[-1],
-        gradients=flag("gradients", gradients) or any(getattr(o, "gradients", False) for o in observe),
+        gradients=back,
         every_layer=any(getattr(o, "every_layer", True) for o in observe),
-        method=choose_method(model, x.shape[-2], method),
+        method=choose_method(model, x.shape[-2], method, gradients=back),
         seed=check_seed(seed),
     )
     check_memory_of([ensemble], x, observe)
@@ -191,7 +193,7 @@ def warn_of_rounding(ensemble: Ensemble, x: Tensor) -> None:
         )
 
 
-def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
+def choose_method(model: Model, inputs: int, method: str = "auto", *, gradients: bool = False) -> str:
     """The method that runs for this model and number of inputs, "dense" or "deferred".
 
     Raises:
@@ -206,7 +208,8 @@ def choose_method(model: Model, inputs: int, method: str = "auto") -> str:
         return method
     # Fractional noise of H = 1/2 keeps the numbers of its paths.
     deferred = gaussian and isinstance(model.law, WhiteNoise)
-    return "deferred" if deferred and (inputs == 1 or 4 * inputs <= model.width) else "dense"
+    deferred = deferred and (inputs == 1 or 4 * inputs <= model.width)
+    return "deferred" if deferred and looks_once(model.block, model.width, gradients=gradients) else "dense"
 
 
 def simulate_grains(
@@ -309,12 +312,14 @@ def _check_input(x: Tensor, samples: int) -> None:
         )
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x holds values that are not finite; remove or replace them")
+    zero = (x == 0).all(-1)
     norms = torch.linalg.vector_norm(x.double(), dim=-1)
-    if x.dtype == torch.float32 and not bool(((norms == 0) | (norms > 1e-15) & (norms < 1e15)).all()):
-        raise ValueError(
-            "norms of float32 inputs must lie between 1e-15 and 1e15; rescale them or give float64"
-        )
-    if not bool((norms > 0).all()):
+    single = x.dtype == torch.float32
+    power, remedy = (15, "rescale them or give float64") if single else (150, "rescale them")
+    if not bool((zero | (norms > 10.0**-power) & (norms < 10.0**power)).all()):
+        name = "float32" if single else "float64"
+        raise ValueError(f"norms of {name} inputs must lie between 1e-{power} and 1e{power}; {remedy}")
+    if bool(zero.any()):
         raise ValueError(
             "an input is zero everywhere, so ratios to its norm are undefined; give inputs that are not zero"
         )

@@ -79,13 +79,18 @@ class PathLaw(ABC):
             device: the generator's if None.
 
         Raises:
-            ValueError: the depth is not a positive integer.
+            ValueError: the depth is not a positive integer, or the dtype is another one.
         """
         depth = positive_integer("depth", depth, "give the number of layers")
+        dtype = dtype or torch.get_default_dtype()
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"weights are drawn in float32 or float64, not {dtype}; give dtype=torch.float32"
+            )
         if device is None:
             device = generator.device if generator is not None else "cpu"
         source = as_stream(generator, device)
-        return self._draw(depth, tuple(shape), source, dtype or torch.get_default_dtype())
+        return self._draw(depth, tuple(shape), source, dtype)
 
 
 @dataclass(frozen=True)

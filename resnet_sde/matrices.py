@@ -23,6 +23,7 @@ from typing_extensions import override
 from resnet_sde._random import Stream
 
 _SHORTEST = 1e-30
+_ONCE = 'which works for one that is drawn in full only; give method="dense"'
 
 
 class Matrix(ABC):
@@ -65,8 +66,14 @@ class Identity(Matrix):
         return p * scale
 
 
+class NotDrawn(ValueError):
+    """A deferred matrix was asked for more than it has revealed."""
+
+
 class Deferred(Matrix):
     """A standard Gaussian matrix revealed where it is looked at: once forward, then once back.
+
+    Any other look raises NotDrawn: what it should answer depends on all that came before it.
 
     Args:
         source: the random stream.
@@ -76,9 +83,17 @@ class Deferred(Matrix):
     def __init__(self, source: Stream, width: int, answer: Tensor | None = None) -> None:
         self._source, self._width, self._answer = source, width, answer
         self._seen: _Seen | None = None
+        self._looked_back = False
+
+    @property
+    def entries(self) -> Tensor:
+        """Refused."""
+        raise NotDrawn('a matrix that is not drawn in full has no entries to read; give method="dense"')
 
     @override
     def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        if self._seen is not None:
+            raise NotDrawn(f"a block looks twice at one matrix, {_ONCE}")
         samples, inputs, _ = x.shape
         z = self._answer
         if z is None:
@@ -98,6 +113,9 @@ class Deferred(Matrix):
     def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
         if self._seen is None:
             raise RuntimeError("a deferred matrix is looked at forward before it is looked at back")
+        if self._looked_back:
+            raise NotDrawn(f"a block looks back twice at one matrix, {_ONCE}")
+        self._looked_back = True
         if p.shape[1] == 1:
             return self._single_back(p, scale, self._seen)
         basis, answer = self._seen.probe, self._seen.answer

@@ -112,7 +112,9 @@ class Model:
     @property
     def critical_beta(self) -> float | None:
         """β* of block and law; None where there is no limit in depth to be critical for."""
-        return self.block.critical_beta(self.law) if self.skip == 1.0 else None
+        if self.skip != 1.0 or type(self).alpha is not Model.alpha:
+            return None
+        return self.block.critical_beta(self.law)
 
     @property
     def regime(self) -> Regime | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import finite_number
 from resnet_sde._contracts import check_adjoint, check_block
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
@@ -69,7 +70,8 @@ def forward(
     result (depth + 1, sample, input, width).
 
     Raises:
-        ValueError: states or alpha have another shape, or a block of one's own is not what it says.
+        ValueError: states or alpha have another shape, a number is not finite, there are no layers, or a
+            block of one's own is not what it says.
 
     Example:
         >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
@@ -79,7 +81,9 @@ def forward(
         torch.Size([9, 2, 1, 4])
     """
     _check_states(block, h)
-    return torch.stack(_Loop(block, _factor(alpha, h), skip, period=None).up(h, layers, keep=True)[0])
+    loop = _Loop(block, _factor(alpha, h), finite_number("skip", skip), period=None)
+    with torch.autocast(h.device.type, enabled=False):
+        return torch.stack(loop.up(h, layers, keep=True)[0])
 
 
 @torch.no_grad()
@@ -112,22 +116,25 @@ def trajectory(
     input, 1).
 
     Raises:
-        ValueError: states or alpha have another shape, or a block of one's own is not what it says.
+        ValueError: as in `forward`.
     """
     _check_states(block, h)
     if top is not None:
         check_adjoint(block, h.shape[-1])
     h, top = h.clone(), None if top is None else top.clone()  # what is returned is the caller's alone
+    skip = finite_number("skip", skip)
     loop = _Loop(block, _factor(alpha, h), skip, _rescaling_period(block, alpha, skip))
     keep = every_layer or top is not None
     seen: list[Layer] = []
     watched = _remember(layers, seen) if top is not None else layers
-    states, exponents, pre = loop.up(h, watched, keep=keep, store=store)
+    with torch.autocast(h.device.type, enabled=False):
+        states, exponents, pre = loop.up(h, watched, keep=keep, store=store)
     ends = slice(None) if every_layer else slice(None, None, max(len(states) - 1, 1))
     hidden = States(states[ends], exponents[ends])
     if top is None:
         return Trajectory(hidden)
-    states, exponents = loop.down(top, seen, pre, keep=every_layer)
+    with torch.autocast(h.device.type, enabled=False):
+        states, exponents = loop.down(top, seen, pre, keep=every_layer)
     return Trajectory(hidden, States(states, exponents))
 
 
@@ -164,6 +171,8 @@ class _Loop:
                 states.append(h)
                 exponents.append(exponent)
                 pre.append(before)
+        if h is states[0]:
+            raise ValueError("there are no layers to run; give a list, as what yields them once is used up")
         return (states, exponents, pre) if keep else ([states[0], h], [exponents[0], exponent], pre)
 
     def down(
@@ -212,13 +221,15 @@ def _rescaled(x: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
 def _factor(alpha: float | Tensor, h: Tensor) -> float | Tensor:
     """α as the loop needs it: of the dtype and device of the states, and the same for all coordinates."""
     if not isinstance(alpha, Tensor):
-        return alpha
+        return finite_number("alpha", alpha)
     samples, inputs, _ = h.shape
     if alpha.shape not in ((inputs, 1), (samples, inputs, 1)):
         raise ValueError(
             f"alpha of shape {tuple(alpha.shape)} is not one number for every input of states of shape "
             f"{tuple(h.shape)}; give shape {(inputs, 1)}"
         )
+    if alpha.is_complex() or not bool(alpha.isfinite().all()):
+        raise ValueError("alpha holds numbers that are complex or not finite; give real ones")
     return alpha.to(h)
 
 
@@ -227,8 +238,8 @@ def _rescaling_period(block: Block, alpha: float | Tensor, skip: float) -> int:
 
     One layer multiplies a state by less than |skip| + 25 α strength, for Gaussian matrices of any size.
     """
-    alphas = alpha.double().cpu() if isinstance(alpha, Tensor) else torch.tensor(alpha, dtype=torch.float64)
-    most, least = (25.0 * block.strength * float(a) for a in (alphas.max(), alphas.min()))
+    sizes = alpha.detach().abs().flatten().tolist() if isinstance(alpha, Tensor) else [abs(alpha)]
+    most, least = (25.0 * block.strength * a for a in (max(sizes), min(sizes)))
     grow = math.log(max(abs(skip) + most, 2.0))
     shrink = -math.log(min(max(abs(skip) / 2, least / 625.0, 1e-12), 0.5))
     return max(1, min(64, int(12 * math.log(10) / max(grow, shrink))))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import positive_integer
-from resnet_sde.model import Model
+from resnet_sde.model import Model, WeightPaths
+from resnet_sde.paths import GridPath
 
 
 class NoLimit(ValueError):
@@ -69,6 +70,22 @@ def check_states(limit: Limit, h: Tensor) -> None:
         raise ValueError(
             f"states must have shape (sample, input, width) with width {limit.model.width}; "
             f"reshape these, of shape {tuple(h.shape)}"
+        )
+
+
+def check_rough(limit: Limit, path: WeightPaths) -> None:
+    """Raises ValueError unless the path may be one of the model's law, of its matrices."""
+    shapes = limit.model.block.shapes(limit.model.width)
+    found = path.matrices if isinstance(path, WeightPaths) else {}
+    if found.keys() != shapes.keys() or not all(
+        isinstance(p, GridPath)
+        and p.exponent == limit.model.law.exponent
+        and p.fine.shape[2:] == shapes[name]
+        for name, p in found.items()
+    ):
+        raise ValueError(
+            "the path is none of the weights of this model, and its solution another one; draw it with "
+            "model.draw(depth, samples=…)"
         )
 
 

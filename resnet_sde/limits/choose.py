@@ -56,6 +56,12 @@ def _refuse_structure(model: Model) -> None:
             "limits are derived for the branches of SingleLayer, TwoLayer and Reduced",
             "Give one of these, or study the network itself with simulate.",
         )
+    if type(model).alpha is not Model.alpha:
+        raise NoLimit(
+            f"{type(model).__name__} has an alpha of its own",
+            "limits are derived for gain · L^{−β}",
+            "Give a Model, or study the network itself with simulate.",
+        )
     if model.skip != 1.0:
         raise NoLimit(
             f"skip is {model.skip}",

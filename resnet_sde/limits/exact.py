@@ -22,10 +22,10 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
         ValueError: this model has none.
     """
     block, law = model.block, model.law
-    if isinstance(block, SingleLayer) and block.sigma_b2 == 0:
+    if type(block) is SingleLayer and block.sigma_b2 == 0:
         strength = model.gain * block.strength
         entries = path.matrices["outer"].weights(depth)
-        linear = isinstance(block.activation, Linear)
+        linear = type(block.activation) is Linear
         if isinstance(law, ConstantNoise) and linear:
             return h @ torch.linalg.matrix_exp(strength * model.width**-0.5 * entries[0])
         if model.width == 1 and isinstance(law, (WhiteNoise, FractionalNoise)):
@@ -34,6 +34,6 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
                 return h * torch.exp(end - strength**2 / 2)
             if linear and law.exponent > 0.5:
                 return h * torch.exp(end)
-            if isinstance(block.activation, Tanh) and law.exponent > 0.5:
+            if type(block.activation) is Tanh and law.exponent > 0.5:
                 return torch.asinh(torch.sinh(h) * torch.exp(end))
     raise ValueError(f"no closed form of the limit of {model} is known; give the depth of a finer network")

@@ -30,7 +30,7 @@ from resnet_sde._random import stream
 from resnet_sde.blocks import Layer, Reduced, SingleLayer, TwoLayer
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import FractionalNoise, WhiteNoise
-from resnet_sde.limits.base import Limit, NoLimit, check_states, check_steps, grid
+from resnet_sde.limits.base import Limit, NoLimit, check_rough, check_states, check_steps, grid
 from resnet_sde.matrices import Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import Path
@@ -152,10 +152,11 @@ class ItoSDE(Limit):
                 `steps` layers.
 
         Raises:
-            ValueError: shapes do not fit, or the method is unknown.
+            ValueError: shapes do not fit, the path is of other weights, or the method is unknown.
             OffGrid: the path cannot be seen at this number of steps.
         """
         check_states(self, h)
+        check_rough(self, path)
         steps = check_steps(steps)
         fine = path.matrices["outer"].weights(steps)
         return _integrate(self, h, fine, steps, method)

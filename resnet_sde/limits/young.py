@@ -20,7 +20,7 @@ from typing_extensions import override
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, TwoLayer, affine
 from resnet_sde.laws import FractionalNoise, PathLaw
-from resnet_sde.limits.base import Limit, check_states, check_steps
+from resnet_sde.limits.base import Limit, check_rough, check_states, check_steps
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import forward
 
@@ -126,10 +126,11 @@ class YoungODE(Limit):
                 order for H > 1/2.
 
         Raises:
-            ValueError: shapes do not fit, or the method is unknown.
+            ValueError: shapes do not fit, the path is of other weights, or the method is unknown.
             OffGrid: the path cannot be seen at this number of steps.
         """
         check_states(self, h)
+        check_rough(self, path)
         if method not in ("euler", "heun"):
             raise ValueError(f"unknown method {method!r}; give euler or heun")
         depth = check_steps(steps)
