@@ -36,6 +36,7 @@ from resnet_sde.theorems.fischer.networks import (
     Seen,
     collect,
     covariance,
+    every_state,
     last_state,
     network,
     states,
@@ -56,17 +57,21 @@ FORGETFUL = {"without memory": {"memory": False}}
     assumptions=(*RESIDUAL, "width → ∞"),
     source=SOURCE,
     claims=4,
-    budgets={"quick": {"samples": 100}, "full": {"samples": 1000}},
+    budgets={"quick": {"samples": 2000}, "full": {"samples": 5000}},
     controls=WRONG,
 )
 def leading_kernels(*, seed: int, level: float, samples: int, variance: float = 1.0) -> Iterator[Claim]:
-    """At width 256, where the mean is up to 0.3 % off; an error of 5 % moves it by 3.5 % or more."""
+    """At width 128, where the mean is up to 0.6 % off; an error of 5 % moves it by 3.5 % or more.
+
+    What is averaged is quadratic in Gaussian variables, with an excess kurtosis of up to 36: hundreds of
+    networks do not carry its mean.
+    """
     cases = {"ReLU": RELU_NET, "erf, skip 0.8": PARTIAL, "feed-forward erf": FEED_FORWARD}
     for name, case in cases.items():
-        (found,) = collect(case.at(256).off(variance), samples, seed, lambda s: s.c().entry)
+        (found,) = collect(case.at(128).off(variance), samples, seed, lambda s: s.c().entry)
         ratio = average(found, level, unit=float(case.theory.branch[-1, 0]))
         yield Claim(f"variance of the readout / recursion, {name}", ratio, 1.0, 0.02)
-    (found,) = collect(ERF_NET.at(256).off(variance), samples, seed, lambda s: s.q().entry)
+    (found,) = collect(ERF_NET.at(128).off(variance), samples, seed, lambda s: s.q().entry)
     ratio = average(found, level, unit=float(ERF_NET.theory.kernel[-1, 0]))
     yield Claim("mean square of the states / recursion, erf", ratio, 1.0, 0.02)
 
@@ -259,24 +264,42 @@ def output_kurtosis(*, seed: int, level: float, samples: int, memory: bool = Tru
     assumptions=("linear φ, no biases", "white Gaussian weights"),
     source="derived here",
     claims=3,
-    budgets={"quick": {"samples": 100_000}, "full": {"samples": 400_000}},
+    budgets={"quick": {"samples": 60_000}, "full": {"samples": 200_000}},
     controls={"only to order 1/width": {"leading": True}, **WRONG},
 )
 def linear_moments(
     *, seed: int, level: float, samples: int, variance: float = 1.0, leading: bool = False
 ) -> Iterator[Claim]:
-    """At width 6, where the leading order is 10 % off; and the 1/width theory of 100 layers."""
+    """At width 6, where the leading order is 20 % off; and the 1/width theory of 100 layers."""
     case, width = LINEAR_NET.at(6), 6
     depth, (k0,) = case.depth, case.start
     s = case.model.alpha(depth) ** 2 * check_model(case.model).sigma_w2
-    squares = states(case.off(variance), last_state, samples, seed).square().mean((1, 2))
+    squares, weights = _tilted(case.off(variance), samples, seed)
     mean = k0 * (1 + s) ** depth
-    yield Claim("E Q / exact", average(squares, level, unit=mean), 1.0, 0.03)
+    yield Claim("E Q / exact", average(weights * squares, level, unit=mean), 1.0, 0.03)
     added = 4 * s + 2 * s**2
     second = (1 + 2 / width) * ((1 + s) ** 2 + added / width) ** depth * k0**2
     if leading:
         second = mean**2 * (1 + (2 + depth * added / (1 + s) ** 2) / width)
-    yield Claim("E Q² / exact", average(squares.square(), level, unit=second), 1.0, 0.1)
+    yield Claim("E Q² / exact", average(weights * squares.square(), level, unit=second), 1.0, 0.1)
     deep = Case(network(LINEAR, 1.0, 0.0, 1.0, skip=0.0), (1.0,), 100).off(variance)
     relative = float(deep.theory.kernel_covariance[-1, -1] / deep.theory.kernel[-1].square())
     yield Claim("N Var Q / K², feed-forward, 100 layers", exactly(relative), 202.0, 1e-9)
+
+
+def _tilted(case: Case, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Q of linear networks without biases, with larger skip branches, and weights that undo these; (sample,).
+
+    Means of Q² are those of the few networks whose states grow in every layer, and no sample of usual size
+    carries them. Along its state h a layer adds √(s/N) |h| g, with g standard normal given the layers before
+    it. If g has the mean m = 3√(s/N) instead, which networks of the skip 1 + m √(s/N) are, then large Q are
+    common, and weights exp(m²/2 − m g) of every layer, the ratio of the densities of g, leave all means.
+    """
+    block, width = check_model(case.model), case.model.width
+    step = case.model.alpha(case.depth) * math.sqrt(block.sigma_w2 / width)
+    mean = 3 * step  # Q is weighted best by 2, Q² by 4
+    larger = replace(case, model=replace(case.model, skip=1.0 + mean * step))
+    h = states(larger, every_state, samples, seed)[:, :, 0]
+    below, above = h[:, :-1], h[:, 1:]
+    g = ((above - below) * below).sum(-1) / (step * below.square().sum(-1))
+    return h[:, -1].square().mean(-1), (mean**2 / 2 - mean * g).sum(1).exp()
