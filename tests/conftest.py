@@ -1,6 +1,7 @@
 """Options, marks and guards shared by all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 # One thread for each process, those that tests start included: tests run side by side, and their arithmetic
@@ -28,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is in the background so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
