@@ -18,6 +18,13 @@ def who(task: int, shared: object) -> int:
     return os.getpid()
 
 
+def of_torch(task: int, shared: object) -> tuple[str, str]:
+    """What torch is told in the process that works."""
+    import torch
+
+    return str(torch.get_default_dtype()), torch.get_float32_matmul_precision()
+
+
 def end_by(task: int, shared: tuple[int, str]) -> int:
     """One task ends its process: by a signal, or by leaving with a status."""
     which, how = shared

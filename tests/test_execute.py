@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import small_work
+import torch
 from waiting import PATIENCE, alive, wait_until
 
 from resnet_sde.runs import processes
@@ -86,6 +87,16 @@ def test_a_single_task_or_none_needs_no_process(started: list[Recorded]) -> None
 def test_work_is_done_elsewhere() -> None:
     found = dict(execute([1, 2], small_work.who, None, workers=2))
     assert len({os.getpid(), *found.values()}) == 3
+
+
+def test_what_torch_is_told_is_told_there_too() -> None:
+    """A default dtype of float64, that of these tests, which an observable may compute with."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = dict(execute([1, 2], small_work.of_torch, torch.ones(1), workers=2))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(found.values()) == {("torch.float64", "medium")}
 
 
 # How a process may end

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from user_code import EDITS, HEAD, HELPERS, THROUGH
+from user_code import EDITS, HEAD, HELPERS, OUTSIDE, THROUGH
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
@@ -282,6 +282,23 @@ def test_a_draw_from_a_generator_can_be_told() -> None:
     assert digest(draws_from_a_generator) == digest(draws_from_a_generator)
 
 
+@pytest.mark.parametrize("text", OUTSIDE.values(), ids=OUTSIDE)
+def test_what_is_read_from_outside_cannot_be_told(text: str, written: Callable[..., object]) -> None:
+    with pytest.raises(Unknown, match="gives what is decided elsewhere"):
+        digest(written(text))
+
+
+def test_a_function_with_a_registry_cannot_be_told(written: Callable[..., object]) -> None:
+    with pytest.raises(Unknown, match=r"WeakKeyDictionary|weakref"):
+        digest(written("@functools.singledispatch\ndef thing(t): return t"))
+
+
+def test_a_module_may_import_what_reads_from_outside(written: Callable[..., object]) -> None:
+    helpers = "import os, pathlib, subprocess\n" + HELPERS
+    text = "import os, time\ndef thing(t): time.sleep(0); return getattr(helpers, 'helper')(t)"
+    assert digest(written(text, helpers)) != digest(written(text, helpers.replace("x + 1", "x + 2")))
+
+
 def test_other_things_that_cannot_be_told() -> None:
     class Holder:
         def __init__(self, what: object) -> None:
@@ -310,6 +327,21 @@ def test_the_environment_says_what_decides_bits(monkeypatch: pytest.MonkeyPatch)
     assert found["device"] == "cpu"
     assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert len(found["sources"]) == 64
+
+
+def test_what_torch_is_told_is_part_of_the_environment() -> None:
+    before = identity.environment()
+    torch.set_default_dtype(torch.float32)
+    try:
+        assert identity.environment() != before
+    finally:
+        torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert identity.environment() != before
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert identity.environment() == before
 
 
 def test_an_edit_of_the_package_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,17 @@ def test_a_network_that_is_missing_or_damaged_is_trained_again(
     assert len(list(tmp_path.rglob(OUTCOME))) == len(GRID)
 
 
+def test_the_network_of_another_member_is_not_taken(tmp_path: Path) -> None:
+    options = {"stack": 2, "store": tmp_path, "keep_networks": True}
+    found = train(GRID, RECIPE, data(), **options)
+    files = [tmp_path / outcome.network for outcome in found]
+    before = [file.read_bytes() for file in files]
+    assert before[0] != before[1]
+    files[1].write_bytes(before[0])
+    assert train(GRID, RECIPE, data(), **options) == found
+    assert [file.read_bytes() for file in files] == before
+
+
 def test_networks_need_a_store() -> None:
     with pytest.raises(ValueError, match="networks are kept in a store"):
         train(GRID, RECIPE, data(), keep_networks=True)

@@ -40,6 +40,12 @@ def same_training(one: Data, other: Data, how: Recipe = RECIPE) -> bool:
 # What works: as if it had been given in the usual form
 
 
+def test_how_inputs_lie_in_memory_does_not_count() -> None:
+    columns = own(lambda part: Examples(part.x.T.contiguous().T, part.y))
+    assert columns.digest == own(lambda part: part).digest
+    assert same_training(columns, data())
+
+
 def test_one_number_for_each_example_is_a_column() -> None:
     """(example,) and (example, 1): the same training, and the loss is over pairs, not over all pairs."""
     flat = with_targets(heights, classes=1)

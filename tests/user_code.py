@@ -237,6 +237,30 @@ EDITS = {
     "a set": ("S = {'a', 'b'}\ndef thing(t): return 'b' in S", "'b'}", "'c'}"),
     "a set in the code": ("def thing(t): return t in {'a', 'b'}", "'b'}", "'c'}"),
     "a pattern": ("import re\nS = re.compile('a')\ndef thing(t): return S.match(t)", "'a'", "'b'"),
+    **{
+        f"a function within {name} of a library": (
+            f"import contextlib\n@{decorator}\ndef helped(x): return x + 1\ndef thing(t): return helped(t)",
+            "x + 1",
+            "x + 2",
+        )
+        for name, decorator in (
+            ("no_grad", "torch.no_grad()"),
+            ("inference_mode", "torch.inference_mode()"),
+            ("contextmanager", "contextlib.contextmanager"),
+            ("vectorize", "np.vectorize"),
+        )
+    },
+    "a method within no_grad": (
+        "class C:\n    @torch.no_grad()\n    def __call__(self, t): return t + 1\nthing = C()",
+        "t + 1",
+        "t + 2",
+    ),
+    "the order of an array in memory": ("S = np.eye(3)\ndef thing(t): return t @ S", "eye(3)", "eye(3).T"),
+    "the order of a tensor in memory": (
+        "S = torch.ones(2, 3)\ndef thing(t): return t @ S",
+        "ones(2, 3)",
+        "ones(3, 2).T",
+    ),
     "a name that is bound later": (
         "def thing(t): return later(t)",
         "def thing",
@@ -269,4 +293,32 @@ THROUGH = {
     ),
     "by a partial function": "thing = functools.partial(helpers.helper)",
     "by a value in a list": "ALL = [helper]\ndef thing(t): return ALL[0](t)",
+}
+
+# What reads something from outside the program, which may be another thing the next time.
+OUTSIDE = {
+    "a file by its path": "from pathlib import Path\ndef thing(t): return Path('f').read_text()",
+    "a file by a path of the module": "import pathlib\nP = pathlib.Path('f')\ndef thing(t): return P.stat()",
+    "a file of text": "import codecs\ndef thing(t): return codecs.open('f').read()",
+    "a compressed file": "import gzip\ndef thing(t): return gzip.open('f').read()",
+    "a handle": "import os\ndef thing(t): return os.read(os.open('f', 0), 9)",
+    "lines": "import linecache\ndef thing(t): return linecache.getline('f', 1)",
+    "settings": "import configparser\ndef thing(t): return configparser.ConfigParser().read('f')",
+    "a table": "import pandas\ndef thing(t): return pandas.read_csv('f')",
+    "a dataset": "import xarray\ndef thing(t): return xarray.open_dataset('f')",
+    "a file of Matlab": "from scipy.io import loadmat\ndef thing(t): return loadmat('f')",
+    "a file of arrays, imported when it runs": "def thing(t):\n    import numpy as n\n    return n.load('f')",
+    "a file of arrays, by another name": "N = np\ndef thing(t):\n    n = N\n    return n.load('f')",
+    "a network": "from resnet_sde import networks\ndef thing(t): return networks.load('f')",
+    "images": "from resnet_sde.datasets import load_images\ndef thing(t): return load_images('mnist:f')",
+    "the size of a file": "import os\ndef thing(t): return os.path.getsize('f')",
+    "a folder": "import glob\ndef thing(t): return glob.glob('*')",
+    "where it runs": "from os import getcwd\ndef thing(t): return getcwd()",
+    "the environment": "import os\ndef thing(t): return os.path.expandvars('$A')",
+    "the environment, imported when it runs": "def thing(t):\n    import os\n    return os.getenv('A')",
+    "the environment, by another name": "import os\nO = os\ndef thing(t): return getattr(O, 'getenv')('A')",
+    "a program": "import subprocess\ndef thing(t): return subprocess.check_output(['f'])",
+    "a script": "import runpy\ndef thing(t): return runpy.run_path('f')",
+    "the day": "from datetime import date\ndef thing(t): return date.today()",
+    "a helper that does": "import os\ndef other(): return os.getcwd()\ndef thing(t): return other()",
 }

@@ -7,31 +7,19 @@ import enum
 import functools
 import hashlib
 import sys
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from types import (
-    BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    MethodType,
-    MethodWrapperType,
-    ModuleType,
-    WrapperDescriptorType,
-)
+from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde.runs import sources
+from resnet_sde.runs import contents, sources
 from resnet_sde.runs.sources import Read
 
 Parts = tuple[Any, ...]
@@ -123,8 +111,8 @@ class Walk:
         version = sources.version_of(library)
         if version is None:
             raise Unknown(f"{self._place} is of {library}, a package without a version")
-        if f"{module}.{name}" in sources.ELSEWHERE:
-            raise Unknown(f"{self._place} gives what is decided elsewhere ({module}.{name})")
+        if sources.is_elsewhere(library, module, name):
+            raise Unknown(f"{self._place} gives what is decided elsewhere ({f'{module}.{name}'.strip('.')})")
         return (kind, module, name, version)
 
     @contextmanager
@@ -139,9 +127,9 @@ class Walk:
 
     def _function(self, function: FunctionType) -> Parts:
         name, module = function.__qualname__, str(function.__module__)
-        library = sources.library_of_function(function)
-        if library is not None and sources.known_as(function, module, name, function.__name__):
-            return self._library("function", library, module, name)
+        library, owner = sources.library_of_function(function), sources.library_of_module(module)
+        if library and owner and sources.known_as(function, module, name, function.__name__):
+            return self._library("function", owner, module, name)
         code = function.__code__
         captured = zip(code.co_freevars, function.__closure__ or (), strict=True)
         parts = [
@@ -171,22 +159,23 @@ class Walk:
     def _reads(self, function: FunctionType) -> Iterator[Parts]:
         """What the function reads from its module, and of modules that it captured."""
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        used = sources.attributes(function.__code__)
         for read in dict.fromkeys(sources.reads(function.__code__)):
             if read.kind == "import":
-                yield self._import(function, read)
+                yield self._import(function, read, used)
             elif read.kind == "global":
                 try:
                     found = sources.global_of(function, read.names[0])
                 except KeyError:
                     yield (read.names[0], "missing")
                 else:
-                    yield self._dotted(found, read.names)
+                    yield self._dotted(found, read.names, used)
             else:
                 with suppress(ValueError):
                     if isinstance(content := cells[read.names[0]].cell_contents, ModuleType):
-                        yield self._dotted(content, read.names)
+                        yield self._dotted(content, read.names, used)
 
-    def _dotted(self, thing: Any, names: tuple[str, ...]) -> Parts:
+    def _dotted(self, thing: Any, names: tuple[str, ...], used: set[str] | None = None) -> Parts:
         """What a dotted name stands for, as far as it leads through modules."""
         for at, name in enumerate(names[1:], start=1):
             if not isinstance(thing, ModuleType):
@@ -194,13 +183,21 @@ class Walk:
             if not hasattr(thing, name):
                 return (*names, "missing")
             thing = getattr(thing, name)
+        if isinstance(thing, ModuleType) and (library := sources.library_of_module(thing.__name__)):
+            return self._whole_library(library, thing.__name__, used or set())
         return self.of(thing, ".".join(names))
 
-    def _import(self, function: FunctionType, read: Read) -> Parts:
+    def _whole_library(self, library: str, module: str, used: set[str]) -> Parts:
+        """A module of a library, of which code may take whatever it takes of anything."""
+        for name in sources.found_in(module, used):
+            self._library("name", library, module, name)  # for what it refuses
+        return self._library("module", library, module, "")
+
+    def _import(self, function: FunctionType, read: Read, used: set[str]) -> Parts:
         """What a function imports when it runs; packages are not imported for that."""
         library = sources.library_of_import(read.module) if not read.level else None
         if library is not None and not read.names:
-            return self._library("module", library, read.module, "")
+            return self._whole_library(library, read.module, used)
         package = str(function.__globals__.get("__package__") or "")
         try:
             module = import_module("." * read.level + read.module, package if read.level else None)
@@ -249,7 +246,12 @@ class Walk:
         if file.endswith((".so", ".pyd")):
             with open(file, "rb") as content:
                 return ("compiled", name, hashlib.sha256(content.read()).hexdigest())
-        parts = [(k, self.of(v, k)) for k, v in _sorted(vars(module)) if k not in sources.NO_PART_OF_A_MODULE]
+        parts: list[Parts] = []
+        for part, value in _sorted(vars(module)):
+            if isinstance(value, ModuleType) and sources.library_of_module(value.__name__):
+                parts.append((part, "library", value.__name__))  # functions say what they take of it
+            elif part not in sources.NO_PART_OF_A_MODULE:
+                parts.append((part, self.of(value, part)))
         return ("module", name, *parts)
 
     # Instances
@@ -333,17 +335,13 @@ class Walk:
     def _array(self, thing: Any) -> Parts:
         if thing.dtype.hasobject:
             return ("array", str(thing.shape), self.of(list(thing.flat)))
-        content = hashlib.sha256(np.ascontiguousarray(thing).tobytes()).hexdigest()
-        return ("array", str(thing.dtype.descr), str(thing.shape), content)
+        return ("array", *contents.of_array(thing))
 
     def _tensor(self, thing: Tensor) -> Parts:
         try:
-            plain = thing.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-            content = hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()
+            return ("tensor", *contents.of_tensor(thing))
         except Exception:  # sparse ones, or those without memory
             raise self._unknown(thing, "cannot be read as a value") from None
-        kind = (str(thing.dtype), thing.device.type, str(tuple(thing.shape)), str(thing.requires_grad))
-        return ("tensor", *kind, content)
 
     def _builtin(self, thing: Any) -> Parts:
         """A function written in C, or a method of one object."""
@@ -379,20 +377,20 @@ _VALUES: list[tuple[tuple[type, ...], Callable[[Walk, Any], Parts]]] = [
     ((complex,), lambda walk, thing: ("complex", thing.real.hex(), thing.imag.hex())),
     ((bytes, bytearray), lambda walk, thing: (type(thing).__name__, thing.hex())),
     ((tuple, list), Walk._sequence),
-    ((dict, MappingProxyType), Walk._mapping),
+    ((dict, types.MappingProxyType), Walk._mapping),
     ((set, frozenset), Walk._set),
     ((np.ndarray,), Walk._array),
     ((Tensor,), Walk._tensor),
     ((CodeType,), Walk._code),
     ((BuiltinFunctionType,), Walk._builtin),
-    ((MethodType,), lambda walk, thing: ("method", walk.of(thing.__func__), walk.of(thing.__self__))),
-    ((MethodWrapperType,), lambda walk, thing: ("method", thing.__name__, walk.of(thing.__self__))),
+    ((types.MethodType,), lambda walk, thing: ("method", walk.of(thing.__func__), walk.of(thing.__self__))),
+    ((types.MethodWrapperType,), lambda walk, thing: ("method", thing.__name__, walk.of(thing.__self__))),
     ((staticmethod, classmethod), lambda walk, thing: (type(thing).__name__, walk.of(thing.__func__))),
     ((property,), lambda walk, thing: ("property", *map(walk.of, (thing.fget, thing.fset, thing.fdel)))),
     ((functools.cached_property,), lambda walk, thing: ("cached property", walk.of(thing.func))),
-    ((MemberDescriptorType, GetSetDescriptorType), lambda walk, thing: ("slot", thing.__name__)),
+    ((MemberDescriptorType, types.GetSetDescriptorType), lambda walk, thing: ("slot", thing.__name__)),
     (
-        (MethodDescriptorType, ClassMethodDescriptorType, WrapperDescriptorType),
+        (types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType),
         lambda walk, thing: ("descriptor", thing.__name__, walk.of(thing.__objclass__)),
     ),
     ((torch.dtype, torch.device, torch.layout, torch.memory_format), _text),

@@ -226,6 +226,10 @@ def _preparation() -> dict[str, Any]:
     """What `worker.main` is told. The way of `multiprocessing` to find this would fix its start method."""
     found: dict[str, Any] = {"sys_path": list(sys.path), "sys_argv": list(sys.argv), "parent": os.getpid()}
     found["grace"] = _GRACE
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        dtype = str(torch.get_default_dtype()).removeprefix("torch.")
+        found["torch"] = (dtype, torch.get_float32_matmul_precision())
     method = multiprocessing.get_start_method(allow_none=True)
     if method is not None:
         found["start_method"] = method

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -24,21 +25,26 @@ _READS_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 _SKIPPED = {"EXTENDED_ARG", "PUSH_NULL", "NOP", "CACHE", "PRECALL", "RESUME"}
 
 # What these give is decided elsewhere: by files, clocks, the environment, states and names of the moment.
-ELSEWHERE = {
+_ELSEWHERE = {
     *(f"builtins.{name}" for name in ("open", "input", "eval", "exec", "compile", "globals", "__import__")),
-    *(
-        "io.open",
-        "_io.open",
-        "os.getenv",
-        "posix.getenv",
-        "importlib.import_module",
-        "torch.serialization.load",
-    ),
     *(f"time.{name}" for name in ("time", "time_ns")),
-    *(f"numpy.{name}" for name in ("load", "loadtxt", "genfromtxt", "fromfile", "memmap")),
+    *(f"numpy.{name}" for name in ("fromfile", "memmap", "genfromtxt", "get_printoptions")),
     *(f"torch.{name}{like}" for name in ("rand", "randn", "randint") for like in ("", "_like")),
     *(f"torch.{name}" for name in ("randperm", "normal", "bernoulli", "multinomial", "poisson")),
+    *(f"resnet_sde.datasets.{name}" for name in ("parse_input", "idx_folder", "cifar10")),
 }
+_ASKS = {  # modules of Python for files, folders, other programs, machines and the moment
+    *("os", "posix", "nt", "posixpath", "ntpath", "genericpath", "pathlib", "io", "_io", "glob", "shutil"),
+    *("tempfile", "mmap", "linecache", "fileinput", "configparser", "gzip", "bz2", "lzma", "zipfile"),
+    *("tarfile", "sqlite3", "_sqlite3", "dbm", "shelve", "importlib", "pkgutil", "runpy", "zipimport"),
+    *("subprocess", "socket", "_socket", "ssl", "http", "urllib", "platform", "sysconfig", "getpass"),
+    *("pwd", "grp", "locale", "_locale", "datetime", "_datetime", "zoneinfo"),
+}
+_READERS = {  # packages that are for files and other machines
+    *("h5py", "h5netcdf", "netCDF4", "zarr", "tables", "pyarrow", "PIL", "imageio", "tifffile", "dotenv"),
+    *("fsspec", "requests", "httpx", "aiohttp", "urllib3", "psutil"),
+}
+_READS_FILES = re.compile(r"(read|load|open|fetch|imread)(_|$)|(load|read)(txt|mat|arff|wav|sav)$")
 
 NO_PART_OF_A_CLASS = {
     *("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__"),
@@ -85,6 +91,18 @@ def reads(code: CodeType) -> Iterator[Read]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from (r for r in reads(constant) if r.kind != "cell" or r.names[0] in code.co_freevars)
+
+
+def attributes(code: CodeType) -> set[str]:
+    """Names of all that the code and the functions defined in it take from other things."""
+    within = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*map(attributes, within))
+
+
+def found_in(module: str, names: set[str]) -> list[str]:
+    """Those of the names that a module has; all of them if it has not been imported yet."""
+    found = sys.modules.get(module)
+    return sorted(name for name in names if found is None or hasattr(found, name))
 
 
 def library_of_module(name: str) -> str | None:
@@ -158,6 +176,15 @@ def _distributions(library: str) -> Iterator[str]:
     """Names under which a library may have been installed; the second and later ones take long to find."""
     yield library
     yield from metadata.packages_distributions().get(library, ())
+
+
+def is_elsewhere(library: str, module: str, name: str) -> bool:
+    """Whether what something of a library gives is decided outside of this program, by its name."""
+    if f"{module}.{name}" in _ELSEWHERE or library in _READERS:
+        return True
+    if library == "builtins" and module.partition(".")[0] in _ASKS:
+        return True
+    return _READS_FILES.match(name.rpartition(".")[2]) is not None
 
 
 def known_as(thing: Any, module: str, *names: str) -> bool:

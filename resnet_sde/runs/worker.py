@@ -32,7 +32,8 @@ def main(preparation: Mapping[str, Any], content: mmap.mmap) -> None:
 
     Args:
         preparation: what `multiprocessing.spawn.prepare` takes; "parent", the id of that process; "grace",
-            the seconds that work which nobody waits for any more may take to put things in order.
+            the seconds that work which nobody waits for any more may take to put things in order; "torch",
+            the default dtype there and the precision of its products in float32.
         content: holds the work and what its tasks share, pickled.
     """
     connection = _standard_input()
@@ -105,9 +106,17 @@ def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any]
     while task := state.tasks.get():
         state.working = True
         if "torch" in sys.modules:  # work that needs it has imported it by now
-            sys.modules["torch"].set_num_threads(1)
+            _set_as_there(sys.modules["torch"], preparation.get("torch"))
         _tell(connection, _answer(work, task, shared, state))
         state.working = False
+
+
+def _set_as_there(torch: Any, settings: tuple[str, str] | None) -> None:
+    """Let torch compute as in the process that asks, on one thread."""
+    torch.set_num_threads(1)
+    if settings is not None:
+        torch.set_default_dtype(getattr(torch, settings[0]))
+        torch.set_float32_matmul_precision(settings[1])
 
 
 def _tell(connection: Connection, answer: bytes) -> None:

@@ -150,7 +150,7 @@ def load_data(
 
 
 def _checked(part: str, given: object) -> Examples:
-    """The examples of a part as they were given, without the graph that made them."""
+    """The examples of a part without their graph, and row by row, as sums are rounded alike only then."""
     if isinstance(given, Tensor) or not isinstance(given, Sequence) or len(given) != 2:
         raise ValueError(f"the {part} examples must be inputs and targets; give Examples(x, y)")
     for name, value in zip(("inputs", "targets"), given, strict=True):
@@ -165,7 +165,7 @@ def _checked(part: str, given: object) -> Examples:
             raise ValueError(
                 f"{name} {bad} of the {part} examples holds a value that is not finite; remove or replace it"
             )
-    return Examples(x.detach(), y.detach())
+    return Examples(x.detach().contiguous(), y.detach().contiguous())
 
 
 def _check_shapes(part: str, x: Tensor, y: Tensor) -> None:

@@ -251,8 +251,10 @@ def _keep(stack: Stack, i: int, task: _Task) -> str | None:
     """Keep the network of a member; where, from the store on, or None where the disk does not take it."""
     member, identity = task.members[i], task.identities[i]
     assert task.store is not None
-    name = f"{key_of(identity) if identity is not None else uuid4().hex}/network.npz"
+    key = key_of(identity) if identity is not None else uuid4().hex
+    name = f"{key}/network.npz"
     note = {"model": repr(member.model), "seed": member.seed, "lr": member.lr, "recipe": repr(task.recipe)}
+    note["member"] = key
     try:
         save(stack.network(i), task.store / name, note=note)
     except OSError as error:
@@ -261,16 +263,21 @@ def _keep(stack: Stack, i: int, task: _Task) -> str | None:
     return name
 
 
-def _is_kept(outcome: Outcome, store: Path) -> bool:
-    """Whether its network is in the store, undamaged."""
+def _is_kept(outcome: Outcome, store: Path, identity: Identity) -> bool:
+    """Whether its network is in the store, undamaged, and not that of another member."""
+    if outcome.network is None:
+        return False
     try:
-        return outcome.network is not None and bool(read_record(store / outcome.network))
+        _, record = read_record(store / outcome.network)
     except (OSError, ValueError):
         return False
+    return isinstance(record.content, Mapping) and record.content.get("member") == key_of(identity)
 
 
 def _load(store: Store, identity: Identity | None, networks: bool) -> Outcome | None:
     """The outcome of a finished member, with its network if asked for; None if any is missing or damaged."""
     record = store.load(identity)
-    outcome = None if record is None else Outcome.from_json(record.content)
-    return None if outcome is None or (networks and not _is_kept(outcome, store.folder)) else outcome
+    if identity is None or record is None:
+        return None
+    outcome = Outcome.from_json(record.content)
+    return None if networks and not _is_kept(outcome, store.folder, identity) else outcome
