@@ -329,19 +329,25 @@ def test_the_environment_says_what_decides_bits(monkeypatch: pytest.MonkeyPatch)
     assert len(found["sources"]) == 64
 
 
-def test_what_torch_is_told_is_part_of_the_environment() -> None:
+def test_the_precision_of_products_is_part_of_the_environment() -> None:
     before = identity.environment()
-    torch.set_default_dtype(torch.float32)
-    try:
-        assert identity.environment() != before
-    finally:
-        torch.set_default_dtype(torch.float64)
     torch.set_float32_matmul_precision("medium")
     try:
         assert identity.environment() != before
     finally:
         torch.set_float32_matmul_precision("highest")
     assert identity.environment() == before
+
+
+def test_the_default_dtype_counts_for_code_of_the_user(written: Callable[..., object]) -> None:
+    thing = written("def thing(t): return t * torch.tensor(0.1)")
+    before = digest(thing), digest(rs.SingleLayer(rs.TANH)), identity.environment()
+    torch.set_default_dtype(torch.float32)
+    try:
+        after = digest(thing), digest(rs.SingleLayer(rs.TANH)), identity.environment()
+    finally:
+        torch.set_default_dtype(torch.float64)
+    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True, True]
 
 
 def test_an_edit_of_the_package_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,8 @@ class Walk:
         ]
         if library is not None:  # made at run time, of what it captured
             return (*self._library("made", library, module, name), code.co_name, *parts)
-        return ("function", name, self._code(code), *parts, *self._reads(function))
+        default = str(torch.get_default_dtype())  # which users' code may compute with; the package does not
+        return ("function", name, default, self._code(code), *parts, *self._reads(function))
 
     def _cell(self, name: str, cell: Any) -> Parts:
         try:

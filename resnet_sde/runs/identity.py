@@ -70,7 +70,7 @@ def _of_text(text: str) -> str:
 def environment(device: torch.device | str = "cpu") -> dict[str, str]:
     """What decides the bits of a result besides the request: versions, sources and arithmetic."""
     found = {**current_versions(), "python": ".".join(platform.python_version_tuple()[:2])}
-    found["dtype"], found["precision"] = str(torch.get_default_dtype()), torch.get_float32_matmul_precision()
+    found["precision"] = torch.get_float32_matmul_precision()
     return {**found, "sources": package(), **_arithmetic(torch.device(device).type)}
 
 
