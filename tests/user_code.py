@@ -310,7 +310,6 @@ OUTSIDE = {
     "a file of arrays, imported when it runs": "def thing(t):\n    import numpy as n\n    return n.load('f')",
     "a file of arrays, by another name": "N = np\ndef thing(t):\n    n = N\n    return n.load('f')",
     "a network": "from resnet_sde import networks\ndef thing(t): return networks.load('f')",
-    "images": "from resnet_sde.datasets import load_images\ndef thing(t): return load_images('mnist:f')",
     "the size of a file": "import os\ndef thing(t): return os.path.getsize('f')",
     "a folder": "import glob\ndef thing(t): return glob.glob('*')",
     "where it runs": "from os import getcwd\ndef thing(t): return getcwd()",

@@ -31,7 +31,7 @@ _ELSEWHERE = {
     *(f"numpy.{name}" for name in ("fromfile", "memmap", "genfromtxt", "get_printoptions")),
     *(f"torch.{name}{like}" for name in ("rand", "randn", "randint") for like in ("", "_like")),
     *(f"torch.{name}" for name in ("randperm", "normal", "bernoulli", "multinomial", "poisson")),
-    *(f"resnet_sde.datasets.{name}" for name in ("parse_input", "idx_folder", "cifar10")),
+    "resnet_sde.networks.files.load",
 }
 _ASKS = {  # modules of Python for files, folders, other programs, machines and the moment
     *("os", "posix", "nt", "posixpath", "ntpath", "genericpath", "pathlib", "io", "_io", "glob", "shutil"),
@@ -75,14 +75,13 @@ class Read(NamedTuple):
 def reads(code: CodeType) -> Iterator[Read]:
     """What the code and the functions defined in it read, in the order in which it stands there."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in _SKIPPED]
-    # A draw from a generator that is handed over is decided by what hands it over.
-    seeded = any(isinstance(names, tuple) and "generator" in names for names in code.co_consts)
+    seeded = _is_seeded(code)
     for at, step in enumerate(steps):
         if step.opname in _READS_GLOBAL or (step.opname in _READS_CELL and step.argval in code.co_freevars):
             names = [step.argval]
             while steps[at + len(names)].opname in _READS_ATTRIBUTE:
                 names.append(steps[at + len(names)].argval)
-            if seeded and len(names) > 1 and f"torch.{names[-1]}" in ELSEWHERE:
+            if seeded and len(names) > 1 and f"torch.{names[-1]}" in _ELSEWHERE:
                 names.pop()
             yield Read("cell" if step.opname in _READS_CELL else "global", tuple(names))
         elif step.opname == "IMPORT_NAME":
@@ -95,8 +94,13 @@ def reads(code: CodeType) -> Iterator[Read]:
 
 def attributes(code: CodeType) -> set[str]:
     """Names of all that the code and the functions defined in it take from other things."""
-    within = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*map(attributes, within))
+    names = {name for name in code.co_names if f"torch.{name}" not in _ELSEWHERE or not _is_seeded(code)}
+    return names.union(*(attributes(part) for part in code.co_consts if isinstance(part, CodeType)))
+
+
+def _is_seeded(code: CodeType) -> bool:
+    """Whether its draws are from a generator that is handed over; they are decided by what hands it over."""
+    return any(isinstance(names, tuple) and "generator" in names for names in code.co_consts)
 
 
 def found_in(module: str, names: set[str]) -> list[str]:
@@ -184,7 +188,8 @@ def is_elsewhere(library: str, module: str, name: str) -> bool:
         return True
     if library == "builtins" and module.partition(".")[0] in _ASKS:
         return True
-    return _READS_FILES.match(name.rpartition(".")[2]) is not None
+    # Images that this package reads are named by their source, and taken for what their name says.
+    return library != "resnet_sde" and _READS_FILES.match(name.rpartition(".")[2]) is not None
 
 
 def known_as(thing: Any, module: str, *names: str) -> bool:
