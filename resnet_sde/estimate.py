@@ -38,6 +38,7 @@ import scipy.optimize
 import scipy.stats
 from torch import Tensor
 
+from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed
 
 LEVEL = 0.999
@@ -241,6 +242,8 @@ def _bootstrap(
     statistic: Callable[[np.ndarray], float], samples: Tensor, level: float, resamples: int, seed: int
 ) -> Estimate:
     values = _samples(samples, 2)
+    if positive_integer("resamples", resamples, "give for example 300") < 2:
+        raise ValueError("one bootstrap sample has no spread; give for example resamples=300")
     count = len(values)
     centre = statistic(values)
     if not math.isfinite(centre):
@@ -258,20 +261,28 @@ def _estimate(centre: float, error: float, level: float, samples: int) -> Estima
 
 
 def _samples(values: Tensor, axes: int) -> np.ndarray:
+    if not isinstance(values, Tensor) or values.is_complex():
+        given = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"values must be a tensor of real numbers, got {given}; convert them")
     if values.ndim != axes or not len(values):
         names = ("sample", "depth")[:axes]
         raise ValueError(f"give values of shape ({', '.join(names)}), not {tuple(values.shape)}")
     return values.detach().double().cpu().numpy()
 
 
+def _increasing(depths: np.ndarray) -> bool:
+    return bool((np.diff(depths) > 0).all() and np.isfinite(depths).all() and (depths % 1 == 0).all())
+
+
 def _fit(depths: Sequence[int], values: Tensor, reference: int | None, power: int) -> _Fit:
     found = np.asarray(depths, dtype=float)
-    if found.ndim != 1 or len(found) < 2 or found[0] < 1 or not (np.diff(found) > 0).all():
+    if found.ndim != 1 or len(found) < 2 or found[0] < 1 or not _increasing(found):
         raise ValueError(f"depths must be two or more increasing positive integers, got {list(depths)}")
     if values.ndim != 2 or values.shape[1] != len(found):
         raise ValueError(f"give values of shape (sample, {len(found)} depths), not {tuple(values.shape)}")
     if reference is not None and not reference > found[-1]:
         raise ValueError(f"reference must be deeper than {found[-1]:g}, got {reference}; give None if exact")
+    positive_integer("power", power, "give 1 or 2")
     return _Fit(found, math.inf if reference is None else float(reference), power)
 
 

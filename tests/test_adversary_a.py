@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import resnet_sde as rs
+from resnet_sde import estimate
 from resnet_sde import observables as ob
 from resnet_sde._random import Stream
 from resnet_sde.blocks import affine, affine_back
@@ -340,3 +341,32 @@ def test_weights_are_real_and_of_single_or_double_precision() -> None:
     for dtype in (torch.float16, torch.complex64, torch.int64):
         with pytest.raises(ValueError, match="weights are drawn in float32 or float64"):
             MODEL.draw(4, samples=2, dtype=dtype)
+
+
+def test_numbers_that_are_not_real_or_not_whole() -> None:
+    errors, depths = torch.rand(20, 3, generator=rs.generator(0, "errors")), (8, 16, 32)
+    for values in (torch.ones(4) * 1j, [1.0, 2.0]):
+        with pytest.raises(ValueError, match="must be a tensor of real numbers"):
+            estimate.mean(values)
+    for wrong in ((8.5, 16, 32), (8, 16, math.inf)):
+        with pytest.raises(ValueError, match="increasing positive integers"):
+            estimate.order(wrong, errors)
+    for options in ({"power": 0}, {"power": -1}, {"resamples": 0}, {"resamples": 1}):
+        with pytest.raises(ValueError, match=r"power must be|resamples"):
+            estimate.order(depths, errors, reference=64, **options)
+
+
+def test_theory_takes_real_finite_numbers() -> None:
+    model = rs.Model(rs.TwoLayer(rs.RELU), WHITE, 8)
+    with pytest.raises(ValueError, match="real numbers"):
+        rs.meanfield.kernel(model, torch.tensor([[1, 0.5j], [-0.5j, 1]]), depth=4)
+    for alphas in (torch.tensor([math.nan]), torch.tensor([1j]), torch.tensor(0.5)):
+        with pytest.raises(ValueError, match="alphas must be finite real numbers"):
+            rs.meanfield.displacements(model.block, WHITE, 4, alphas)
+    with pytest.raises(ValueError, match="width must be a positive integer"):
+        rs.meanfield.displacements(model.block, WHITE, 4, torch.tensor([0.5])).at_width(0)
+    with pytest.raises(ValueError, match="multiply squares by more than 1e308"):
+        rs.meanfield.lengths(rs.Model(model.block, WHITE, 8, beta=0.0, gain=1e200), depth=3)
+    for times in ([1.0, 0.5], [-1.0], [math.nan], [0.5, 0.5], []):
+        with pytest.raises(ValueError, match="times must be finite, from 0 on, and increase"):
+            rs.meanfield.flow_gaps(model, 1.0, 0.5, torch.tensor(times))

@@ -99,12 +99,18 @@ def flow_gaps(model: Model, q0: float, gap0: float | Tensor, times: Tensor) -> T
 
     Raises:
         NoFlow: the weights are not white, or the scaling is not critical.
+        ValueError: a number is out of range, or times do not increase.
     """
     _refuse(model)
     if model.law.exponent != 0.5:
         raise NoFlow(f"the flow of two inputs is known for white weights, not for {model.law}; use simulate")
-    start = check_gap(gap0)
+    start, times = check_gap(gap0), torch.as_tensor(times, dtype=torch.float64)
     check_start(q0)
+    ordered = times.ndim == 1 and len(times) > 0 and bool((times.diff() > 0).all())
+    if not ordered or not bool((times >= 0).all() and times.isfinite().all()):
+        raise ValueError(
+            "times must be finite, from 0 on, and increase; give for example torch.linspace(0, 1, 9)"
+        )
     _, gap, _ = _solve(model, q0, start.reshape(-1), times)
     return gap.reshape(len(times), *start.shape)
 

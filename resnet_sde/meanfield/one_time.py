@@ -156,6 +156,11 @@ def _walk(
     biased = bias > 0 or of_bias > 0
     centre = _moment(phi, lambda r: phi.mean(r) / r.sqrt())
     a2, skip2 = alpha * alpha, skip * skip
+    if not math.isfinite(a2 + skip2):
+        raise ValueError(
+            f"gain {model.gain:g}, beta {model.beta:g} and skip {skip:g} multiply squares by more than 1e308 "
+            "in one layer; give a larger beta, or a smaller gain or skip"
+        )
     forward, backward, kept = a2 * of_weights / keep_rate, a2 * of_weights * weight / keep_rate, 1.0
     x = start = math.log(q0)
     mean = moved = gradient = 0.0

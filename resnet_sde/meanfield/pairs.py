@@ -227,7 +227,12 @@ def check_gap(gap0: float | Tensor) -> Tensor:
 
 
 def _check_kernel(k0: Tensor) -> Tensor:
-    start = torch.as_tensor(k0, dtype=torch.float64)
+    start = torch.as_tensor(k0)
+    if start.is_complex():
+        raise ValueError(
+            "k0 must be a matrix of real numbers, got complex ones; give for example torch.eye(2)"
+        )
+    start = start.double()
     square = start.ndim == 2 and start.shape[0] == start.shape[1] and start.shape[0] > 0
     if not square or not bool(start.isfinite().all()) or not bool((start.diagonal() > 0).all()):
         raise ValueError(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_memory, finite_number, positive_integer
 from resnet_sde.blocks import Block
 from resnet_sde.laws import PathLaw
 from resnet_sde.meanfield.one_time import check_theory, check_variance
@@ -112,6 +112,7 @@ class Displacements:
 
     def at_width(self, width: int) -> Tensor:
         """log10_gradient where the share 1/width of the gradient lies along h and grows like h."""
+        width = positive_integer("width", width, "give for example 40")
         along = torch.full_like(self.log10_forward, -math.log(width)) + 2 * _LN10 * self.log10_forward
         across = (
             torch.full_like(along, math.log1p(-1 / width)) if width > 1 else torch.full_like(along, -math.inf)
@@ -145,7 +146,13 @@ def displacements(
     Raises:
         ValueError: a number is out of range.
     """
-    alphas = torch.as_tensor(alphas, dtype=torch.float64)
+    alphas = torch.as_tensor(alphas)
+    if alphas.is_complex() or alphas.ndim != 1 or not bool(alphas.isfinite().all()):
+        raise ValueError(
+            f"alphas must be finite real numbers of shape (scaling,), got {alphas.dtype} of shape "
+            f"{tuple(alphas.shape)}; give for example torch.tensor([0.1])"
+        )
+    alphas, skip = alphas.double(), finite_number("skip", skip)
     for row in _walk(block, law, skip, depth, alphas, q0, gradients=True):
         last = row
         if done is not None:
