@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnet_sde._checks import states
 from resnet_sde._random import Stream, stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
@@ -287,7 +288,8 @@ def _check_claims(name: str, law: PathLaw, values: Tensor) -> None:
         if not abs(float(values.pow(4).mean()) - 3) <= error:
             raise _Broken(f"{name} says that its weights are Gaussian, and their fourth moment is not 3")
     short, long = (law.covariance(depth) for depth in (256, 1024))
-    if _claim(law, "independent") and not torch.equal(short, torch.eye(256, dtype=torch.float64)):
+    said = states(law, "independent", "covariance", "_draw")  # what is inherited by another law is not said
+    if said and _claim(law, "independent") and not torch.equal(short, torch.eye(256, dtype=torch.float64)):
         raise _Broken(
             f"{name} says that its weights are independent along depth, and its covariance is not 1"
         )
