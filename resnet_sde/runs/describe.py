@@ -15,15 +15,10 @@ from importlib import import_module
 from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from resnet_sde.runs import contents, sources
 from resnet_sde.runs.sources import Read
 
-Parts = tuple[Any, ...]
-"""A description: strings, and descriptions of parts."""
+Parts = tuple[Any, ...]  # a description: strings, and descriptions of parts
 
 _DEEPEST = 100  # containers in each other
 _CACHE = type(functools.lru_cache(lambda: None))
@@ -75,8 +70,9 @@ class Walk:
         try:
             if id(thing) in self._open:
                 return ("outer", str(self._open[::-1].index(id(thing))))
+            kind = _kind(thing)
             for kinds, describe in _VALUES:
-                if type(thing) in kinds:
+                if type(thing) in kinds or kind in kinds:
                     return describe(self, thing)
             if isinstance(thing, (FunctionType, type, ModuleType)):
                 return ("reference", str(self._number(thing)))
@@ -103,8 +99,7 @@ class Walk:
         return " → ".join(self._trail) or "something given"
 
     def _unknown(self, thing: object, reason: str) -> Unknown:
-        kind = f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
-        return Unknown(f"{self._place} is an object of type {kind} and {reason}")
+        return Unknown(f"{self._place} is an object of type {_kind(thing)} and {reason}")
 
     def _library(self, kind: str, library: str, module: str, name: str) -> Parts:
         """Something of an installed package."""
@@ -139,8 +134,10 @@ class Walk:
         ]
         if library is not None:  # made at run time, of what it captured
             return (*self._library("made", library, module, name), code.co_name, *parts)
-        default = str(torch.get_default_dtype())  # which users' code may compute with; the package does not
-        return ("function", name, default, self._code(code), *parts, *self._reads(function))
+        return ("function", name, self._setting(), self._code(code), *parts, *self._reads(function))
+
+    def _setting(self) -> str:  # which users' code may compute with; the package does not
+        return str(sys.modules["torch"].get_default_dtype())
 
     def _cell(self, name: str, cell: Any) -> Parts:
         try:
@@ -338,7 +335,7 @@ class Walk:
             return ("array", str(thing.shape), self.of(list(thing.flat)))
         return ("array", *contents.of_array(thing))
 
-    def _tensor(self, thing: Tensor) -> Parts:
+    def _tensor(self, thing: Any) -> Parts:
         try:
             return ("tensor", *contents.of_tensor(thing))
         except Exception:  # sparse ones, or those without memory
@@ -347,7 +344,7 @@ class Walk:
     def _builtin(self, thing: Any) -> Parts:
         """A function written in C, or a method of one object."""
         owner, name = thing.__self__, str(thing.__qualname__)
-        if vars(torch).get(name.rpartition(".")[2]) is thing:
+        if getattr(sys.modules.get("torch"), "__dict__", {}).get(name.rpartition(".")[2]) is thing:
             return self._library("builtin", "torch", "torch", name.rpartition(".")[2])
         if owner is not None and not isinstance(owner, (ModuleType, type)):
             return ("bound", name, self.of(owner, f"the owner of {name}"))
@@ -366,12 +363,16 @@ def _sorted(attributes: Any) -> list[tuple[str, Any]]:
     return sorted(attributes.items(), key=lambda pair: str(pair[0]))
 
 
+def _kind(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
+
+
 def _text(walk: Walk, thing: Any) -> Parts:
     return (type(thing).__name__, str(thing))
 
 
-# How values of exactly these types are described; instances of subclasses are instances like any other.
-_VALUES: list[tuple[tuple[type, ...], Callable[[Walk, Any], Parts]]] = [
+# How values of exactly these types are described, no subclasses; libraries are named, and not imported.
+_VALUES: list[tuple[tuple[type | str, ...], Callable[[Walk, Any], Parts]]] = [
     ((type(None), bool, type(...), type(NotImplemented), str), _text),
     ((int,), lambda walk, thing: ("int", hex(thing))),
     ((float,), lambda walk, thing: ("float", thing.hex())),
@@ -380,8 +381,6 @@ _VALUES: list[tuple[tuple[type, ...], Callable[[Walk, Any], Parts]]] = [
     ((tuple, list), Walk._sequence),
     ((dict, types.MappingProxyType), Walk._mapping),
     ((set, frozenset), Walk._set),
-    ((np.ndarray,), Walk._array),
-    ((Tensor,), Walk._tensor),
     ((CodeType,), Walk._code),
     ((BuiltinFunctionType,), Walk._builtin),
     ((types.MethodType,), lambda walk, thing: ("method", walk.of(thing.__func__), walk.of(thing.__self__))),
@@ -394,6 +393,8 @@ _VALUES: list[tuple[tuple[type, ...], Callable[[Walk, Any], Parts]]] = [
         (types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType),
         lambda walk, thing: ("descriptor", thing.__name__, walk.of(thing.__objclass__)),
     ),
-    ((torch.dtype, torch.device, torch.layout, torch.memory_format), _text),
-    ((torch.Generator,), lambda walk, thing: ("generator", str(thing.device), walk.of(thing.get_state()))),
+    (("numpy.ndarray",), Walk._array),
+    (("torch.Tensor",), Walk._tensor),
+    (("torch.dtype", "torch.device", "torch.layout", "torch.memory_format"), _text),
+    (("torch._C.Generator",), lambda walk, it: ("generator", str(it.device), walk.of(it.get_state()))),
 ]

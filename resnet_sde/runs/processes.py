@@ -23,8 +23,9 @@ from multiprocessing.connection import Pipe, wait
 from multiprocessing.spawn import get_executable
 from typing import Any, TypeVar
 
+from resnet_sde.runs.agreement import Packing
 from resnet_sde.runs.interrupts import held_back
-from resnet_sde.runs.worker import DONE, NO_MORE, UNGUARDED, UNPREPARED
+from resnet_sde.runs.worker import CHANGED, DONE, NO_MORE, UNGUARDED, UNPREPARED
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -43,6 +44,10 @@ _GUARD = (
     "a worker process ran this script from its beginning when it imported it; put what the script does under "
     '`if __name__ == "__main__":`, or give workers=1'
 )
+_CHANGED = (
+    "is not the same in a worker process as in this one: since it was imported, its file was edited or a "
+    "value that it reads was changed; start again, or give workers=1"
+)
 
 
 def in_processes(
@@ -52,12 +57,14 @@ def in_processes(
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(_GUARD)  # this is a worker, which imports a script
     processes: list[_Process] = []
+    packing = Packing()
     try:
-        with _content(work, shared) as content:
+        with _content(_packed(packing, (work, shared))) as content:
             for _ in range(workers):
                 with held_back():
                     processes.append(_Process(content))
-        yield from _finished(processes, iter(tasks))
+        packed = ((task, b"".join(_packed(packing, task))) for task in tasks)
+        yield from _finished(processes, packed)
         _wait(processes, _PATIENCE)  # they end by themselves, and leave nothing behind
     finally:
         with held_back():
@@ -68,8 +75,10 @@ def in_processes(
                 process.end()
 
 
-def _finished(processes: Sequence[_Process], waiting: Iterator[_Task]) -> Iterator[tuple[_Task, Any]]:
-    """Hand out all tasks, one at a time to each process."""
+def _finished(
+    processes: Sequence[_Process], waiting: Iterator[tuple[_Task, bytes]]
+) -> Iterator[tuple[_Task, Any]]:
+    """Hand out all tasks, each with itself pickled, one at a time to each process."""
     working: dict[_Process, _Task] = {}
     for process in processes:
         _hand_out(process, waiting, working)
@@ -91,10 +100,12 @@ def _finished(processes: Sequence[_Process], waiting: Iterator[_Task]) -> Iterat
             raise failures[0]
 
 
-def _hand_out(process: _Process, waiting: Iterator[_Task], working: dict[_Process, _Task]) -> None:
+def _hand_out(
+    process: _Process, waiting: Iterator[tuple[_Task, bytes]], working: dict[_Process, _Task]
+) -> None:
     """Give a process its next task; one that has nothing left to do ends."""
-    for task in waiting:
-        process.send(_pickled(task))
+    for task, packed in waiting:
+        process.send(packed)
         working[process] = task
         return
     process.send(NO_MORE)
@@ -164,6 +175,8 @@ class _Process:
             return value, None
         if kind == UNGUARDED:
             return None, RuntimeError(_GUARD)
+        if kind == CHANGED:
+            return None, RuntimeError(f"{value} {_CHANGED}")
         if kind == UNPREPARED:
             last = text.strip().rpartition("\n")[2]
             value = RuntimeError(
@@ -209,11 +222,11 @@ class _InWorker(Exception):
 
 
 @contextmanager
-def _content(work: object, shared: object) -> Iterator[int]:
+def _content(packed: Sequence[bytes]) -> Iterator[int]:
     """A file without a name, which holds what a process needs to start; its handle is no standard one."""
     with tempfile.TemporaryFile() as file:
         file.write(pickle.dumps(_preparation()))
-        file.write(_pickled((work, shared)))
+        file.writelines(packed)
         file.flush()
         handle = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
     try:
@@ -242,9 +255,9 @@ def _preparation() -> dict[str, Any]:
     return found
 
 
-def _pickled(thing: object) -> bytes:
+def _packed(packing: Packing, thing: object) -> Sequence[bytes]:
     try:
-        return pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
+        return packing.pack(thing)
     except Exception as error:  # pickle raises whatever the object raises
         raise ValueError(
             f"this work cannot be sent to a worker process: {error}; define what it uses at the top "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import io
 import mmap
 import multiprocessing.spawn
 import os
@@ -20,11 +21,13 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NoReturn
 
+from resnet_sde.runs.agreement import Changed, Packing
+
 NO_MORE = b""  # the last message to a worker
 _LOOK = 1.0  # seconds between two looks whether the parent is there
 
-# What a worker answers: (DONE, result), or a reason, with the error and its traceback as text.
-DONE, FAILED, UNGUARDED, UNPREPARED = "done", "failed", "unguarded", "unprepared"
+# What a worker answers: (DONE, result), or a reason, with the error and its traceback as text, or a name.
+DONE, FAILED, UNGUARDED, UNPREPARED, CHANGED = "done", "failed", "unguarded", "unprepared", "changed"
 
 
 def main(preparation: Mapping[str, Any], content: mmap.mmap) -> None:
@@ -95,8 +98,12 @@ def _receive(connection: Connection, state: _State, preparation: Mapping[str, An
 
 
 def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any], content: mmap.mmap) -> None:
+    packing = Packing()
     try:
-        work, shared = _load(preparation, content)
+        work, shared = _load(preparation, content, packing)
+    except Changed as error:
+        _tell(connection, pickle.dumps((CHANGED, str(error), "")))
+        return
     except SystemExit:
         _tell(connection, pickle.dumps((UNGUARDED, None, "")))
         return
@@ -107,7 +114,7 @@ def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any]
         state.working = True
         if "torch" in sys.modules:  # work that needs it has imported it by now
             _set_as_there(sys.modules["torch"], preparation.get("torch"))
-        _tell(connection, _answer(work, task, shared, state))
+        _tell(connection, _answer(work, task, shared, packing, state))
         state.working = False
 
 
@@ -126,7 +133,9 @@ def _tell(connection: Connection, answer: bytes) -> None:
         os._exit(1)
 
 
-def _load(preparation: Mapping[str, Any], content: mmap.mmap) -> tuple[Callable[[Any, Any], Any], Any]:
+def _load(
+    preparation: Mapping[str, Any], content: mmap.mmap, packing: Packing
+) -> tuple[Callable[[Any, Any], Any], Any]:
     """The work and what its tasks share. The script of the parent is imported first, as is usual."""
     process = multiprocessing.current_process()
     process._inheriting = True  # type: ignore[attr-defined]  # no processes are started by an import
@@ -134,21 +143,25 @@ def _load(preparation: Mapping[str, Any], content: mmap.mmap) -> tuple[Callable[
         multiprocessing.spawn.prepare({**preparation})
     finally:
         del process._inheriting  # type: ignore[attr-defined]
-    work, shared = pickle.load(content)
+    work, shared = packing.unpack(content)
     content.close()
     return work, shared
 
 
-def _answer(work: Callable[[Any, Any], Any], task: bytes, shared: Any, state: _State) -> bytes:
+def _answer(
+    work: Callable[[Any, Any], Any], task: bytes, shared: Any, packing: Packing, state: _State
+) -> bytes:
     """What work makes of a task, pickled."""
     try:
-        result = work(pickle.loads(task), shared)
+        result = work(packing.unpack(io.BytesIO(task)), shared)
         try:
             return pickle.dumps((DONE, result, ""), protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # pickle raises whatever the object raises
             raise ValueError(
                 f"a result cannot be sent back by a worker process: {error}; give workers=1"
             ) from error
+    except Changed as error:
+        return pickle.dumps((CHANGED, str(error), ""))
     except BaseException as error:
         if state.abandoned:
             raise

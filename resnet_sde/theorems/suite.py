@@ -14,6 +14,7 @@ from typing import Any
 
 from resnet_sde._json import json_number
 from resnet_sde.estimate import Estimate
+from resnet_sde.runs.agreement import Changed, code_digest
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import Identity, Record, Store
@@ -78,16 +79,20 @@ def run_suite(
         else:
             yield task, verdict_of(found.content)
     modules = sorted({find(task.id).check.__module__ for task in missing})
-    for task, verdict in execute(missing, _work, modules, workers=workers):
+    codes = {task.id: code_digest(find(task.id)) for task in missing} if workers > 1 else {}
+    for task, verdict in execute(missing, _work, (modules, codes), workers=workers):
         if kept is not None:
             kept.save(known[task], Record({}, record_of(verdict)))
         yield task, verdict
 
 
-def _work(task: Task, modules: Sequence[str]) -> Verdict:
-    """Check a theorem, in a process that may not know it yet."""
+def _work(task: Task, shared: tuple[Sequence[str], Mapping[str, str]]) -> Verdict:
+    """Check a theorem, in a process that may not know it yet, if it is that of the process that asks."""
+    modules, codes = shared
     for module in modules:
         import_module(module)
+    if task.id in codes and code_digest(find(task.id)) != codes[task.id]:
+        raise Changed(f"the theorem {task.id}")
     return task.run()
 
 
