@@ -36,6 +36,13 @@ def end_by(task: int, shared: tuple[int, str]) -> int:
     return task
 
 
+def end_when_told(task: int, file: Path) -> int:
+    """Task 1 kills its process as soon as there is such a file."""
+    while task == 1 and not file.exists():
+        time.sleep(0.01)
+    return end_by(task, (1, "SIGKILL"))
+
+
 class LeavesWhenRead:
     """What ends the process that reads it."""
 

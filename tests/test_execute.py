@@ -166,11 +166,12 @@ def test_large_tasks_and_results() -> None:
 
 
 @linux
-def test_what_is_finished_comes_before_the_error(started: list[Recorded]) -> None:
-    results = execute(range(3), small_work.end_by, (1, "SIGKILL"), workers=2)
+def test_what_is_finished_comes_before_the_error(started: list[Recorded], tmp_path: Path) -> None:
+    results = execute(range(3), small_work.end_when_told, tmp_path / "now", workers=2)
     assert next(results) == (0, 0)  # so the third task is under way, or finished
     with closing(results):
         wait_until(started[0].connection.poll, "the third task is not finished")
+        (tmp_path / "now").touch()
         wait_until(lambda: started[1].popen.poll() is not None, "the process is not killed")
         assert next(results) == (2, 2)
         with pytest.raises(RuntimeError, match="was killed"):
