@@ -37,6 +37,13 @@ class Rule:
     def __call__(self, task, shared):
         return task ** self.power * self.factor
 
+class Plain:
+    def __init__(self):
+        self.power = 2
+
+def raised(task, shared):
+    return task ** shared.power
+
 def scaled(task, shared):
     return task * SCALE + len(TABLE["a"])
 
@@ -131,6 +138,13 @@ def test_what_travels_by_content_may_have_changed(mine: ModuleType) -> None:
     rule.power, rule._seen = 3, {mine.Rule: lambda: None}
     assert sorted(execute([1, 2], rule, None, workers=2)) == [(1, 3), (2, 24)]
     assert sorted(execute([1, 2], mine.locked, None, workers=2)) == [(1, 1), (2, 2)]
+
+
+def test_what_pickle_notes_in_a_class_is_no_change(mine: ModuleType) -> None:
+    before = code_digest(mine.Plain)
+    assert sorted(execute([1, 2], mine.raised, mine.Plain(), workers=2)) == [(1, 1), (2, 4)]
+    assert "__slotnames__" in vars(mine.Plain)
+    assert code_digest(mine.Plain) == before
 
 
 # Scripts

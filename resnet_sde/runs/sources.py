@@ -50,6 +50,7 @@ NO_PART_OF_A_CLASS = {
     *("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__"),
     *("__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__"),
     *("__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__dataclass_params__"),
+    "__slotnames__",  # pickle's own note
 }
 NO_PART_OF_A_MODULE = {
     *("__builtins__", "__spec__", "__loader__", "__cached__", "__file__", "__doc__", "__name__"),
