@@ -21,7 +21,7 @@ from torch import Tensor
 from resnet_sde._random import Stream
 
 SAMPLERS = ("circulant", "hosking", "cholesky")
-_RESOLVED = 1e4  # roundings of the largest eigenvalue below which the smallest one has no digits
+_RESOLVED = 50  # roundings of the largest eigenvalue below which the smallest one has not two digits
 _CHUNK_ELEMENTS = 2**18  # the transforms of one piece stay in cache
 
 

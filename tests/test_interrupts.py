@@ -50,7 +50,7 @@ def answered(process: subprocess.Popen[str], line: str) -> None:
         output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output, errors) == (130, "", line + "\n")
     if Path("/proc/self/stat").exists():
-        assert not members(process.pid)
+        wait_until(lambda: not members(process.pid), "a process is left behind")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def run(folder: Path, *words: str, given: str | None = None, **more: object) -> 
     """Status, output and errors; nothing may be left behind."""
     with start(folder, *words, stdin=subprocess.PIPE, **more) as process:
         output, errors = process.communicate(given, timeout=PATIENCE)
-        assert not members(process.pid)
+        wait_until(lambda: not members(process.pid), "a process outlives the script")
     assert not list((folder / "tmp").iterdir())
     return process.returncode, output, errors
 
