@@ -243,7 +243,7 @@ def test_a_reader_that_has_gone(tmp_path: Path) -> None:
         process.stdout.close()
         assert "BrokenPipeError" in process.stderr.read().splitlines()[-1]
         assert process.wait(PATIENCE) == 1
-        assert not members(process.pid)
+        wait_until(lambda: not members(process.pid), "a process is left behind")
 
 
 # Signals
@@ -289,7 +289,7 @@ def test_an_interrupt_is_one_of_the_parent(tmp_path: Path, text: str, times: int
         for _ in range(times):
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         output, errors = process.communicate(timeout=PATIENCE)
-        assert not members(process.pid)
+        wait_until(lambda: not members(process.pid), "a process is left behind")
     assert process.returncode == -signal.SIGINT
     assert output == ""
     assert errors.splitlines()[-1].startswith("KeyboardInterrupt")

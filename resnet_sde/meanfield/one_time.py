@@ -105,7 +105,9 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
 
 def check_activation(activation: Activation) -> None:
     """Raises ValueError where the Gaussian moments of an activation are not known, or another's."""
-    known = (states(activation, name, "__call__", "prime") for name in ("_moments", "dual"))
+    # Moments that are written one by one are known as well: those that are missing say so when asked for.
+    single = ("second_moment",) if type(activation)._moments is Activation._moments else ()
+    known = (states(activation, name, "__call__", "prime") for name in ("_moments", "dual", *single))
     if not any(known):
         _ = activation._moments  # where there are none, it says so
         raise ValueError(
