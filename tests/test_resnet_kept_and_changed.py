@@ -288,11 +288,11 @@ def test_activations_of_any_kind(phi: rs.Activation) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("prime", "derivative of .* at -3.1 is 9.61, but its prime or pullback says -3.1"),
+        ("prime", "prime of activation Cubic is not its derivative"),
         ("numpy prime", "derivative of"),
-        ("in place", "writes into its argument"),
-        ("not pointwise", "not pointwise"),
-        ("dtype", "changes the dtype"),
+        ("in place", "writes into what it is given"),
+        ("not pointwise", "not elementwise"),
+        ("dtype", r"returned .* torch.float32; it must return .* torch.float64"),
     ],
 )
 def test_activations_that_are_refused(fault: str, message: str) -> None:
