@@ -155,13 +155,13 @@ def test_memory_is_used_again_and_steps_do_not_disturb_each_other() -> None:
         return [p.grad for p in stack.parameters()]
 
     first = [gradient.clone() for gradient in step()]
-    addresses = {p.grad.data_ptr() for p in (stack.inner, stack.outer)}
     stack.recycle()
     second, third = stack(x), stack(2 * x)  # two passes under way at once
     third.sum().backward()
     stack.zero_grad()
     second.square().sum().backward()
     assert all(torch.equal(a, p.grad) for a, p in zip(first, stack.parameters(), strict=True))
+    addresses = {p.grad.data_ptr() for p in (stack.inner, stack.outer)}
     stack.recycle()
     step()
     assert {p.grad.data_ptr() for p in (stack.inner, stack.outer)} & addresses
