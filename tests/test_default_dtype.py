@@ -120,6 +120,12 @@ def test_kernels_of_all_layers(block: Block, law: PathLaw) -> None:
     assert_no_dtype_leaks(lambda: meanfield.displacements(block, law, 5, [0.1, 0.3], 0.7, skip=0.9))
 
 
+@every_block
+def test_kernels_of_two_inputs(block: Block) -> None:
+    model = Model(block, WHITE, 4, beta=0.5, skip=0.9)
+    assert_no_dtype_leaks(lambda: meanfield.kernel(model, [[1.1, 0.3], [0.3, 0.7]], depth=5))
+
+
 @every_activation
 def test_finite_width(phi: Activation) -> None:
     model = Model(SingleLayer(phi, 1.3, 0.1), WHITE, 4, beta=0.5)

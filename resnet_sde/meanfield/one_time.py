@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,6 +82,11 @@ def check_layers(depth: int, inputs: int = 1, pairs: int = 0) -> int:
     remedy = "give a smaller depth or fewer inputs" if pairs else "give a smaller depth"
     check_memory(f"kernels of {depth} layers{of}", each * (depth + 1), remedy)
     return depth
+
+
+def as_tensor(values: Any) -> Tensor:
+    """A tensor, in float64 where plain numbers are given: torch would take its default dtype for them."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
 
 
 def check_theory(block: Block, law: PathLaw | None = None) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.blocks import Block
-from resnet_sde.meanfield.one_time import Lengths, check_keep_rate, check_layers, lengths
+from resnet_sde.meanfield.one_time import Lengths, as_tensor, check_keep_rate, check_layers, lengths
 from resnet_sde.model import Model
 
 # Of (√q1 − √q2)² / 2√(q1 q2): beyond, it would drown the digits of a distance in its own, and products of the
@@ -227,7 +227,7 @@ def check_gap(gap0: float | Tensor) -> Tensor:
 
 
 def _check_kernel(k0: Tensor) -> Tensor:
-    start = torch.as_tensor(k0)
+    start = as_tensor(k0)
     if start.is_complex():
         raise ValueError(
             "k0 must be a matrix of real numbers, got complex ones; give for example torch.eye(2)"

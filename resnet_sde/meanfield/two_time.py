@@ -20,7 +20,7 @@ from torch import Tensor
 from resnet_sde._checks import check_memory, finite_number, positive_integer
 from resnet_sde.blocks import Block
 from resnet_sde.laws import PathLaw
-from resnet_sde.meanfield.one_time import check_theory, check_variance
+from resnet_sde.meanfield.one_time import as_tensor, check_theory, check_variance
 from resnet_sde.model import Model
 
 _LARGE = 1e100  # states of homogeneous blocks are brought back when their mean square leaves this
@@ -146,7 +146,7 @@ def displacements(
     Raises:
         ValueError: a number is out of range.
     """
-    alphas = torch.as_tensor(alphas)
+    alphas = as_tensor(alphas)
     if alphas.is_complex() or alphas.ndim != 1 or not bool(alphas.isfinite().all()):
         raise ValueError(
             f"alphas must be finite real numbers of shape (scaling,), got {alphas.dtype} of shape "
