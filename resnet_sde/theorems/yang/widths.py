@@ -64,7 +64,7 @@ def wide_residual_networks(
 
 
 EXACT = {
-    "ReLU, width 5": (TwoLayer(RELU, 1.0, 0.5, 1.0, 0.5), 5),
+    "ReLU, width 8": (TwoLayer(RELU, 1.0, 0.5, 1.0, 0.5), 8),
     "ReLU, width 20": (TwoLayer(RELU, 1.0, 0.5, 1.0, 0.5), 20),
     "linear, width 10": (TwoLayer(LINEAR, 0.5, 0.2, 0.5, 0.2), 10),
 }
@@ -86,7 +86,11 @@ EXACT = {
 def exact_at_every_width(
     *, seed: int, level: float, samples: int, variance: float = 1.0, reduced: bool = False
 ) -> Iterator[Claim]:
-    """Three layers, after which an error of 5 % in the variance moves the means by 3 to 6 %."""
+    """Three layers, after which an error of 5 % in the variance moves the means by 3 to 6 %.
+
+    At width 5 the means of ReLU networks hang on single ones among 100,000, of up to 200 times the median;
+    at width 8 the largest are 40 times the median, and the means carry intervals.
+    """
     depth = 3
     for name, (block, width) in EXACT.items():
         linear = block.activation == LINEAR
