@@ -47,6 +47,7 @@ FENCES = {
     "click": {"cli"},
     "latex2mathml": {"theorems"},
     "tqdm": {"runs"},
+    "transformers": {"experiments"},
     "PIL": {"paper_figs"},  # comes with matplotlib
     "threadpoolctl": {"paper_figs", "paths", "runs"},
     "pytest": {"pytest_plugin"},
