@@ -8,6 +8,7 @@ from collections.abc import Iterator
 # is too small to share out. NumPy reads this when it is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import between_workers
 import hypothesis
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def device(pytestconfig: pytest.Config) -> torch.device:
 @pytest.fixture(scope="session")
 def dtype(pytestconfig: pytest.Config) -> torch.dtype:
     return getattr(torch, pytestconfig.getoption("--dtype"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_between_workers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder of the run, which pytest makes anew for each: nothing in it is of other code."""
+    own = tmp_path_factory.getbasetemp()
+    # Not by the environment, which a pytest that a test starts has from it.
+    between_workers.folder = own.parent if hasattr(pytestconfig, "workerinput") else own
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ where violations are planted. Numbers are made in torch's default precision, as 
 constant that is rounded to float32 must fail here.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from drawn_figures import (
     smoke,
 )
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -72,29 +72,36 @@ def test_every_figure_is_tested() -> None:
     assert set(PANELS) == set(PICTURES) - set(MARION) - {"trajectories"}, "these have tests of their own"
 
 
-@pytest.mark.parametrize("name", PANELS)
+@pytest.fixture(scope="module", params=PANELS)
+def name(request: pytest.FixtureRequest) -> str:
+    """All tests of a figure run one after the other: they share its dataset and its layout."""
+    return request.param
+
+
 def test_the_numbers_hold(name: str) -> None:
     assert failures(name, smoke(name)) == []
 
 
-@pytest.mark.parametrize("name", PANELS)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
     assert_says_where_it_came_from(name, smoke(name))
     assert module(name).BUDGETS.keys() & {"cpu", "paper"}
 
 
-@pytest.mark.parametrize("name", PANELS)
 def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
-    figure = assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
-    assert overlapping(figure) == []
+    assert_draws_the_same_when_stored(name, tmp_path, PANELS[name])
+
+
+@lru_cache(maxsize=1)
+def laid_out(name: str) -> Figure:
+    """The figure with every word in its place."""
+    figure = module(name).draw(smoke(name))
+    with house_style():
+        figure.draw_without_rendering()
+    return figure
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
     """Pairs of words of one panel, or of the whole figure, that lie upon each other."""
-    canvas = FigureCanvasAgg(figure)
-    with house_style():
-        canvas.draw()
-    renderer = canvas.get_renderer()
 
     def words(ax: Axes) -> list:
         legend = ax.get_legend()
@@ -107,16 +114,17 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
     texts = [text for ax in figure.axes for text in words(ax)]
     texts += [text for legend in figure.legends for text in legend.get_texts()]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     pairs = [(one, other) for number, one in enumerate(boxes) for other in boxes[:number]]
     return [(a[0], b[0]) for a, b in pairs if a[1].padded(-1).overlaps(b[1].padded(-1))]
 
 
-@pytest.mark.parametrize("name", PANELS)
+def test_no_words_lie_upon_each_other(name: str) -> None:
+    assert overlapping(laid_out(name)) == []
+
+
 def test_words_lie_inside_the_picture(name: str) -> None:
-    figure = module(name).draw(smoke(name))
-    with house_style():
-        figure.draw_without_rendering()
+    figure = laid_out(name)
     words = [text for legend in figure.legends for text in legend.get_texts()]
     words += [text for ax in figure.axes for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)]
     page = figure.bbox
@@ -129,4 +137,6 @@ def test_words_lie_inside_the_picture(name: str) -> None:
 def test_overlaps_are_noticed() -> None:
     figure = module("fischer_separation").draw(smoke("fischer_separation"))
     figure.axes[0].set_title("a title that is much too long for a panel of half the width", loc="left")
+    with house_style():
+        figure.draw_without_rendering()
     assert overlapping(figure)
