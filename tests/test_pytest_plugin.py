@@ -4,10 +4,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from resnet_sde import pytest_plugin
+from resnet_sde.theorems.core import registry
+
+pytest_plugins = ["pytester"]
+Run = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent
 CONFTEST = """
 import sys
@@ -34,12 +40,29 @@ toy("toy-weak", 0.0, 0.01, control=0.02)
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(pytester: pytest.Pytester) -> Path:
     """One test, and a conftest.py that registers theorems where it is asked to."""
-    (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
-    (tmp_path / "conftest.py").write_text(CONFTEST.format(theorem=""))
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
-    return tmp_path
+    pytester.makepyfile(test_own="def test_own():\n    pass\n")
+    pytester.makeconftest(CONFTEST.format(theorem=""))
+    pytester.makeini("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
+    return pytester.path
+
+
+@pytest.fixture
+def here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """pytest in this process, which has imported torch: where more than what it has found is not asked."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    known = dict(registry)
+
+    def run_here(*words: str) -> tuple[int, str]:
+        registry.clear()
+        registry.update(known)
+        done = pytester.runpytest_inprocess("-rA", *words, plugins=[pytest_plugin])
+        return int(done.ret), f"{done.stdout}\n{done.stderr}"
+
+    yield run_here
+    registry.clear()
+    registry.update(known)
 
 
 def run(folder: Path, *words: str) -> tuple[int, str]:
@@ -79,10 +102,10 @@ def test_theorems_are_collected_beside_the_tests(repository: Path) -> None:
     assert "toy-open: undecided" in output
 
 
-def test_controls_are_collected_too(repository: Path) -> None:
+def test_controls_are_collected_too(repository: Path, here: Run) -> None:
     (repository / "conftest.py").write_text(CONFTEST.format(theorem=THEOREM))
     words = ("--theorems", "--theorems-controls", "--theorems-budget", "full", "--theorems-seed", "3")
-    status, output = run(repository, *words, "-k", "toy and control")
+    status, output = here(*words, "-k", "toy and control")
     assert status == 1, output
     found = outcomes(output)
     assert found["theorem[toy-true, control (other)]"] == "PASSED"
@@ -91,8 +114,8 @@ def test_controls_are_collected_too(repository: Path) -> None:
     assert "(full, value = 0.02, seed 3, " in output
 
 
-def test_a_folder_without_tests_is_enough(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "--theorems", "-m", "theorem", "-k", "gradient-invariant")
+def test_a_folder_without_tests_is_enough(here: Run) -> None:
+    status, output = here("--theorems", "-m", "theorem", "-k", "gradient-invariant")
     assert status == 0, output
     assert outcomes(output) == {"theorem[gradient-invariant]": "PASSED"}
 
@@ -102,28 +125,28 @@ def printed(output: str) -> list[str]:
     return re.findall(r"^(?:PASSED|FAILED) (\S*::theorem\[.*?\])(?: - .*)?$", output, re.MULTILINE)
 
 
-def test_a_printed_name_given_back_runs_it(repository: Path) -> None:
+def test_a_printed_name_given_back_runs_it(repository: Path, here: Run) -> None:
     """Of the package, of a conftest.py, of a test module, of a control; with and without --theorems."""
     (repository / "conftest.py").write_text(CONFTEST.format(theorem=THEOREM))
     (repository / "test_theirs.py").write_text(
         THEOREM.replace("toy-", "their-").replace("def toy", "def toy_").replace("\ntoy(", "\ntoy_(")
     )
     words = ("--theorems", "--theorems-controls", "-k", "gradient-invariant or toy-weak or their-true")
-    names = printed(run(repository, *words)[1])
+    names = printed(here(*words)[1])
     assert len(names) >= 6
-    status, output = run(repository, *names)
+    status, output = here(*names)
     assert printed(output) == names
     assert status == 1
     for name in names[:2]:
-        status, output = run(repository, name)
+        status, output = here(name)
         assert (status, printed(output)) == (0, [name]), output
         assert outcomes(output) == {name.removeprefix("::"): "PASSED"}
-    status, output = run(repository, "--theorems", "test_own.py", names[0])
+    status, output = here("--theorems", "test_own.py", names[0])
     assert outcomes(output) == {"test_own": "PASSED", names[0].removeprefix("::"): "PASSED"}
 
 
-def test_a_name_that_no_theorem_has(repository: Path) -> None:
+def test_a_name_that_no_theorem_has(repository: Path, here: Run) -> None:
     for words in (["::theorem[no-such]"], ["--theorems", "test_own.py", "::theorem[no-such]"]):
-        status, output = run(repository, *words)
+        status, output = here(*words)
         assert status == pytest.ExitCode.USAGE_ERROR
         assert "there is no theorem[no-such]; `resnet-sde list` has the theorems" in output

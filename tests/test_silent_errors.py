@@ -1,4 +1,4 @@
-"""What an adversary tried: laws, blocks, observables and settings that gave other numbers without a word."""
+"""Laws, blocks, activations, observables and settings that would give other numbers without a word."""
 
 import math
 from dataclasses import dataclass
