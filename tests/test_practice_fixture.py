@@ -1,12 +1,13 @@
 """The fixture `assert_depth_law` in a repository of somebody else."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import pytest
+import torch
+
+from resnet_sde import pytest_plugin
+
+pytest_plugins = ["pytester"]
 TESTS = """
 import torch
 from torch import nn
@@ -40,26 +41,17 @@ def test_forgotten(assert_depth_law):
 """
 
 
-def test_one_test_passes_and_one_fails_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "test_depth.py").write_text(TESTS)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    plugin = () if "resnet_sde.pytest_plugin" in _registered() else ("-p", "resnet_sde.pytest_plugin")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-        check=False,
-    )
-    assert "1 failed, 1 passed" in run.stdout, run.stdout + run.stderr
-    assert "DepthMismatch: *.v falls like L^" in run.stdout
-    advised = re.search(r"Multiply its output or its initial weights by L\^-(\S+)", run.stdout)
+@pytest.mark.usefixtures("float64_by_default")  # which puts the default back
+def test_one_test_passes_and_one_fails_with_a_sentence(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    torch.set_default_dtype(torch.float32)  # as it is there
+    pytester.makepyfile(test_depth=TESTS)
+    run = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", plugins=[pytest_plugin])
+    output = str(run.stdout)
+    assert "1 failed, 1 passed" in output, f"{output}\n{run.stderr}"
+    assert "DepthMismatch: *.v falls like L^" in output
+    advised = re.search(r"Multiply its output or its initial weights by L\^-(\S+)", output)
     assert advised is not None
     assert abs(float(advised[1]) - 0.5) <= 0.15  # it is measured: the tolerance is that of the check
-
-
-def _registered() -> set[str]:
-    from importlib.metadata import entry_points
-
-    return {entry.value for entry in entry_points(group="pytest11")}
