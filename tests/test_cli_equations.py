@@ -1,8 +1,6 @@
 """The equation that `resnet-sde limit` prints, with its coefficients, and the model it was asked about."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import scipy.integrate
@@ -74,14 +72,3 @@ def test_the_model_that_was_asked_about() -> None:
         lines = printed(*words)
         assert lines[0].startswith("Model: block ")
         assert not any("Equation" in line for line in lines)
-
-
-def test_what_is_not_needed_is_not_imported() -> None:
-    code = (
-        "import sys; from resnet_sde.cli import main\n"
-        "try: main(['limit', '--law', 'fractional', '--hurst', '0.3'])\n"
-        "finally: print({'torchdiffeq', 'xarray', 'pandas', 'matplotlib', 'sklearn'} & {*sys.modules})"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert shown.startswith("Regime: critical")
-    assert shown.splitlines()[-1] == "set()"

@@ -142,19 +142,28 @@ def test_help_does_not_wait_for_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_trivial_request_brings_little_beyond_torch() -> None:
+def test_trivial_requests_bring_little_beyond_torch() -> None:
     """Nothing slow to load: what is imported after torch is named, not timed."""
     code = (
         "import sys, torch\n"
         "from resnet_sde.cli import main\n"
-        "try:\n"
-        "    main(['kernel', '--json'])\n"
-        "except SystemExit:\n"
-        "    pass\n"
-        "assert not {'xarray', 'matplotlib', 'pandas', 'sklearn', 'torchsde'} & sys.modules.keys()\n"
+        "slow = {'xarray', 'pandas', 'matplotlib', 'sklearn', 'torchdiffeq', 'torchsde', 'fbm'}\n"
+        "for words in (['kernel', '--json'],\n"
+        "              ['phase', '--json', '--activation', 'tanh', '--sb2', '0.05'],\n"
+        "              ['limit', '--law', 'fractional', '--hurst', '0.3']):\n"
+        "    try:\n"
+        "        main(words)\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "    print('loaded:', *sorted(slow & sys.modules.keys()))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kernel, after_kernel, phase, after_phase, *limit, after_limit = done.stdout.splitlines()
+    assert json.loads(kernel)["displacement2"] > 0
+    assert json.loads(phase)["phase"] == "ordered"
+    assert limit[0].startswith("Regime: critical")
+    assert (after_kernel, after_phase) == ("loaded:", "loaded:")
+    assert set(after_limit.split()) <= {"loaded:", "torchsde"}
 
 
 def test_progress_adds_up() -> None:

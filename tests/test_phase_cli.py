@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -145,17 +143,3 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
 @given(words=lines(VALUES, 5), json_too=st.booleans())
 def test_answers_or_refuses(words: list[str], json_too: bool) -> None:
     check_any("phase", "phase", words, json_too)
-
-
-def test_only_what_is_needed_is_loaded() -> None:
-    """Solvers, data and pictures take longer to import than the answer takes to compute."""
-    code = (
-        "import sys\nfrom resnet_sde.cli import main\n"
-        "try:\n    main(['phase', '--json', '--activation', 'tanh', '--sb2', '0.05'])\n"
-        "except SystemExit:\n    pass\n"
-        "print(*{'torchsde', 'torchdiffeq', 'sklearn', 'matplotlib', 'fbm'} & sys.modules.keys())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    first, second = done.stdout.splitlines()
-    assert json.loads(first)["phase"] == "ordered"
-    assert second == ""

@@ -2,9 +2,6 @@
 
 import dataclasses
 import enum
-import os
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -55,38 +52,6 @@ class Nameless:
 
 def soft(x: Tensor) -> Tensor:
     return x
-
-
-SCRIPT = """
-import sys, torch, numpy as np, resnet_sde as rs
-sys.path.insert(0, {folder!r})
-from test_stream_names import Kind, Shaped, Written, soft
-torch.set_printoptions(precision={digits}); np.set_printoptions(precision={digits}, threshold={digits})
-held = [torch.nn.functional.silu, torch.tanh, soft, {{"b", "a", "c"}}, frozenset("xyz"), Kind.SOFT,
-        torch.linspace(0, 1, 2000, dtype=torch.float64), np.arange(7.0) / 3, np.float64(1 / 3), torch.float32,
-        dict(a={{"q", "p"}}), (1 / 3, [soft]), torch.nn.SiLU()]
-for shape in [*held, None]:
-    for phi in [Shaped(shape)] + [Written(shape)] * (shape is None):
-        model = rs.Model(rs.SingleLayer(phi), rs.WhiteNoise(), 4)
-        x = torch.ones(1, 4, dtype=torch.float64)
-        out = rs.simulate(model, x, depth=2, samples=2, observe=[rs.observables.growth])
-        print(out["growth"].flatten().tolist())
-"""
-
-
-def in_a_process(hashes: str, digits: int) -> str:
-    code = SCRIPT.format(folder=str(Path(__file__).parent), digits=digits)
-    environment = {**os.environ, "PYTHONHASHSEED": hashes}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_two_processes_draw_the_same_numbers() -> None:
-    """With other hashes of strings, addresses and options of printing."""
-    first, second = in_a_process("1", 2), in_a_process("2", 7)
-    assert first == second
-    assert len(set(first.splitlines())) == len(first.splitlines()) == 15, "other names, other numbers"
 
 
 def assert_refused(shape: object, *words: str) -> None:
