@@ -17,6 +17,7 @@ from torch import Tensor
 
 from resnet_sde._checks import states
 from resnet_sde._random import Stream, stream
+from resnet_sde._stated import states_moments, wrong_moment, wrong_recursion
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
@@ -25,15 +26,13 @@ from resnet_sde.paths import Path
 
 _WIDEST = 512  # of the states that a block is asked about
 _CLOSE = 1e-6
-_SCALES = (
-    2.0**-20,
-    0.25,
-    2.0**10,
-    2.0**20,
-)  # of states, beside 1: what holds for small ones may fail for large
+# Of states, beside 1: what holds for small ones may fail for large.
+_SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
 _STRONGEST = 25.0  # times its strength: what the layer loop allows for
 _SIGMAS = 7.0  # of an estimated covariance: a false alarm of 3e-12
 _REPEATED = 0.9  # correlation of 64 numbers or more, which independent ones have in 1e-20 of the cases
+_SMALL = 2**20  # bytes of an array that is compared whole
+_KNOWN = ("resnet_sde", "abc", "torch")  # whose classes are taken as they are
 _ROUGHLY = 0.25  # of an exponent: between 256 and 1024 layers a sum need not grow as it does in the end
 
 
@@ -57,6 +56,7 @@ def check_block(block: Block, width: int) -> None:
     activation = getattr(block, "activation", None)
     if isinstance(activation, Activation) and not _ours(activation):
         _once(_check_activation, activation)
+        check_moments(activation)
     if not _ours(block):
         _once(_check_branch, block, min(width, _WIDEST))
 
@@ -65,6 +65,18 @@ def check_adjoint(block: Block, width: int) -> None:
     """Check the way back through a block of one's own. Raises ValueError as `check_model_parts`."""
     if not _ours(block):
         _once(_check_adjoint, block, min(width, _WIDEST))
+
+
+def check_moments(activation: Activation) -> None:
+    """Check the Gaussian moments that an activation of one's own states, if it does. Raises ValueError."""
+    if not _ours(activation) and states_moments(activation):
+        _once(_check_moments_of, activation)
+
+
+def check_recursion(block: Block) -> None:
+    """Check what a block of one's own says of infinite width. Raises ValueError as `check_model_parts`."""
+    if not _ours(block):
+        _once(_check_recursion, block)
 
 
 def looks_once(block: Block, width: int, *, gradients: bool) -> bool:
@@ -106,14 +118,54 @@ class _Broken(ValueError):
 def _once(check: Callable[..., None], *what: object) -> None:
     """Run a check, unless it has been run on this before; what goes wrong by itself is not its business."""
     try:
+        kept = what, _state(what[0])
         try:
+            hash(kept)
+        except TypeError:
             check(*what)
-        except TypeError:  # of a hash
-            check.__wrapped__(*what)  # type: ignore[attr-defined]
+        else:
+            _passed(check, *kept)
     except _Broken as error:
         raise ValueError(str(error)) from None
     except Exception:
         return
+
+
+@lru_cache(maxsize=1024)
+def _passed(check: Callable[..., None], what: tuple[object, ...], state: object) -> None:
+    """Run a check; what passed is known until its state is another."""
+    check(*what)
+
+
+def _state(thing: Any, depth: int = 0) -> object:
+    """What an object and its own classes hold now: it may be changed after it was checked."""
+    if isinstance(thing, Tensor):
+        return id(thing), thing._version
+    if isinstance(thing, (bool, int, float, str, type(None))) or depth > 4:
+        return thing if not isinstance(thing, float) else thing.hex()
+    if isinstance(thing, (list, tuple)):
+        return tuple(_state(value, depth + 1) for value in thing)
+    if isinstance(thing, dict):
+        return tuple((str(name), _state(value, depth + 1)) for name, value in thing.items())
+    if type(thing).__name__ == "ndarray":
+        return id(thing), thing.tobytes() if thing.nbytes < _SMALL else thing.shape
+    if not hasattr(thing, "__dict__") or isinstance(thing, type) or callable(getattr(thing, "__get__", None)):
+        return id(thing)
+    classes = [
+        vars(kind) for kind in type(thing).__mro__[:-1] if kind.__module__.partition(".")[0] not in _KNOWN
+    ]
+    own = tuple(tuple((name, id(value)) for name, value in held.items()) for held in classes)
+    return id(thing) if not vars(thing) and not own else (own, _state(vars(thing), depth + 1))
+
+
+def _check_moments_of(phi: Activation) -> None:
+    if (wrong := wrong_moment(phi)) is not None:
+        raise _Broken(wrong)
+
+
+def _check_recursion(block: Block) -> None:
+    if (wrong := wrong_recursion(block)) is not None:
+        raise _Broken(wrong)
 
 
 def _claim(thing: Any, name: str) -> bool:
@@ -156,7 +208,6 @@ def _numbers(source: Stream, *shape: int) -> Tensor:
     return source.normal_(torch.empty(*shape, dtype=torch.float64))
 
 
-@lru_cache(maxsize=256)
 @torch.no_grad()
 def _check_activation(phi: Activation) -> None:
     name = type(phi).__name__
@@ -184,7 +235,6 @@ def _check_activation(phi: Activation) -> None:
     _unwritten(f"activation {name}", (x, before))
 
 
-@lru_cache(maxsize=256)
 @torch.no_grad()
 def _check_branch(block: Block, width: int) -> None:
     name, (h, layer) = f"block {type(block).__name__}", _probe(block, width)
@@ -214,7 +264,6 @@ def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> No
         )
 
 
-@lru_cache(maxsize=256)
 @torch.no_grad()
 def _check_adjoint(block: Block, width: int) -> None:
     name, (h, layer) = f"adjoint of block {type(block).__name__}", _probe(block, width)
@@ -234,7 +283,6 @@ def _check_adjoint(block: Block, width: int) -> None:
     _check_strength(name, block, found, p)
 
 
-@lru_cache(maxsize=256)
 def _check_law(law: PathLaw) -> None:
     name, depth = f"law {type(law).__name__}", 64
 

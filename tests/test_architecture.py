@@ -18,6 +18,7 @@ LAYERS = [
     {"activations", "estimate", "fractional", "paths", "runs"},
     {"laws", "matrices", "datasets"},
     {"blocks"},
+    {"_stated"},
     {"_contracts"},
     {"model"},
     {"propagate"},

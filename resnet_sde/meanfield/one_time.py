@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import check_memory, positive_integer, states
+from resnet_sde._contracts import check_moments, check_recursion
+from resnet_sde._stated import states_moments
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block
 from resnet_sde.laws import PathLaw
@@ -93,7 +95,7 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
     """Refuse blocks, activations and laws of which nothing is derived.
 
     Raises:
-        ValueError: what the class of one of them says was inherited, and is not true of what it does.
+        ValueError: what the class of one of them says was inherited, or is not true of what it does.
         NotImplementedError: it says nothing.
     """
     check_activation(block.activation)
@@ -103,6 +105,7 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
             f"the theory of infinite width does not know the branch of {type(block).__name__}; give it a "
             "property variances, or use simulate"
         )
+    check_recursion(block)
     if law is not None and not states(law, "covariance", "_draw", "path"):
         raise ValueError(
             f"{type(law).__name__} draws weights of its own, whose covariance is not known; give it a method "
@@ -112,15 +115,13 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
 
 def check_activation(activation: Activation) -> None:
     """Raises ValueError where the Gaussian moments of an activation are not known, or another's."""
-    # Moments that are written one by one are known as well: those that are missing say so when asked for.
-    single = ("second_moment",) if type(activation)._moments is Activation._moments else ()
-    known = (states(activation, name, "__call__", "prime") for name in ("_moments", "dual", *single))
-    if not any(known):
+    if not states_moments(activation):
         _ = activation._moments  # where there are none, it says so
         raise ValueError(
             f"the Gaussian moments of {type(activation).__name__} are not known; give it a property _moments "
             "of its own, or use simulate"
         )
+    check_moments(activation)
 
 
 def check_white(model: Model) -> None:
