@@ -75,11 +75,12 @@ def test_an_interrupt_while_a_program_imports(module: str, words: tuple[str, ...
     "words",
     [
         ("paper_figs", "fig1", "yang_alpha", "--budget", "smoke"),
-        ("experiments", "accuracy-plane", "--budget", "smoke"),
+        pytest.param(("experiments", "accuracy-plane", "--budget", "smoke"), marks=pytest.mark.full),
     ],
     ids=["paper_figs", "experiments"],
 )
 def test_an_interrupt_while_workers_start(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """That of a study is in test_study_store.py."""
     process = start("-m", *words, "--workers", "2", "--out", str(tmp_path))
     wait_until(lambda: len(members(process.pid)) >= 2, "no worker was started")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
