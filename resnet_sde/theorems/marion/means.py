@@ -212,7 +212,10 @@ def gradient_mean_variation(
     variance: float = 1.0,
     top: str = "start",
 ) -> Iterator[Claim]:
-    """For p_L random, and for one along h_0; one along h_L depends on the weights."""
+    """For p_L random, and for one along h_0, at a width whose tails 10,000 networks carry.
+
+    One along h_L depends on the weights.
+    """
     for name, block in HOMOGENEOUS.items():
         case = Model(block, WhiteNoise(), width, 0.5)
         exact = moments(case, depth).mean_square_displacement
@@ -224,7 +227,7 @@ def gradient_mean_variation(
             1.0,
             0.033,
         )
-    case = Model(TwoLayer(RELU), WhiteNoise(), 5, 0.5)
+    case = Model(TwoLayer(RELU), WhiteNoise(), 8, 0.5)
     seen = planted(case, beta=beta, variance=variance)
     found = _variation_along(seen, depth, samples // 2, seed, top)
     unit = moments(case, depth).mean_square_displacement

@@ -71,7 +71,10 @@ DEPTHS = (32, 64, 128)
 def _errors(
     equation: RandomODE, model: Model, samples: int, seed: int, resample: bool
 ) -> tuple[Tensor, Tensor]:
-    """Squared relative errors of states and gradients, (sample, depth)."""
+    """Squared errors of states and gradients relative to the solution, (sample, depth).
+
+    Relative to where they start, those of linear networks would hang on the one that grows most.
+    """
     starting, top = starts(samples, model.width, seed), starts(samples, model.width, seed, "top")
     forth, back = [], []
     for networks, path in paths(equation.model, DEPTHS[-1], samples, seed):
@@ -84,8 +87,8 @@ def _errors(
             layers, alpha = seen.layers(depth), model.alpha(depth)
             found = trajectory(model.block, h, layers, alpha, top=p, every_layer=False)
             assert found.adjoint is not None
-            gaps = found.hidden.natural(-1) - exact, found.adjoint.natural(0) - slope
-            columns.append([square(gap) / square(at) for gap, at in zip(gaps, (h, p), strict=True)])
+            pairs = (found.hidden.natural(-1), exact), (found.adjoint.natural(0), slope)
+            columns.append([square(seen_end - end) / square(end) for seen_end, end in pairs])
         errors = [torch.stack(column, dim=1) for column in zip(*columns, strict=True)]
         forth.append(errors[0])
         back.append(errors[1])
