@@ -70,13 +70,13 @@ def check_adjoint(block: Block, width: int) -> None:
 def check_moments(activation: Activation) -> None:
     """Check the Gaussian moments that an activation of one's own states, if it does. Raises ValueError."""
     if not _ours(activation) and states_moments(activation):
-        _once(_check_moments_of, activation)
+        _once(_check_theory, activation, wrong_moment)
 
 
 def check_recursion(block: Block) -> None:
     """Check what a block of one's own says of infinite width. Raises ValueError as `check_model_parts`."""
     if not _ours(block):
-        _once(_check_recursion, block)
+        _once(_check_theory, block, wrong_recursion)
 
 
 def looks_once(block: Block, width: int, *, gradients: bool) -> bool:
@@ -158,14 +158,9 @@ def _state(thing: Any, depth: int = 0) -> object:
     return id(thing) if not vars(thing) and not own else (own, _state(vars(thing), depth + 1))
 
 
-def _check_moments_of(phi: Activation) -> None:
-    if (wrong := wrong_moment(phi)) is not None:
-        raise _Broken(wrong)
-
-
-def _check_recursion(block: Block) -> None:
-    if (wrong := wrong_recursion(block)) is not None:
-        raise _Broken(wrong)
+def _check_theory(thing: Any, wrong: Callable[[Any], str | None]) -> None:
+    if (sentence := wrong(thing)) is not None:
+        raise _Broken(sentence)
 
 
 def _claim(thing: Any, name: str) -> bool:
@@ -242,8 +237,12 @@ def _check_branch(block: Block, width: int) -> None:
     with _no_chance(name):
         branch = _branch(name, block, h, layer)
     _unwritten(name, *inside)
-    alone = Layer(_first(layer.outer), None if layer.inner is None else _first(layer.inner))
-    if not _close(_branch(name, block, h[:1].clone(), alone), branch[:1]):
+    more, many = _probe(block, width, 4)
+    of_all = _branch(name, block, more, many)
+    for i in range(len(more)):
+        alone = Layer(_only(many.outer, i), None if many.inner is None else _only(many.inner, i))
+        if _close(_branch(name, block, more[i : i + 1].clone(), alone), of_all[i : i + 1]):
+            continue
         raise _Broken(f"{name} mixes networks: alone, a network has another branch")
     if _claim(block, "homogeneous"):
         powers = torch.tensor([-30.0, -2.0, 0.0, 1.0, 3.0, 30.0], dtype=h.dtype)
@@ -349,8 +348,8 @@ def _check_claims(name: str, law: PathLaw, values: Tensor) -> None:
         )
 
 
-def _probe(block: Block, width: int) -> tuple[Tensor, Layer]:
-    """Random states of two networks with three inputs, and a layer."""
+def _probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
+    """Random states of some networks with three inputs, and a layer."""
     shapes = block.shapes(width)
     known = isinstance(shapes, dict) and shapes and shapes.keys() <= {"outer", "inner"}
     if not known or not all(len(shape) == 2 for shape in shapes.values()):
@@ -359,14 +358,14 @@ def _probe(block: Block, width: int) -> tuple[Tensor, Layer]:
             f"got {shapes!r}"
         )
     source = stream(0, "contract", "block", width)
-    drawn = {name: Dense(_numbers(source, 2, *shape)) for name, shape in shapes.items()}
+    drawn = {name: Dense(_numbers(source, networks, *shape)) for name, shape in shapes.items()}
     layer = Layer(outer=drawn.get("outer", Identity()), inner=drawn.get("inner"))
-    return _numbers(source, 2, 3, width), layer
+    return _numbers(source, networks, 3, width), layer
 
 
-def _first(matrix: Matrix) -> Matrix:
-    """That of the first network."""
-    return Dense(matrix.entries[:1]) if isinstance(matrix, Dense) else matrix
+def _only(matrix: Matrix, network: int) -> Matrix:
+    """That of one network."""
+    return Dense(matrix.entries[network : network + 1]) if isinstance(matrix, Dense) else matrix
 
 
 def _entries(layer: Layer) -> list[Tensor]:

@@ -125,7 +125,7 @@ def _again(observable: object, t: Trajectory) -> Tensor:
 def _close(first: Tensor, second: Tensor) -> bool:
     a, b = first.double(), second.double()
     size = b[b.isfinite()].abs().max() if bool(b.isfinite().any()) else b.new_ones(())
-    return torch.allclose(a, b, rtol=1e-2, atol=1e-3 * float(size), equal_nan=True)
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(size), equal_nan=True)
 
 
 def _check_axes(observe: Sequence[object], found: Mapping[str, Tensor], t: Trajectory) -> None:

@@ -44,14 +44,32 @@ def axis_labels(values: Mapping[str, Sequence[object]]) -> dict[str, list[Label]
         if any(isinstance(label, str) for label in labels):
             labels = [str(label) for label in labels]
         elif any(isinstance(label, int) and abs(label) >= 2**31 for label in labels):
-            labels = [float(label) for label in labels]  # netCDF-3 has 32 bits
+            labels = [_as_float(label) for label in labels]  # netCDF-3 has 32 bits
         # As coordinates they become one array, where large integers next to fractions are rounded.
         if not labels or len(np.unique(np.asarray(labels))) < len(labels):
             raise ValueError(f"axis {name!r} needs at least one value, and no value twice; got {labels}")
         if any(isinstance(label, float) and math.isnan(label) for label in labels):
             raise ValueError(f"axis {name!r} holds NaN, which labels nothing; remove it")
+        _check_exact(name, plain, labels)
         axes[name] = labels
     return axes
+
+
+def _as_float(label: Label) -> float:
+    try:
+        return float(label)
+    except OverflowError:
+        return math.inf
+
+
+def _check_exact(name: str, given: Sequence[object], labels: Sequence[Label]) -> None:
+    """Raise ValueError where a label is a float that is not the whole number it stands for."""
+    for value, label in zip(given, labels, strict=True):
+        if isinstance(value, int) and isinstance(label, float) and value != label:
+            raise ValueError(
+                f"axis {name!r} holds {value}, and labels are floats, which cannot hold it; give whole "
+                "numbers up to 2^53, or strings"
+            )
 
 
 def check_names(observe: Sequence[object], axes: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from resnet_sde._observed import observable_name
@@ -41,11 +42,13 @@ def make_cells(
 ) -> list[Cell]:
     """All cells of the grid, checked; `build` runs here, so workers see frozen models only."""
     check_request(x, samples, observe)
-    ensembles = {}
+    ensembles, before = {}, x.detach().clone()
     for index in itertools.product(*(range(len(values)) for values in over.values())):
         point = {name: values[i] for (name, values), i in zip(over.items(), index, strict=True)}
         layers = point.pop("depth", depth)
         model = _built(build, point)
+        if not torch.equal(x.detach(), before):
+            raise ValueError("build writes into the inputs x; let it work on a copy, as in x.clone()")
         ensembles[index] = plan(model, x, depth=layers, samples=samples, observe=observe, **request)  # type: ignore[arg-type]
     for ensemble in ensembles.values():
         warn_of_rounding(ensemble, x)
