@@ -1,7 +1,6 @@
 """The benchmarks run, all columns measure the same thing, and the table has the right form. No times."""
 
 import math
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from benchmarks import finite_width as theories
 from benchmarks import infinite_width as wide
-from benchmarks import limits, report
+from benchmarks import limits, program, report
 from benchmarks.ensembles import BOTH, Work, ours, usual
 from benchmarks.measure import Row, best
 from benchmarks.workloads import WORKLOADS
@@ -141,8 +140,11 @@ def test_the_table_replaces_what_is_between_the_markers(
         assert text.count("| row |") == 1
 
 
-def test_an_unknown_name_is_refused() -> None:
-    command = [sys.executable, "-m", "benchmarks", "nothing"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
-    assert run.returncode == 2
-    assert "unknown name nothing; give some of figure2" in run.stderr
+def test_an_unknown_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "nothing"])
+    with pytest.raises(SystemExit) as refusal:
+        program.main()
+    assert refusal.value.code == 2
+    assert "unknown name nothing; give some of figure2" in capsys.readouterr().err

@@ -128,12 +128,24 @@ class TestCommand:
         assert budget_of(figure, request(tmp_path, budget=asked.budget)) == taken
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("once")
+
+
+@pytest.fixture
+def figure2(once: Path) -> Path:
+    """A folder with Figure 2, which is made once and only read."""
+    if not any(once.iterdir()):
+        (records,) = make_all(["fig2"], request(once), 1)
+        assert not records[0].taken
+    return once
+
+
 class TestWhatIsStored:
     @pytest.fixture
-    def out(self, tmp_path: Path) -> Path:
-        (records,) = make_all(["fig2"], request(tmp_path), 1)
-        assert not records[0].taken
-        return tmp_path
+    def out(self, figure2: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(figure2, tmp_path, dirs_exist_ok=True))
 
     def test_the_same_request_takes_it(self, out: Path) -> None:
         (records,) = make_all(["fig2"], request(out), 1)
@@ -239,9 +251,9 @@ def made(folder: Path, name: str, *criteria: Criterion) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(figure2: Path, tmp_path: Path) -> Path:
     """Records of all figures; one has a criterion that fails, with a reason."""
-    making.save(fig2.draw(smoke("fig2")), tmp_path / "picture")
+    shutil.copy(figure2 / "fig2.png", tmp_path / "picture.png")
     good, bad = (
         Criterion("good", 1.0, 0.5, float("inf")),
         Criterion("<bad>", float("nan"), 0.0, 1.0, "No <x>."),
