@@ -19,6 +19,7 @@ from resnet_sde._checks import finite_number
 from resnet_sde._contracts import check_adjoint, check_block
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.matrices import Dense
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ class _Loop:
         one = torch.exp2(-exponent).to(h.dtype) if scaling else None
         states, exponents, pre = [h], [exponent], []
         for k, layer in enumerate(layers, start=1):
+            _check_layer(self.block, h, layer)
             branch, before = self.block.branch(h, layer, one)
             out = store.take(f"hidden {k}", h.shape, h) if keep and store is not None else None
             h = self._step(h, branch, out)
@@ -204,6 +206,20 @@ def _check_states(block: Block, h: Tensor) -> None:
             f"states must be a float32 or float64 tensor of shape (sample, input, width), got {given}"
         )
     check_block(block, h.shape[-1])
+
+
+def _check_layer(block: Block, h: Tensor, layer: Layer) -> None:
+    """Raise ValueError where a matrix has entries for other states; own blocks see to that themselves."""
+    if type(block).__module__ != Block.__module__:
+        return
+    for name, shape in block.shapes(h.shape[-1]).items():
+        matrix = getattr(layer, name)
+        if isinstance(matrix, Dense) and matrix.entries.shape != (len(h), *shape):
+            raise ValueError(
+                f"the {name} matrix of a layer has shape {tuple(matrix.entries.shape)}, and states of shape "
+                f"{tuple(h.shape)} take {(len(h), *shape)}; give layers drawn for this width and number of "
+                "networks"
+            )
 
 
 def _remember(layers: Iterable[Layer], seen: list[Layer]) -> Iterable[Layer]:

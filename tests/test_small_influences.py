@@ -93,3 +93,12 @@ def test_labels_are_not_rounded(values: list[int]) -> None:
 @pytest.mark.parametrize("values", [[2**53, 1], [2**60, 3], [2**31, 7], [1, 2]])
 def test_labels_that_floats_hold(values: list[int]) -> None:
     assert axis_labels({"seed": values})["seed"] == values
+
+
+@pytest.mark.parametrize("verb", [rs.forward, rs.trajectory])
+@pytest.mark.parametrize("shape", [(2, 1, 6), (3, 1, 8)])
+def test_layers_of_another_width_or_number(verb: object, shape: tuple[int, ...]) -> None:
+    layers = MODEL.draw(3, samples=2).layers(3)
+    with pytest.raises(ValueError, match=r"the outer matrix of a layer has shape \(2, 8, 8\)"):
+        verb(MODEL.block, torch.ones(shape), layers, 0.5)  # type: ignore[operator]
+    verb(MODEL.block, torch.ones(2, 1, 8), layers, 0.5)  # type: ignore[operator]
