@@ -112,9 +112,8 @@ def kernel_fluctuations(
     if model is not None:
         cases = {str(model): (Case(model, (start,), depth), 0.1 + 5 / model.width)}
     for name, (case, tolerance) in cases.items():
-        count = samples // 2 if case.model.width > 64 else samples
         theory = case.theory if memory else case.forgetful(fluctuations=True)
-        (values,) = collect(case.off(variance), count, seed, lambda s: covariance(s.c(), s.c()))
+        (values,) = collect(case.off(variance), samples, seed, lambda s: covariance(s.c(), s.c()))
         found = average(values, level, unit=float(theory.branch_covariance[-1, -1]))
         yield Claim(f"N Var C / theory, {name}", found, 1.0, tolerance)
 

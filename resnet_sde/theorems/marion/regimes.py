@@ -132,7 +132,7 @@ def identity(
     assumptions=ONE_MATRIX,
     source=SOURCE,
     claims=12,
-    budgets={"quick": {"samples": 300}, "full": {"samples": 1000}},
+    budgets={"quick": {"samples": 600}, "full": {"samples": 1000}},
     controls={"beta off by 0.15": {"off": -0.15}, "beta off by 0.15 the other way": {"off": 0.15}},
 )
 def stability(
