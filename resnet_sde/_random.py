@@ -133,9 +133,8 @@ def seeded(seed: int, *key: object) -> Iterator[None]:
     """
     numbers = _sequence(seed, key).generate_state(3, np.uint64)
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(numbers[0] >> np.uint64(1)))
+    with torch.random.fork_rng(devices=started_devices()):
+        seed_torch(int(numbers[0] >> np.uint64(1)))
         np.random.seed(int(numbers[1] >> np.uint64(32)))  # noqa: NPY002
         random.seed(int(numbers[2]))
         try:
@@ -143,3 +142,19 @@ def seeded(seed: int, *key: object) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def seed_torch(number: int) -> None:
+    """Seed torch's global generators, those of `started_devices`.
+
+    Not by `torch.manual_seed`: that also seeds devices whose states nobody puts back, and keeps a stack trace
+    of each call until CUDA starts.
+    """
+    torch.default_generator.manual_seed(number)
+    if started_devices():
+        torch.cuda.manual_seed_all(number)
+
+
+def started_devices() -> list[int]:
+    """The CUDA devices, if CUDA has started."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []

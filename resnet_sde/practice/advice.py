@@ -192,6 +192,8 @@ def _from_numbers(activation: str, sigma_w2: float, sigma_v2: float, kind: str, 
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     square = sigma_v2 * _mean_square(activation, sigma_w2)
+    if not (math.isfinite(square) and square > 0):
+        raise ValueError(f"branches of mean square {square:.3g} cannot be scaled; give variances near 1")
     source = f"c² = σ_v² E φ(σ_w z)² = {square:.4g}"
     return _Branch(math.sqrt(square), _critical(law, activation), kind, source)
 

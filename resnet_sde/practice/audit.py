@@ -80,7 +80,8 @@ def role_sizes(blocks: Blocks) -> dict[str, RoleSizes]:
             continue
         seen.add(id(block))
         for name, parameter in block.named_parameters():
-            values = parameter.detach().double()
+            values = parameter.detach()
+            values = (values.abs() if values.is_complex() else values).double()
             sizes.setdefault(name, {})[k] = float(values.square().mean().sqrt())
             entries[name] = values.numel()
             plain[name] = plain.get(name, True) and _is_plain(values)
@@ -132,7 +133,7 @@ def _law(
         by_position = _exponent(np.log(np.array(at) + 1.0), steps)
     entries = found[0][0].entries
     spread = float(np.std(np.log(depths))) * math.sqrt(len(depths)) if len(depths) > 1 else 1.0
-    error = 1.25 / math.sqrt(2 * entries * max(len(positions), 1) * len(deepest)) / spread
+    error = 1.25 / math.sqrt(2 * max(entries * len(positions) * len(deepest), 1)) / spread
     size = float(np.exp(np.mean(logs[-1]))) if np.isfinite(logs[-1]).all() else 0.0
     return RoleLaw(f"{prefix}.{name}".lstrip("."), by_depth, by_position, size, writes, entries, 3 * error)
 

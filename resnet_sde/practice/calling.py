@@ -15,19 +15,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+from resnet_sde._random import started_devices
 
 Call = Callable[[nn.Module], Any]
 
 
 def calling(batch: Any, call: Callable[[nn.Module, Any], Any] | None) -> Call:
-    """The forward pass: ``call(module, batch)``, else keywords, several arguments or one, as the batch is."""
+    """The forward pass: ``call(module, batch)``, else keywords, several arguments or one, as the batch is.
+
+    Every call is given tensors of its own: a module may write on its input, and no later call may see that.
+    """
     if call is not None:
-        return lambda module: call(module, batch)
+        return lambda module: call(module, _fresh(batch))
     if isinstance(batch, Mapping):
-        return lambda module: module(**batch)
+        return lambda module: module(**{name: _fresh(value) for name, value in batch.items()})
     if isinstance(batch, (tuple, list)):
-        return lambda module: module(*batch)
-    return lambda module: module(batch)
+        return lambda module: module(*map(_fresh, batch))
+    return lambda module: module(_fresh(batch))
+
+
+def _fresh(value: Any) -> Any:
+    """A copy of the tensors in a batch; what is neither one nor a plain collection of them is left alone."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if type(value) in (tuple, list):
+        return type(value)(map(_fresh, value))
+    return {name: _fresh(each) for name, each in value.items()} if type(value) is dict else value
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -35,7 +50,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ValueError(f"module must be a torch.nn.Module, got {type(module).__name__}; give the network")
     inner = getattr(module, "_orig_mod", module)
-    return inner if isinstance(inner, nn.Module) else module
+    inner = inner if isinstance(inner, nn.Module) else module
+    lazy = next((n for n, p in inner.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise ValueError(f"{lazy} gets its shape in the first call; call the module once before")
+    return inner
 
 
 @contextlib.contextmanager
@@ -53,6 +72,7 @@ def preserved(module: nn.Module, *, initial: bool = False) -> Iterator[None]:
         stack.enter_context(_same_random_states())
         stack.enter_context(_eager(module))
         stack.enter_context(_same_buffers(module))
+        stack.enter_context(_same_gradients(module))
         stack.enter_context(_no_caches(module))
         if initial:
             stack.enter_context(_initial_modes(module))
@@ -64,16 +84,12 @@ def preserved(module: nn.Module, *, initial: bool = False) -> Iterator[None]:
 @contextlib.contextmanager
 def _same_random_states() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=_devices()):
+    with torch.random.fork_rng(devices=started_devices()):
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
-
-
-def _devices() -> list[int]:
-    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
 
 
 @contextlib.contextmanager
@@ -101,37 +117,65 @@ def _eager(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_buffers(module: nn.Module) -> Iterator[None]:
-    before = [(m, dict(m._buffers)) for m in module.modules()]
+    before = [(m, dict(m._buffers), set(m._non_persistent_buffers_set)) for m in module.modules()]
     values = {id(b): (b, b.detach().clone()) for b in module.buffers()}
     try:
         yield
     finally:
-        for m, buffers in before:
+        for m, buffers, passing in before:
             if [(n, id(b)) for n, b in m._buffers.items()] != [(n, id(b)) for n, b in buffers.items()]:
                 m._buffers.clear()
                 m._buffers.update(buffers)
-        with torch.no_grad():
-            for buffer, value in values.values():
-                if not _same(buffer, value):
+                m._non_persistent_buffers_set = passing
+        for buffer, value in values.values():
+            if not _same(buffer, value):
+                with torch.no_grad(), torch.inference_mode(buffer.is_inference()):
                     buffer.copy_(value)
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
-    return left.shape == right.shape and bool(torch.equal(left, right))
+    return left.is_meta or (left.shape == right.shape and bool(torch.equal(left, right)))
+
+
+@contextlib.contextmanager
+def _same_gradients(module: nn.Module) -> Iterator[None]:
+    """Inside there are none: a module may differentiate as it goes, which adds to those that are there."""
+    before = [(p, p.grad) for p in module.parameters()]
+    try:
+        for p, gradient in before:
+            if gradient is not None:
+                p.grad = None
+        yield
+    finally:
+        for p, gradient in before:
+            if p.grad is not gradient:
+                p.grad = gradient
 
 
 @contextlib.contextmanager
 def _no_caches(module: nn.Module) -> Iterator[None]:
     """Keys and values kept from an earlier call would lengthen every block that is called again."""
     configs = {id(c): c for m in module.modules() if (c := getattr(m, "config", None)) is not None}
-    switched = [c for c in configs.values() if getattr(c, "use_cache", False)]
+    switched: list[Any] = []
     try:
-        for config in switched:
-            config.use_cache = False
+        for config in configs.values():
+            if getattr(config, "use_cache", False):
+                _switch_off(config)
+                switched.append(config)
         yield
     finally:
         for config in switched:
             config.use_cache = True
+
+
+def _switch_off(config: Any) -> None:
+    try:
+        config.use_cache = False
+    except Exception:  # what is frozen raises errors of its own
+        raise ValueError(
+            "the configuration of the module has use_cache=True and cannot be changed: blocks that are run "
+            "again would be given more keys; give a module with use_cache=False"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -170,8 +214,47 @@ def first_tensor(output: Any) -> Tensor | None:
         return output if output.is_floating_point() else None
     last = getattr(output, "last_hidden_state", None)
     if isinstance(last, Tensor):
-        return last
+        return last if last.is_floating_point() else None
     parts = output.values() if isinstance(output, Mapping) else output
     if isinstance(parts, (tuple, list)) or isinstance(output, Mapping):
         return next((p for p in parts if isinstance(p, Tensor) and p.is_floating_point()), None)
     return None
+
+
+def scalar(loss: Any) -> Tensor:
+    """What a loss of the user's returned, which must be a tensor of one number."""
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
+        return loss
+    what = f"one of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise ValueError(f"loss must return a tensor of one real number, not {what}; give for example a mean")
+
+
+class Reentrant(ValueError):
+    """What ran under reentrant checkpointing, which cannot be differentiated in parts."""
+
+
+@contextlib.contextmanager
+def backward_pass(remedy: str) -> Iterator[None]:
+    """What autograd says against a backward pass inside, in a sentence; errors of the user's pass through."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _of_torch(error):
+            raise
+        why = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        kind = Reentrant if "checkpoint" in why.lower() else ValueError
+        raise kind(f"the backward pass fails: {why}; {remedy}") from error
+
+
+def _of_torch(error: BaseException) -> bool:
+    """Whether autograd itself raised it, and no backward function of the user's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("torch.")
+
+
+def autocast_of(x: Tensor) -> tuple[str, torch.dtype] | None:
+    """The precision of automatic casts around it: device and dtype, None without any."""
+    device = x.device.type
+    return (device, torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else None

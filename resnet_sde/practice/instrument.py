@@ -17,6 +17,7 @@ squares. Such a module is run again without the copy at block 0, which its own s
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -26,7 +27,16 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde._random import stream
-from resnet_sde.practice.calling import Call, first_tensor, stream_argument, with_stream
+from resnet_sde.practice.calling import (
+    Call,
+    Reentrant,
+    autocast_of,
+    backward_pass,
+    first_tensor,
+    scalar,
+    stream_argument,
+    with_stream,
+)
 from resnet_sde.practice.coherence import Groups
 from resnet_sde.practice.errors import NotAStream
 from resnet_sde.practice.find_stream import Blocks
@@ -34,6 +44,10 @@ from resnet_sde.practice.record import Arguments, Kept, Record
 
 _ONE_BRANCH = 1e-3
 _AN_UPDATE = 1e-9
+
+
+class _WrittenInPlace(Exception):
+    """The module writes on the leaf of its gradients, which autograd forbids."""
 
 
 class _AddedOutside(Exception):
@@ -59,10 +73,19 @@ def watch(
         NotAStream: the blocks carry no stream of one shape.
         ValueError: the input of the stream is not finite, or gradients do not pass.
     """
+    kept = set(keep)
     try:
-        return _watch(_Watch(blocks, None, gradients, set(keep), seed), module, call, loss)
+        return _watch(_Watch(blocks, None, gradients, kept, seed), module, call, loss)
     except _AddedOutside as found:
-        return _watch(_Watch(blocks, found.scale, gradients, set(keep), seed), module, call, loss)
+        scale = found.scale
+    try:
+        return _watch(_Watch(blocks, scale, gradients, kept, seed), module, call, loss)
+    except _WrittenInPlace:
+        record = _watch(_Watch(blocks, scale, False, kept, seed), module, call, loss)
+    record.notes.append(
+        "the module writes on its stream in place before anything learns: no gradients are seen"
+    )
+    return record
 
 
 def _watch(watching: _Watch, module: nn.Module, call: Call, loss: Callable[[Any], Tensor] | None) -> Record:
@@ -73,10 +96,10 @@ def _watch(watching: _Watch, module: nn.Module, call: Call, loss: Callable[[Any]
                 block.register_forward_pre_hook(watching.enter, with_kwargs=True),
                 block.register_forward_hook(watching.leave, with_kwargs=True),
             ]
-        output = call(module)
+        output = watching.run(call, module)
         watching.close()
         if watching.gradients:
-            watching.differentiate(loss(output) if loss is not None else None)
+            watching.differentiate(scalar(loss(output)) if loss is not None else None)
     finally:
         watching.open = False
         watching.restore()
@@ -117,6 +140,15 @@ class _Watch:
         self.direction: Tensor | None = None
         self.groups = Groups((length - 1) // 4)
 
+    def run(self, call: Call, module: nn.Module) -> Any:
+        """The forward pass."""
+        try:
+            return call(module)
+        except RuntimeError as error:
+            if self.borrowed is not None and "leaf" in str(error):
+                raise _WrittenInPlace from error
+            raise
+
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         """Before a block: what enters it is a boundary of the stream."""
         if not self.open:
@@ -136,7 +168,7 @@ class _Watch:
         self.boundary(k, x)
         self.entering = x
         if k in self.keep and self.record.first_nonfinite is None:
-            self.record.kept[k] = Kept((args, kwargs), place, self.before, _autocast(x))
+            self.record.kept[k] = Kept((args, kwargs), place, self.before, autocast_of(x))
         self.entered += 1
         if not self.gradients:
             return None
@@ -200,10 +232,10 @@ class _Watch:
             raise _changed_shape(k, self.before.shape, y.shape)
         # An output that the module adds may be written on before the next block begins.
         self.left, self.leaving = y, y.detach().clone() if k == 0 or self.scale is not None else y.detach()
-        parts = output.values() if isinstance(output, Mapping) else output
+        parts = output if isinstance(output, (tuple, list)) else ()
         self.others = [
             part
-            for part in (parts if not isinstance(parts, Tensor) else ())
+            for part in (output.values() if isinstance(output, Mapping) else parts)
             if isinstance(part, Tensor) and part is not y and part.shape == y.shape
         ]
         if k == len(self.blocks.names) - 1:
@@ -326,11 +358,8 @@ class _Watch:
         end, direction = (self.ending, self.direction) if loss is None else (loss, None)
         found = None
         if end is not None and self.leaf is not None and end.requires_grad:
-            try:
+            with contextlib.suppress(Reentrant), backward_pass("give gradients=False"):
                 (found,) = torch.autograd.grad(end, [self.leaf], direction, allow_unused=True)
-            except RuntimeError as error:
-                if "checkpoint" not in str(error).lower():
-                    raise
         if found is None or (np.isnan(self.record.gradients[1:-1]).all() and len(self.blocks.names) > 1):
             raise ValueError(
                 "the blocks ran without gradients (reentrant checkpointing or no_grad inside): there is "
@@ -343,11 +372,6 @@ class _Watch:
             look.remove()
         if self.borrowed is not None:
             self.borrowed.requires_grad_(False)
-
-
-def _autocast(x: Tensor) -> tuple[str, torch.dtype] | None:
-    device = x.device.type
-    return (device, torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else None
 
 
 def _ratio(above: float, below: float) -> float:

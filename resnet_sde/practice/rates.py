@@ -25,7 +25,14 @@ from torch import Tensor, nn
 from resnet_sde._json import json_number
 from resnet_sde._random import generator, stream
 from resnet_sde.estimate import Estimate
-from resnet_sde.practice.calling import calling, first_tensor, preserved, stream_argument
+from resnet_sde.practice.calling import (
+    backward_pass,
+    calling,
+    first_tensor,
+    preserved,
+    scalar,
+    stream_argument,
+)
 from resnet_sde.practice.find_stream import Blocks, parameters
 from resnet_sde.practice.one_stream import Finder
 from resnet_sde.practice.over_seeds import over_seeds
@@ -217,7 +224,9 @@ def _step(
         )
     net.zero_grad()
     output = calling(batch, task.call)(net)
-    _objective(output, batch, task, number).backward()
+    loss = _objective(output, batch, task, number)
+    with backward_pass("without it there is no step and no rate law"):
+        loss.backward()
     steps = _make_step(optimizer, 1.0)
     if check and type(optimizer) not in KNOWN:
         _check_proportional(task.optimizer(net), steps)
@@ -231,7 +240,7 @@ def _step(
 
 def _objective(output: Any, batch: Any, task: RateTask, number: int) -> Tensor:
     if task.loss is not None:
-        return task.loss(output, batch)
+        return scalar(task.loss(output, batch))
     own = getattr(output, "loss", None)
     if isinstance(own, Tensor):
         return own
@@ -271,8 +280,8 @@ def _make_step(optimizer: Optimizer, scale: float) -> dict[nn.Parameter, Tensor]
 def _check_proportional(optimizer: Optimizer, steps: Mapping[nn.Parameter, Tensor]) -> None:
     """A rate law speaks only of optimizers whose step is the rate times something."""
     half = _make_step(optimizer, 0.5)
-    missed = math.sqrt(sum(float((steps[p] - 2 * half[p]).double().square().sum()) for p in steps))
-    size = math.sqrt(sum(float(v.double().square().sum()) for v in steps.values()))
+    missed = math.hypot(*(float((steps[p] - 2 * half[p]).norm()) for p in steps))
+    size = math.hypot(*(float(v.norm()) for v in steps.values()))
     if not size or missed > 0.01 * size:
         off = f"off by {missed / size:.0%} at half the rate" if size else "it makes none"
         raise ValueError(

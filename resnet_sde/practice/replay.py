@@ -24,7 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet_sde._random import seed_torch
 from resnet_sde.practice.calling import first_tensor, with_stream
+from resnet_sde.practice.errors import NotAStream
 from resnet_sde.practice.record import Kept, Record
 
 
@@ -54,12 +56,22 @@ class Replay:
         given = self.kept.arguments[0][place] if isinstance(place, int) else self.kept.arguments[1][place]
         entering = (factor * self.kept.stream).to(given.dtype)
         args, kwargs = with_stream(*self.kept.arguments, place, entering)
-        torch.manual_seed(0)  # the same dropout in every call; the caller puts random states back
+        seed_torch(0)  # the same dropout in every call; the caller puts random states back
         with torch.no_grad(), _cast(self.kept):
             output = first_tensor(self.module(*args, **kwargs))
-        assert output is not None  # the instrumented run has seen to it
+        if output is None or output.shape != self.kept.stream.shape:
+            raise _another_output(self.kept.stream, output)
         leaving = output.detach().to(torch.float64, copy=True)
         return leaving if self.scale is None else factor * self.kept.stream + self.scale * leaving
+
+
+def _another_output(stream: Tensor, output: Tensor | None) -> NotAStream:
+    now = "no tensor of real numbers" if output is None else f"shape {tuple(output.shape)}"
+    return NotAStream(
+        f"a block that is run again on its input returns {now}, and returned {tuple(stream.shape)} before",
+        "its output depends on more than its arguments",
+        "Give replays=False, or blocks that repeat themselves",
+    )
 
 
 def _cast(kept: Kept) -> contextlib.AbstractContextManager[Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from resnet_sde._random import seed_torch
 from resnet_sde.practice.calling import Call, calling, first_tensor, preserved, unwrapped
 from resnet_sde.practice.coherence import critical_beta
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
@@ -288,7 +289,7 @@ def _arguments(writer: nn.Module, replay: Replay) -> tuple[tuple[Any, ...], dict
 
 
 def _output(writer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    torch.manual_seed(0)  # the same dropout every time
+    seed_torch(0)  # the same dropout every time
     output = first_tensor(writer(*args, **kwargs))
     assert output is not None  # it was found as a writer
     return output.to(torch.float64, copy=True)

@@ -35,7 +35,8 @@ def _stream(check: DepthCheck) -> str:
         if last.mode == "loop"
         else f"{last.names[0]} … {last.names[-1]}"
     )
-    branches = "" if check.kind == "post-norm" else f", {_BRANCHES.get(round(last.degree), 'branches')}"
+    known = check.kind != "post-norm" and not math.isnan(last.degree)
+    branches = f", {_BRANCHES[round(last.degree)]}" if known else ""
     value = check.coherence.value
     if math.isnan(value):
         layers = "too few layers to see whether they are independent"
