@@ -7,6 +7,7 @@ mode, batch or random state that is changed. Parts that are finished are kept, a
 
 import argparse
 import gc
+import hashlib
 import json
 import random
 import re
@@ -30,7 +31,6 @@ from torch import Tensor, nn
 
 from resnet_sde import practice
 from resnet_sde._random import seeded
-from resnet_sde.runs.identity import digest
 from resnet_sde.runs.store import Record, Store
 
 PART = 250
@@ -39,6 +39,7 @@ _OF_TORCH = (  # about checkpoints and hooks of the user's, without gradients
     "Full backward hook is firing",
     "For backward hooks",
 )
+PRACTICE = Path(practice.__file__).parent
 USERS = ("fuzzed_modules", "fuzzed_blocks", "fuzzed_histories")
 OWN = "resnet_sde"
 VERBS = ("probe", "depth_check", "expect", "advise")
@@ -324,7 +325,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _kept(first: int, store: Store) -> Tally:
-    identity = {"fuzz": [first, PART], "code": digest(part)}
+    identity = {"fuzz": [first, PART], "code": _code()}
     record = store.load(identity)
     if record is None:
         tally = part(first, PART)
@@ -334,6 +335,12 @@ def _kept(first: int, store: Store) -> Tally:
     held = record.content
     counters = {name: Counter(held[name]) for name in ("outcomes", "sentences", "suspects")}
     return Tally(findings=list(held["findings"]), **counters)
+
+
+def _code() -> str:
+    """A digest of the fuzz and of what it looks at."""
+    files = sorted([*Path(__file__).parent.glob("fuzzed_*.py"), Path(__file__), *PRACTICE.glob("*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def main() -> int:
