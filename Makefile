@@ -8,7 +8,7 @@ OLD_CORE := $(if $(filter x86_64,$(shell uname -m)),Nehalem,ARMV8)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-elsewhere lint bench figures theorems clean
+.PHONY: help demo test test-elsewhere lint bench figures theorems fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -48,6 +48,9 @@ theorems: $(STAMP) ## every theorem and its controls at full budget (or with SEE
 	mkdir -p docs/theorems results
 	$(BIN)/resnet-sde verify --budget full --controls --workers 2 --seed $(SEED) --out results/theorems \
 	  --report results/theorems-seed-$(SEED).html --table docs/theorems/seed-$(SEED).md
+
+fuzz: $(STAMP) ## ten thousand random modules through the depth check, in parts that are kept (20 minutes)
+	$(BIN)/python tests/depth_fuzz.py --pairs 10000
 
 clean: ## remove everything that was built, .venv included
 	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
