@@ -97,3 +97,11 @@ def linger(task: int, shared: str) -> int:
 
 def nested(task: int, shared: int) -> list[int]:
     return sorted(found for _, found in execute([task, task + 1], square, shared, workers=2))
+
+
+def end_once(task: int, mark: Path) -> int:
+    """The first process that comes to task 3 is killed, and leaves a mark."""
+    if task == 3 and not mark.exists():
+        mark.touch()
+        return end_by(task, (3, "SIGKILL"))
+    return task

@@ -42,6 +42,7 @@ FENCES = {
     "matplotlib": {"plots", "practice", "paper_figs"},  # practice names types only
     "concurrent": {"runs"},  # of the standard library: `runs` alone hands work to others
     "multiprocessing": {"runs"},
+    "cloudpickle": {"runs"},  # comes with distributed
     "distributed": {"runs"},
     "sklearn": {"datasets"},
     "fbm": {"fractional"},

@@ -178,6 +178,12 @@ RUN_OPTION = {
         help="Draw weight matrices, or reveal them where they are looked at.",
     ),
     "workers": _option("--workers", type=Number(int, 1, 1024, "2"), default=1, help="Local processes."),
+    "cluster": _option(
+        "--cluster",
+        type=str,
+        default=None,
+        help="Workers of a Dask cluster instead: local, or tcp://HOST:PORT (needs the extra cluster).",
+    ),
     "json": click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
 }
 RUN_OPTIONS = tuple(RUN_OPTION.values())

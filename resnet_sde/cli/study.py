@@ -28,6 +28,7 @@ from resnet_sde.cli.options import (
     with_options,
 )
 from resnet_sde.cli.places import Folder
+from resnet_sde.runs.cluster import engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,18 +80,19 @@ def study_command(**given: Any) -> None:
         models.append(make_model({**fixed, **point}))
         return models[-1]
 
-    dataset = rs.study(
-        build,
-        x.to(dtype=getattr(torch, given["dtype"]), device=device),
-        over=over,
-        samples=given["samples"],
-        observe=rs.observables.LOG_RATIOS,
-        method=given["method"],
-        seed=given["seed"],
-        workers=given["workers"],
-        store=out,
-        progress=True,
-    )
+    with engine(given["cluster"], given["workers"]) as how:
+        dataset = rs.study(
+            build,
+            x.to(dtype=getattr(torch, given["dtype"]), device=device),
+            over=over,
+            samples=given["samples"],
+            observe=rs.observables.LOG_RATIOS,
+            method=given["method"],
+            seed=given["seed"],
+            store=out,
+            progress=True,
+            **how,
+        )
     dataset.attrs["input"] = given["source"]
     labels = {"block": fixed.get("block"), "activation": fixed.get("activation")}
     cells = _cells(dataset, models, {name: label for name, label in labels.items() if label is not None})

@@ -26,6 +26,7 @@ from resnet_sde.cli.options import (
     with_options,
 )
 from resnet_sde.cli.places import Folder
+from resnet_sde.runs.cluster import engine
 
 if TYPE_CHECKING:
     from resnet_sde.training import Data, Member, Outcome, Recipe
@@ -79,7 +80,7 @@ _RESULTS = (
 @click.option("--stack", type=_COUNT, default=16, show_default=True, help="Networks trained at once.")
 @click.option("--out", type=Folder(), help="Folder for results, networks, logs and checkpoints; resumes.")
 @click.option("--tensorboard", is_flag=True, help="Write the logs for TensorBoard too, into --out.")
-@with_options([RUN_OPTION[name] for name in ("seed", "dtype", "device", "workers", "json")])
+@with_options([RUN_OPTION[name] for name in ("seed", "dtype", "device", "workers", "cluster", "json")])
 def train_command(**given: Any) -> None:
     """Train stacks of networks over a grid of models.
 
@@ -104,9 +105,10 @@ def train_command(**given: Any) -> None:
     _check(points, recipe, data)
     members = [member for _, _, some in points for each in some.values() for member in each]
     out = given["out"]
-    options = {name: given[name] for name in ("stack", "device", "workers", "tensorboard")}
+    options = {name: given[name] for name in ("stack", "device", "tensorboard")}
     keep = {"store": out, "keep_networks": out is not None}
-    outcomes = iter(train(members, recipe, data, progress=True, **keep, **options))
+    with engine(given["cluster"], given["workers"]) as how:
+        outcomes = iter(train(members, recipe, data, progress=True, **keep, **options, **how))
     cells = [
         _cell(label, {lr: [next(outcomes) for _ in each] for lr, each in some.items()})
         for label, _, some in points

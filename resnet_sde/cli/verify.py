@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from resnet_sde._versions import current_versions
 from resnet_sde.cli.list import IMPORT_OPTION, named
 from resnet_sde.cli.options import RUN_OPTION, Command, emit, with_options
 from resnet_sde.cli.places import Folder, ResultFile
+from resnet_sde.runs.cluster import engine
 
 if TYPE_CHECKING:
     from resnet_sde.theorems import Verdict
@@ -40,7 +41,7 @@ log = logging.getLogger("resnet_sde")
 @click.option("--report", type=ResultFile("report.html"), help="Page with all numbers, drawn, for a browser.")
 @click.option("--table", type=ResultFile("table.md"), help="Table of the verdicts in Markdown.")
 @IMPORT_OPTION
-@with_options([RUN_OPTION["workers"], RUN_OPTION["json"]])
+@with_options([RUN_OPTION[name] for name in ("workers", "cluster", "json")])
 def verify_command(**given: Any) -> int:
     """Check theorems: all of them, or those that are named by their ids or by their catalogues.
 
@@ -54,7 +55,8 @@ def verify_command(**given: Any) -> int:
 
     ids = named(given["ids"], given["modules"])
     tasks = plan(ids, budget=given["budget"], seed=given["seed"], controls=given["controls"])
-    verdicts = _run(tasks, given["workers"], given["out"])
+    with engine(given["cluster"], given["workers"]) as how:
+        verdicts = _run(tasks, how, given["out"])
     results = grouped(verdicts)
     if given["as_json"]:
         emit(_document(results, given["budget"], given["seed"]))
@@ -69,14 +71,14 @@ def verify_command(**given: Any) -> int:
     return int(any(result.failed or (given["strict"] and result.open) for result in results))
 
 
-def _run(tasks: Sequence[Task], workers: int, out: Path | None) -> list[Verdict]:
+def _run(tasks: Sequence[Task], how: Mapping[str, Any], out: Path | None) -> list[Verdict]:
     """Verdicts in the order of the catalogue, with a bar on a terminal."""
     from resnet_sde.runs.progress import progress_bar
     from resnet_sde.theorems.suite import run_suite
 
     verdicts: dict[Task, Verdict] = {}
     with progress_bar(total=len(tasks), unit="check", delay=2) as bar:
-        for task, verdict in run_suite(tasks, workers=workers, store=out):
+        for task, verdict in run_suite(tasks, **how, store=out):
             verdicts[task] = verdict
             bar.update()
     return [verdicts[task] for task in tasks]

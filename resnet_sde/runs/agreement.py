@@ -16,6 +16,7 @@ import copyreg
 import hashlib
 import io
 import pickle
+from collections.abc import Callable
 from types import FunctionType
 from typing import IO, Any, Protocol
 
@@ -42,15 +43,20 @@ def code_digest(thing: object) -> str:
 
 
 class Packing:
-    """Packs and unpacks what is sent; everything that travels by name is looked at once."""
+    """Packs and unpacks what is sent; everything that travels by name is looked at once.
 
-    def __init__(self) -> None:
+    Args:
+        pickler: from a file and a protocol to a pickler with a list `named` of all that it sends by name.
+    """
+
+    def __init__(self, pickler: Callable[[io.BytesIO, int], Any] | None = None) -> None:
+        self._pickler = _Pickler if pickler is None else pickler
         self._known: dict[int, tuple[object, str]] = {}
 
     def pack(self, thing: object) -> tuple[bytes, bytes]:
         """What travels by name, with digests, and the object; both pickled, to be sent in this order."""
         content = io.BytesIO()
-        pickler = _Pickler(content, protocol=pickle.HIGHEST_PROTOCOL)
+        pickler = self._pickler(content, pickle.HIGHEST_PROTOCOL)
         pickler.dump(thing)
         named = [(each, self._digest(each)) for each in pickler.named]
         return pickle.dumps(named, protocol=pickle.HIGHEST_PROTOCOL), content.getvalue()

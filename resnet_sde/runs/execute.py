@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Executor, as_completed
-from typing import TypeVar
+from concurrent.futures import CancelledError, Executor, Future, as_completed
+from typing import Any, TypeVar
+
+from resnet_sde.runs.cluster import Cluster, explained
 
 __all__ = ["Executor", "check_executor", "execute"]
 
 _Task = TypeVar("_Task")
 _Shared = TypeVar("_Shared")
 _Result = TypeVar("_Result")
+_Answer = tuple[list[Any], BaseException | None]
+
+_BATCHES = 1000  # that tasks are put into at most, where sending one costs more than a small task
+_PER_THREAD = 20  # of a cluster: batches that each of its threads gets, so that none is left with much alone
 
 
 def execute(
@@ -65,10 +72,40 @@ def _by_executor(
     work: Callable[[_Task, _Shared], _Result],
     shared: _Shared,
 ) -> Generator[tuple[_Task, _Result]]:
-    futures = {executor.submit(work, task, shared): task for task in tasks}
+    how, most = (work, shared), _BATCHES
+    if isinstance(executor, Cluster):
+        submit, most = executor.shared(_each, how), max(most, _PER_THREAD * executor.size)
+    else:
+        submit = lambda batch: executor.submit(_each, batch, how)  # noqa: E731
+    size = math.ceil(len(tasks) / most)
+    batches = [tasks[first : first + size] for first in range(0, len(tasks), max(1, size))]
+    futures = {submit(batch): batch for batch in batches}
     try:
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            batch = futures.pop(future)  # with its results, which nothing else holds any more
+            results, failure = _of(future)
+            yield from zip(batch, results, strict=False)
+            if failure is not None:
+                raise failure
     finally:
         for future in futures:
             future.cancel()
+
+
+def _of(future: Future[_Answer]) -> _Answer:
+    try:
+        return future.result()
+    except (Exception, CancelledError) as error:
+        return [], explained(error)
+
+
+def _each(batch: Sequence[_Task], how: tuple[Callable[[_Task, _Shared], Any], _Shared]) -> _Answer:
+    """What work makes of each task, up to one that fails, and that failure."""
+    work, shared = how
+    results = []
+    for task in batch:
+        try:
+            results.append(work(task, shared))
+        except Exception as error:
+            return results, error
+    return results, None

@@ -15,7 +15,7 @@ from typing import Any
 from resnet_sde._json import json_number
 from resnet_sde.estimate import Estimate
 from resnet_sde.runs.agreement import Changed, code_digest
-from resnet_sde.runs.execute import execute
+from resnet_sde.runs.execute import Executor, execute
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import Identity, Record, Store
 from resnet_sde.theorems.core import Claim, Verdict, find, registry, verify
@@ -55,13 +55,18 @@ def plan(ids: Sequence[str], *, budget: str, seed: int, controls: bool) -> list[
 
 
 def run_suite(
-    tasks: Sequence[Task], *, workers: int = 1, store: Path | None = None
+    tasks: Sequence[Task],
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    store: Path | None = None,
 ) -> Iterator[tuple[Task, Verdict]]:
     """Every check with its verdict, as they are finished; first those that the folder has.
 
     Args:
         tasks: what to check.
         workers: local processes.
+        executor: works in their place; it is not shut down.
         store: folder for finished verdicts, which are not computed again; made if it is not there. Those of
             theorems of which it cannot be told what decides them are not kept, with a warning.
 
@@ -79,8 +84,8 @@ def run_suite(
         else:
             yield task, verdict_of(found.content)
     modules = sorted({find(task.id).check.__module__ for task in missing})
-    codes = {task.id: code_digest(find(task.id)) for task in missing} if workers > 1 else {}
-    for task, verdict in execute(missing, _work, (modules, codes), workers=workers):
+    codes = {task.id: code_digest(find(task.id)) for task in missing} if workers > 1 or executor else {}
+    for task, verdict in execute(missing, _work, (modules, codes), workers=workers, executor=executor):
         if kept is not None:
             kept.save(known[task], Record({}, record_of(verdict)))
         yield task, verdict

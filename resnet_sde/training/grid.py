@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from resnet_sde._checks import check_device, positive_integer
 from resnet_sde.networks import Stack, save
-from resnet_sde.runs.execute import execute
+from resnet_sde.runs.execute import Executor, check_executor, execute
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Identity, Record, Store, key_of, read_record
@@ -51,6 +51,7 @@ def train(
     stack: int = 16,
     device: str = "cpu",
     workers: int = 1,
+    executor: Executor | None = None,
     store: str | Path | None = None,
     progress: bool = False,
     tensorboard: bool = False,
@@ -68,6 +69,8 @@ def train(
         stack: members of a stack at most; memory grows with it.
         device: where they are trained.
         workers: local processes, each of which trains a stack; 1 trains in this one.
+        executor: one of `concurrent.futures` that works in their place; it is not shut down. Checkpoints and
+            networks are kept by those who work, so they need a store that all of them can reach.
         store: folder that keeps what became of every member, and the checkpoints and logs of those under way.
             A call goes on from what is there, and trains what is new, such as one more learning rate. Where
             it cannot be told what decides a number, or the disk is full, a warning says so.
@@ -96,6 +99,7 @@ def train(
     """
     for name, value in (("stack", stack), ("workers", workers)):
         positive_integer(name, value, "give for example 1")
+    check_executor(executor)
     check_members(members, recipe)
     ready(data, recipe)  # refuse at once, in this process, what every stack would refuse
     device = str(check_device(device))
@@ -113,7 +117,7 @@ def train(
     )
     found, tasks = grid.open(data, keep_networks)
     tasks = [replace(task, tensorboard=tensorboard, keep_networks=keep_networks) for task in tasks]
-    with closing(_run(tasks, data, workers, progress)) as finished:
+    with closing(_run(tasks, data, workers, executor, progress)) as finished:
         for task, outcomes in finished:
             found |= zip(task.positions, outcomes, strict=True)
     return [found[i] for i in range(len(members))]
@@ -207,10 +211,12 @@ class _Grid:
 
 
 def _run(
-    tasks: Sequence[_Task], data: Data, workers: int, progress: bool
+    tasks: Sequence[_Task], data: Data, workers: int, executor: Executor | None, progress: bool
 ) -> Generator[tuple[_Task, list[Outcome]]]:
     """Tasks and their outcomes, as they are finished."""
-    each = progress and 1 in (workers, len(tasks))  # one bar after the other; of several at once it is one
+    each = (
+        progress and executor is None and 1 in (workers, len(tasks))
+    )  # one bar after the other; of several at once it is one
     labelled = [
         replace(
             task, progress=each, label=f"stack {number} of {len(tasks)}" if len(tasks) > 1 else "training"
@@ -218,13 +224,13 @@ def _run(
         for number, task in enumerate(tasks, start=1)
     ]
     with progress_bar(shown=progress and not each, total=len(tasks), desc="training", unit="stack") as bar:
-        for task, outcomes in execute(labelled, _train, data, workers=workers):
+        for task, outcomes in execute(labelled, _train, data, workers=workers, executor=executor):
             bar.update()
-            yield task, outcomes
+            yield task, _kept(task, outcomes)
 
 
 def _train(task: _Task, data: Data) -> list[Outcome]:
-    """Train one stack, and keep what has become of its members instead of their checkpoints."""
+    """Train one stack, and keep its networks if that is asked for."""
     stack, outcomes = fit(
         task.members,
         task.recipe,
@@ -236,11 +242,22 @@ def _train(task: _Task, data: Data) -> list[Outcome]:
         label=task.label,
         tensorboard=task.tensorboard,
     )
-    if task.store is None:
-        return outcomes
     if task.keep_networks:
         outcomes = [replace(outcome, network=_keep(stack, i, task)) for i, outcome in enumerate(outcomes)]
+    return outcomes
+
+
+def _kept(task: _Task, outcomes: list[Outcome]) -> list[Outcome]:
+    """Keep what has become of the members of a stack, instead of their checkpoints."""
+    if task.store is None:
+        return outcomes
     finished, checkpoints = outcomes_in(task.store), checkpoints_in(task.store)
+    for i, outcome in enumerate(outcomes):
+        if outcome.network is not None and not (task.store / outcome.network).exists():
+            log.warning(
+                "%s: is not where its worker wrote it; give a store that all can reach", outcome.network
+            )
+            outcomes[i] = replace(outcome, network=None)
     for identity, outcome in zip(task.identities, outcomes, strict=True):
         if finished.save(identity, Record({}, outcome.to_json())):
             checkpoints.remove(identity)

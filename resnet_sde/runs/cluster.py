@@ -1,0 +1,229 @@
+"""Workers of a Dask cluster, as an executor. The only module that knows Dask, and only when it is used."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import sha256
+from importlib import import_module
+from types import FunctionType
+from typing import Any
+
+from typing_extensions import override
+
+from resnet_sde.runs.agreement import Changed, Packing
+
+LOCAL = "local"
+_PATIENCE = 30.0  # seconds that the scheduler and its first worker may take to answer
+_REMEDY = "start the workers again, in the environment and with the files of this process"
+
+
+class Cluster(Executor):
+    """The workers of a Dask cluster.
+
+    What all tasks share is sent once, and fetched once by every worker. Functions of the script that asks are
+    sent by value; those of modules by name, and a worker that has another version of one, or of a library,
+    or another kind of processor, refuses: it would not give the same bits. A worker that dies is replaced by
+    another one, by Dask.
+
+    Args:
+        address: of the scheduler, such as ``tcp://10.0.0.1:8786``; ``local`` starts one here, with workers.
+        workers: processes of one thread each, for ``local`` alone.
+
+    Raises:
+        ValueError: there is no scheduler at this address, it has no workers, or Dask is not installed.
+    """
+
+    def __init__(self, address: str = LOCAL, *, workers: int = 2) -> None:
+        distributed = _distributed()
+        self._local = None
+        if address == LOCAL:
+            self._local = address = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+            )
+        try:
+            self.client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
+            self.client.wait_for_workers(1, timeout=_PATIENCE)
+        except (OSError, ValueError) as error:
+            self.shutdown()
+            raise ValueError(
+                f"the cluster at {address} does not answer: {error or type(error).__name__}; give the "
+                "address of a Dask scheduler that has workers, such as tcp://10.0.0.1:8786, or local"
+            ) from error
+        self._futures = self.client.get_executor(pure=False)
+
+    @property
+    def size(self) -> int:
+        """Threads of all workers that there are now."""
+        return sum(self.client.nthreads().values())
+
+    @override
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let a worker call a function. See `Executor.submit`."""
+        return self.shared(_call, function)((args, kwargs))
+
+    def shared(self, work: Callable[[Any, Any], Any], shared: object) -> Callable[[Any], Future[Any]]:
+        """A function that submits tasks of one kind of work, whose shared part is sent once."""
+        packing = Packing(_pickler())
+        content = b"".join(_packed(packing, (work, shared)))
+        name = sha256(content).hexdigest()
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Sending large graph"
+            )  # once, and a worker that dies costs nothing
+            there = self.client.submit(_same, content, pure=False)
+        settings = pickle.dumps(_settings())
+
+        def submit(task: Any) -> Future[Any]:
+            packed = b"".join(_packed(packing, task))
+            future: Future[Any] = self._futures.submit(_remote, settings, name, there, packed)
+            return future
+
+        return submit
+
+    @override
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if hasattr(self, "client"):
+            self.client.close()
+        if self._local is not None:
+            self._local.close()
+
+
+@contextmanager
+def engine(address: str | None, workers: int) -> Iterator[dict[str, Any]]:
+    """The arguments `workers` and `executor` that the options --cluster and --workers ask for.
+
+    Raises:
+        ValueError: both are given, or as `Cluster` does.
+    """
+    if address is None:
+        yield {"workers": workers}
+        return
+    if address != LOCAL and workers > 1:
+        raise ValueError("--workers are local processes; leave it out with the address of a cluster")
+    with Cluster(address, workers=workers) as executor:
+        yield {"executor": executor}
+
+
+def explained(error: BaseException) -> BaseException:
+    """An error that is Dask's own, as a sentence; any other one as it is."""
+    name = type(error).__name__
+    if isinstance(error, CancelledError) or name in ("CommClosedError", "FutureCancelledError"):
+        return RuntimeError(
+            "the scheduler of the cluster is gone, or gave this work up; what was finished is kept, and the "
+            "same request goes on from there"
+        )
+    if name == "KilledWorker":
+        return RuntimeError(
+            "workers of the cluster died again and again at the same piece of work, for lack of memory "
+            "perhaps; give them more, or smaller pieces"
+        )
+    return error
+
+
+def _distributed() -> Any:
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise ValueError(
+            f"a cluster needs Dask, which cannot be imported: {error}; pip install resnet_sde[cluster]"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _pickler() -> Callable[[io.BytesIO, int], Any]:
+    """Sends by value what the script that asks defines, as workers do not run it; notes other names."""
+    cloudpickle: Any = import_module("cloudpickle")  # comes with Dask
+
+    class ByValue(cloudpickle.Pickler):
+        def __init__(self, file: io.BytesIO, protocol: int) -> None:
+            super().__init__(file, protocol)
+            self.named: list[object] = []
+
+        def reducer_override(self, thing: Any) -> Any:
+            reduced = super().reducer_override(thing)
+            if reduced is NotImplemented and isinstance(thing, (FunctionType, type)):
+                self.named.append(thing)
+            return reduced
+
+    return ByValue
+
+
+def _packed(packing: Packing, thing: object) -> Sequence[bytes]:
+    try:
+        return packing.pack(thing)
+    except Exception as error:  # pickle raises whatever the object raises
+        raise ValueError(f"this work cannot be sent to a cluster: {error}; give workers=1") from error
+
+
+def _settings() -> dict[str, Any]:
+    """What a worker must have in common with this process, and what it is told."""
+    import torch
+
+    from resnet_sde.runs.identity import environment
+
+    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
+    return {"environment": environment(), "dtype": dtype, "precision": torch.get_float32_matmul_precision()}
+
+
+def _call(task: tuple[Sequence[Any], Mapping[str, Any]], function: Callable[..., Any]) -> Any:
+    args, kwargs = task
+    return function(*args, **kwargs)
+
+
+# In a worker
+
+
+def _same(content: bytes) -> bytes:
+    """A task, so that the scheduler can have it done again when a worker that had the content is gone."""
+    return content
+
+
+def _remote(settings: bytes, name: str, content: bytes, task: bytes) -> Any:
+    """What work makes of a task, on a worker that is the same as the process that asks."""
+    packing = _prepared(settings)
+    try:
+        work, shared = _unpacked(packing, name, content)
+        return work(packing.unpack(io.BytesIO(task)), shared)
+    except Changed as error:
+        raise RuntimeError(
+            f"{error} is not the same in a worker of the cluster as in the process that asks; {_REMEDY}"
+        ) from None
+
+
+_LAST: dict[str, tuple[Any, Any]] = {}  # the work under way, unpacked; threads of a worker share it
+
+
+def _unpacked(packing: Packing, name: str, content: bytes) -> tuple[Any, Any]:
+    if name not in _LAST:
+        found = packing.unpack(io.BytesIO(content))
+        _LAST.clear()
+        _LAST[name] = found
+        return found
+    return _LAST[name]
+
+
+@lru_cache(maxsize=4)
+def _prepared(settings: bytes) -> Packing:
+    """Torch as in the process that asks. Raises RuntimeError if this worker would not give the same bits."""
+    import torch
+
+    from resnet_sde.runs.identity import environment
+
+    asked = pickle.loads(settings)
+    torch.set_num_threads(1)
+    torch.set_default_dtype(getattr(torch, asked["dtype"]))
+    torch.set_float32_matmul_precision(asked["precision"])
+    here, there = environment(), asked["environment"]
+    others = [key for key in {**there, **here} if here.get(key) != there.get(key)]
+    if others:
+        told = "; ".join(f"{key} {here.get(key)} there, {there.get(key)} here" for key in others)
+        raise RuntimeError(f"a worker of the cluster would not give the same bits ({told[:300]}); {_REMEDY}")
+    return Packing()
