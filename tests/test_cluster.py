@@ -21,7 +21,7 @@ from resnet_sde.training import Member, Recipe, load_data, train
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask and its loops have warnings of their own
 
-IDS = ["critical-line", "leading-kernels"]
+IDS = ["length-depth-scale", "one-path-many-depths"]
 
 
 @pytest.fixture(scope="module")
