@@ -2,13 +2,13 @@
 
 import random
 
-import depth_networks as nets
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import resnet_sde as rs
+from experiments import depth_networks as nets
 from resnet_sde.estimate import Status
 from resnet_sde.practice import DepthMismatch, Fate, assert_depth_law, depth_check
 

@@ -1,10 +1,10 @@
 """The depth check on a CUDA device and in mixed precision there; skipped where there is none."""
 
-import depth_networks as nets
 import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments import depth_networks as nets
 from resnet_sde.practice import depth_check, probe
 
 

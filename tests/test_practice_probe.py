@@ -4,7 +4,6 @@ import random
 import warnings
 from itertools import pairwise
 
-import depth_networks as nets
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from experiments import depth_networks as nets
 from resnet_sde.practice import probe
 
 pytestmark = pytest.mark.usefixtures("global_random")

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import depth_networks as nets
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments import depth_networks as nets
 from resnet_sde.practice import DepthCheck, depth_check
 
 Optimize = Callable[[nn.Module], torch.optim.Optimizer]

@@ -2,11 +2,11 @@
 
 import math
 
-import depth_networks as nets
 import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments import depth_networks as nets
 from resnet_sde.practice import advise, depth_check, probe, scale_residual_
 
 pytestmark = pytest.mark.usefixtures("global_random")

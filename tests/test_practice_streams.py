@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable
 
-import depth_networks as nets
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments import depth_networks as nets
 from resnet_sde.practice import NoStream, NotAStream, probe
 
 pytestmark = pytest.mark.usefixtures("global_random")

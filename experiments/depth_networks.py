@@ -1,4 +1,9 @@
-"""Small networks with a residual stream, as people write them, and ways to get their depth wrong."""
+"""Small networks with a residual stream, as people write them, and ways to get their depth wrong.
+
+A factory takes the number of blocks; `beta` is the exponent of its branches.
+"""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
@@ -11,18 +16,23 @@ VOCABULARY, WIDTH, HEADS = 97, 64, 4
 
 
 def tokens(batch: int = 4, length: int = 16) -> Tensor:
+    """Random tokens, (batch, length)."""
     return torch.randint(0, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
 def vectors(batch: int = 16, size: int = 20) -> Tensor:
+    """Gaussian inputs, (batch, size), of the default dtype."""
     return torch.randn(batch, size, generator=torch.Generator().manual_seed(1))
 
 
 def images(batch: int = 4, size: int = 8) -> Tensor:
+    """Noise of three channels, (batch, 3, size, size)."""
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 class Attention(nn.Module):
+    """Causal attention without biases."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -66,6 +76,7 @@ class Decoder(nn.Module):
 
 
 def multiply(module: nn.Module, factor: float) -> None:
+    """Multiply all parameters of a module."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(factor)
@@ -125,6 +136,7 @@ class Encoder(nn.Module):
 
 
 def encoder(beta: float, *, redrawn: bool = True, norm_first: bool = True) -> Callable[[int], nn.Module]:
+    """The encoder of torch with out_proj, linear2 times L^{−β}, its layers drawn anew or left as copies."""
     return lambda depth: Encoder(depth, beta, redrawn=redrawn, norm_first=norm_first)
 
 
@@ -149,6 +161,8 @@ class Convolutional(nn.Module):
 
 
 def convolutional(beta: float, *, after: bool = False) -> Callable[[int], nn.Module]:
+    """Convolutional networks with the last normalization, or the last convolution, times L^{−β}."""
+
     def factory(depth: int) -> nn.Module:
         stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(inplace=True))
         blocks = [Convolutional(16, depth**-beta, after=after) for _ in range(depth)]
@@ -179,6 +193,8 @@ class Branch(nn.Module):
 def perceptron(
     beta: float, *, width: int = WIDTH, norm: bool = False, inputs: int = 20, multiplier: bool = False
 ) -> Callable[[int], nn.Module]:
+    """Networks of two matrices in a branch, the second times L^{−β}, or the branch itself."""
+
     def factory(depth: int) -> nn.Module:
         factor, first = depth**-beta, nn.Linear(inputs, width)
         blocks = [Branch(width, factor=factor if multiplier else 1.0, norm=norm) for _ in range(depth)]
