@@ -1,7 +1,7 @@
-"""Run experiments with trained networks: ``python -m experiments accuracy-plane --budget cpu --workers 2``.
+"""Run experiments: ``python -m experiments accuracy-plane --budget cpu --workers 2``.
 
-Each stack of networks is kept when it is finished, and has a checkpoint before that. The same command goes on
-from what is there.
+Each stack of networks in training is kept when it is finished, and has a checkpoint before that; so is each
+architecture of the depth atlas. The same command goes on from what is there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ EXPERIMENTS = (
     "trainability",
     "variance-grids",
     "residual-scale",
+    "depth-atlas",
 )
 
 
@@ -49,6 +50,8 @@ def run(name: str, options: argparse.Namespace) -> None:
             raise ValueError(f"{name} is not trained on images; leave out --data")
         experiment = replace(experiment, images=replace(experiment.images, source=options.data))
         label = f"{label}-{options.data.partition(':')[0]}"
+    if options.page is not None and not hasattr(module, "write_page"):
+        raise ValueError(f"{name} has no page; leave out --page")
     stem = options.out / f"{name}-{label}-{options.seed}"
     how = How(options.workers, options.out / "stacks", options.stack, progress=True)
     started = time.perf_counter()
@@ -57,6 +60,8 @@ def run(name: str, options: argparse.Namespace) -> None:
     ds.to_netcdf(stem.with_name(f"{stem.name}.nc"), engine="scipy")
     lines = module.report(ds)
     stem.with_name(f"{stem.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.page is not None:
+        module.write_page(ds, options.page)
     print(
         f"{name}: {time.perf_counter() - started:.1f} s",
         *(f"  {line}" for line in lines),
@@ -75,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--data",
         help="images in place of the budget's: digits, fashion-mnist:DIR, mnist:DIR or cifar10:DIR",
+    )
+    result.add_argument(
+        "--page", type=Path, help="also write this page, with its data beside it (depth-atlas)"
     )
     result.add_argument("--seed", type=int, default=0, help="a non-negative integer (default: 0)")
     result.add_argument("--workers", type=int, default=1, help="local processes (default: 1)")
