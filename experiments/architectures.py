@@ -28,6 +28,7 @@ class Architecture:
         stream: names of the blocks, with a star for the index.
         writers: what writes to the stream, with its coefficient; None where that depends on the depth.
         copies: "none", "loop" or "copies".
+        coherent: whether branches add up in one direction.
         refused: a part of the sentence with which the check refuses it, "" where it does not.
         origin: where the code is from.
     """
@@ -40,6 +41,7 @@ class Architecture:
     stream: str = ""
     writers: Mapping[str, float | None] = field(default_factory=dict)
     copies: str = "none"
+    coherent: bool = False
     refused: str = ""
     origin: str = "transformers"
 
@@ -89,7 +91,7 @@ STOCK: dict[str, Architecture] = {
         "every matrix with one std, branches times .22",
     ),
     **{name: _is(name, "model.layers.*", _EXPERTS) for name in ("Mixtral", "Qwen3Moe", "GptOss")},
-    "DeepseekV3": _is("DeepseekV3", "model.layers.*", "self_attn.o_proj mlp"),
+    "DeepseekV3": _is("DeepseekV3", "model.layers.*", "self_attn.o_proj mlp mlp.down_proj"),
     **{
         name: _is(name, "encoder.layer.*", _BERT, kind="post-norm")
         for name in ("BERT", "RoBERTa", "ELECTRA", "DebertaV2")
@@ -102,6 +104,7 @@ STOCK: dict[str, Architecture] = {
         "one block for all, with one std",
         kind="post-norm",
         copies="loop",
+        coherent=True,
     ),
     "ModernBERT": _is("ModernBERT", "layers.*", "attn.Wo mlp.Wo", "Wo with std .02 (2L)^-1/2", beta=0.5),
     "T5 encoder": _is(
@@ -149,6 +152,57 @@ STOCK: dict[str, Architecture] = {
         "every matrix with one std, layer scale 1e-6",
     ),
     "Swin": _is("Swin", "encoder.layers.2.blocks.*", "mlp.fc2 drop_path"),
+    "Starcoder2": _is("Starcoder2", "model.layers.*", "self_attn.o_proj mlp.c_proj"),
+    "GPTBigCode": _is(
+        "GPTBigCode", "transformer.h.*", "attn.c_proj mlp.c_proj", "c_proj with std .02 (2L)^-1/2", beta=0.5
+    ),
+    "ModernBERT decoder": _is(
+        "ModernBERT decoder", "model.layers.*", "attn.Wo mlp.Wo", "Wo with std .02 (2L)^-1/2", beta=0.5
+    ),
+    "MiniMax": _is(
+        "MiniMax",
+        "model.layers.*",
+        "self_attn.o_proj self_attn.out_proj mlp.experts",
+        "every matrix with one std, and a norm first of all",
+        kind="post-norm",
+    ),
+    "Qwen3Next": _is("Qwen3Next", "model.layers.*", "self_attn.o_proj linear_attn.out_proj mlp"),
+    "Jamba": _is(
+        "Jamba",
+        "layers.*",
+        "self_attn.o_proj mamba.out_proj feed_forward.down_proj feed_forward.experts",
+    ),
+    "FalconMamba": _is("FalconMamba", "layers.*", "mixer.out_proj", "stds by the inputs of each matrix"),
+    "XLNet": _is("XLNet", "layer.*", "ff.layer_2 rel_attn.dropout", kind="post-norm"),
+    "Funnel": _is(
+        "Funnel",
+        "encoder.blocks.1.*",
+        "attention.post_proj ffn.linear_2",
+        "stds by the sizes of each matrix",
+        kind="post-norm",
+    ),
+    "T5": _is(
+        "T5",
+        "decoder.block.*",
+        "layer.0.SelfAttention.o layer.1.EncDecAttention.o layer.2.DenseReluDense.wo",
+        "stds by the inputs of each matrix",
+    ),
+    "HuBERT": _is("HuBERT", "encoder.layers.*", "feed_forward.output_dense attention.out_proj"),
+    "ResNet": _is(
+        "ResNet",
+        "encoder.stages.2.layers.*",
+        "layer.1.normalization",
+        "batch norm behind every convolution",
+        kind="post-activation",
+    ),
+    "ConvNextV2": _is("ConvNextV2", "encoder.stages.2.layers.*", "pwconv2"),
+    "PoolFormer": _is(
+        "PoolFormer",
+        "encoder.block.2.*",
+        dict.fromkeys(("pooling", "output.conv2"), 1e-5),
+        "every matrix with one std, layer scale 1e-5; pooling has no weights",
+        coherent=True,
+    ),
     "Gemma3n": _is(
         "Gemma3n",
         "",

@@ -27,6 +27,7 @@ from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed
 from resnet_sde._versions import current_versions
 from resnet_sde.practice import DepthCheck, NoStream, NotAStream, depth_check
+from resnet_sde.practice.coherence import COHERENT_ABOVE
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
@@ -209,6 +210,9 @@ def _differs(row: dict[str, Any], architecture: Architecture) -> list[str]:
         for what in ("kind", "stream", "copies")
         if row[what] != getattr(architecture, what)
     ]
+    coherence = row["coherence"]
+    if coherence is not None and (coherence > COHERENT_ABOVE) != architecture.coherent:
+        found.append(f"the coherence is {coherence:.2f}")
     zero = math.isnan(architecture.beta)
     within = STOCK_WITHIN if architecture.origin == "transformers" else OWN_WITHIN
     beta = row["beta"][0]
@@ -222,7 +226,7 @@ def _differs(row: dict[str, Any], architecture: Architecture) -> list[str]:
         for name, c in architecture.writers.items()
     ):
         found.append(f"writers are {row['writers']}, not {json.dumps(dict(architecture.writers))}")
-    if architecture.origin == "transformers" and row["kind"] == "residual" and architecture.copies == "none":
+    if architecture.origin == "transformers" and row["kind"] == "residual":
         if not math.isclose(row["growth"], row["predicted_growth"], rel_tol=GROWTH_WITHIN):
             found.append(f"the growth is {row['growth']:.3g}, predicted {row['predicted_growth']:.3g}")
     return found

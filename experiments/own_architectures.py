@@ -129,6 +129,7 @@ OWN: dict[str, Architecture] = {
         _ENCODER,
         _COPIES,
         copies="copies",
+        coherent=True,
         origin="torch",
     ),
     "TransformerEncoder, post-norm": _is(
@@ -139,6 +140,7 @@ OWN: dict[str, Architecture] = {
         _COPIES,
         kind="post-norm",
         copies="copies",
+        coherent=True,
         origin="torch",
     ),
     "TransformerEncoder, pre-norm, drawn anew": _is(
@@ -170,6 +172,7 @@ OWN: dict[str, Architecture] = {
         _COPIES,
         kind="post-norm",
         copies="copies",
+        coherent=True,
         origin="torch",
     ),
     "GPT": _is(nets.gpt(0.0), nets.tokens, "h.*", _GPT, _UNSCALED),
@@ -203,7 +206,9 @@ OWN: dict[str, Architecture] = {
     "SwiGLU GPT, (2k)^-1/2 in weights": _is(
         nets.swiglu("position"), nets.tokens, "h.*", "wo w2", "wo and w2 of the k-th block times (2k)^-1/2"
     ),
-    "looped GPT": _is(nets.loop_gpt(0.0), nets.tokens, "block", _GPT, "one block for all", copies="loop"),
+    "looped GPT": _is(
+        nets.loop_gpt(0.0), nets.tokens, "block", _GPT, "one block for all", copies="loop", coherent=True
+    ),
     "looped GPT, 1/L": _is(
         nets.loop_gpt(1.0),
         nets.tokens,
@@ -211,6 +216,7 @@ OWN: dict[str, Architecture] = {
         _GPT,
         "one block for all, output projections over 2L",
         copies="loop",
+        coherent=True,
         beta=1.0,
     ),
     "hybrid of attention and MLP": _is(further.hybrid, nets.tokens, "h.*", f"{_GPT} v", _UNSCALED),

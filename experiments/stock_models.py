@@ -289,4 +289,83 @@ MODELS: dict[str, Stock] = {
         {**HEADS_OF_16, "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8}
         | {"num_kv_shared_layers": 0, "laurel_rank": 8},
     ),
+    "Starcoder2": Stock("Starcoder2Config", "Starcoder2ForCausalLM", GROUPED),
+    "GPTBigCode": Stock(
+        "GPTBigCodeConfig",
+        "GPTBigCodeForCausalLM",
+        {"vocab_size": VOCABULARY, "n_embd": WIDTH, "n_head": HEADS, "n_positions": 64},
+        ("n_layer",),
+    ),
+    "ModernBERT decoder": Stock(
+        "ModernBertDecoderConfig", "ModernBertDecoderForCausalLM", {**TEXT, "pad_token_id": 0}
+    ),
+    "MiniMax": Stock("MiniMaxConfig", "MiniMaxForCausalLM", {**HEADS_OF_16, **FOUR_EXPERTS}),
+    "Qwen3Next": Stock(
+        "Qwen3NextConfig",
+        "Qwen3NextForCausalLM",
+        {**HEADS_OF_16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
+        | {"shared_expert_intermediate_size": WIDTH, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        | {"linear_key_head_dim": 16, "linear_value_head_dim": 16},
+    ),
+    "Jamba": Stock(
+        "JambaConfig",
+        "JambaModel",
+        {**GROUPED, "num_experts": 4, "mamba_d_state": 8, "use_mamba_kernels": False},
+    ),
+    "FalconMamba": Stock(
+        "FalconMambaConfig",
+        "FalconMambaModel",
+        {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "state_size": 8},
+    ),
+    "XLNet": Stock(
+        "XLNetConfig",
+        "XLNetModel",
+        {"vocab_size": VOCABULARY, "d_model": WIDTH, "n_head": HEADS, "d_inner": 4 * WIDTH},
+        ("n_layer",),
+    ),
+    "Funnel": Stock(
+        "FunnelConfig",
+        "FunnelBaseModel",
+        {"vocab_size": VOCABULARY, "d_model": WIDTH, "n_head": HEADS, "d_head": 16, "d_inner": 4 * WIDTH},
+        ("block_sizes",),
+        stages=(2, 0),
+    ),
+    "T5": Stock(
+        "T5Config",
+        "T5Model",
+        {"vocab_size": VOCABULARY, "d_model": WIDTH, "d_kv": 16, "d_ff": 4 * WIDTH, "num_heads": HEADS},
+        ("num_layers", "num_decoder_layers"),
+        both_tokens,
+    ),
+    "HuBERT": Stock(
+        "HubertConfig",
+        "HubertModel",
+        {**TEXT, "conv_dim": (WIDTH,) * 7, "do_stable_layer_norm": True},
+        batch=sound,
+    ),
+    "ResNet": Stock(
+        "ResNetConfig",
+        "ResNetModel",
+        {"hidden_sizes": (16, 32, 64, 128), "embedding_size": 16, "layer_type": "basic"},
+        ("depths",),
+        large_pixels,
+        (2, 2, 0, 2),
+    ),
+    "ConvNextV2": Stock(
+        "ConvNextV2Config",
+        "ConvNextV2Model",
+        {"hidden_sizes": (16, 32, 64, 128)},
+        ("depths",),
+        large_pixels,
+        (3, 3, 0, 3),
+    ),
+    "PoolFormer": Stock(
+        "PoolFormerConfig",
+        "PoolFormerModel",
+        {"hidden_sizes": (16, 32, 64, 128)},
+        ("depths",),
+        double_pixels,
+        (2, 2, 0, 2),
+        double=True,
+    ),
 }

@@ -70,7 +70,7 @@ def test_what_is_no_single_stream_is_refused_in_a_sentence(name: str) -> None:
 
 def test_there_is_a_row_for_every_model() -> None:
     assert {id(row.factory) for row in STOCK.values()} >= {id(stock) for stock in MODELS.values()}
-    assert len(MODELS) == 43
+    assert len(MODELS) == 57
 
 
 @pytest.mark.full
@@ -80,7 +80,7 @@ def test_every_model_as_its_code_says(name: str) -> None:
     assert (check.kind, check.prefix, check.copies) == (row.kind, row.stream, row.copies)
     assert check.beta.value == pytest.approx(row.beta, abs=0.12)
     assert {w.name: pytest.approx(w.coefficient, rel=1e-4) for w in check.writers} == row.writers
-    assert (check.coherence.value > 0.9) == (row.copies != "none")
+    assert (check.coherence.value > 0.9) == row.coherent
     if row.kind == "residual":
         assert check.profiles[-1][0].skip == pytest.approx(1.0, abs=0.05)
         assert check.growth[-1] == pytest.approx(check.predicted_growth[-1], rel=0.06)

@@ -254,3 +254,74 @@ def test_zero_branches() -> None:
     profile = probe(nn.Sequential(*blocks), torch.randn(4, 16))
     assert profile.action == 0.0
     assert profile.growth == 1.0
+
+
+def test_blocks_of_one_class_that_hold_different_submodules() -> None:
+    """As attention stands at some places and a recurrence at others; what both have counts once."""
+
+    class Either(nn.Module):
+        def __init__(self, attends: bool) -> None:
+            super().__init__()
+            self.norm, self.down = nn.LayerNorm(16), nn.Linear(16, 16)
+            self.add_module("attention" if attends else "recurrence", nn.Linear(16, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.norm(x)
+            return x + self.down(y.relu()) + getattr(self, "attention", getattr(self, "recurrence", None))(y)
+
+    blocks = [Either(k % 4 == 1) for k in range(8)]
+    profile = probe(nn.Sequential(*blocks), torch.randn(7, 16))
+    assert sorted(w.name for w in profile.writers) == ["attention", "down", "recurrence"]
+    assert all(w.coefficient == pytest.approx(1.0) for w in profile.writers)
+
+
+def test_a_normalization_that_comes_first_of_all() -> None:
+    """The sum starts from what a norm makes of the stream, and leaves the block without one."""
+
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm_1, self.norm_2 = nn.LayerNorm(16), nn.LayerNorm(16)
+            self.f, self.g = nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm_1(x)
+            x = self.norm_2(x + 0.3 * self.f(x))
+            return x + 0.2 * self.g(x.relu())
+
+    profile = probe(nn.Sequential(*[First() for _ in range(6)]), torch.randn(7, 16))
+    assert profile.kind == "post-norm"
+    found = {w.name: w.coefficient for w in profile.writers}
+    assert found == {"f": pytest.approx(0.3), "g": pytest.approx(0.2)}
+
+
+def test_what_is_only_like_a_writer_is_none() -> None:
+    """The nearest to the update is a part of one writer; the rest of that is what the other takes away."""
+
+    class Sum(nn.Module):
+        def __init__(self, common: nn.Parameter) -> None:
+            super().__init__()
+            self.part, self.common = nn.Linear(16, 16), common
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.part(x) + F.linear(x, self.common)
+
+    class Difference(nn.Module):
+        def __init__(self, common: nn.Parameter) -> None:
+            super().__init__()
+            self.own, self.common = nn.Parameter(torch.randn(16, 16) / 8), common
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.own) - 0.95 * F.linear(x, self.common)
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            common = nn.Parameter(torch.randn(16, 16) / 4)
+            self.norm, self.f, self.g = nn.LayerNorm(16), Sum(common), Difference(common)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.f(self.norm(x)) + self.g(self.norm(x))
+
+    profile = probe(nn.Sequential(*[Block() for _ in range(6)]), torch.randn(7, 16))
+    assert {w.name: w.coefficient for w in profile.writers} == {"f": pytest.approx(1), "g": pytest.approx(1)}

@@ -38,7 +38,7 @@ from resnet_sde.practice.record import HEAD
 from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
 
 Factory = Callable[[int], nn.Module]
-Writing = dict[tuple[str, str], WriterSize]
+Writing = dict[str, WriterSize]
 
 CRITICAL_WITHIN = 0.1
 
@@ -273,14 +273,13 @@ def _writer_laws(
     depths: Sequence[int], networks: Sequence[Sequence[_Network]], level: float
 ) -> tuple[WriterLaw, ...]:
     every = [n.writing for row in networks for n in row]
-    keys = [k for k in networks[-1][0].writing if all(k in w for w in every)]
     laws = []
-    for key in keys:
-        sizes = [[n.writing[key].size for n in row] for row in networks]
-        last = networks[-1][0].writing[key]
+    for name in [n for n in networks[-1][0].writing if all(n in w for w in every)]:
+        sizes = [[n.writing[name].size for n in row] for row in networks]
+        last = networks[-1][0].writing[name]
         beta = _exponent(depths, sizes, level)
         size = float(np.median(sizes[-1]))
-        laws.append(WriterLaw(key[1], beta, size, last.coefficient, last.parameters))
+        laws.append(WriterLaw(name, beta, size, last.coefficient, last.parameters))
     return tuple(sorted(laws, key=lambda w: -w.size))
 
 
@@ -311,7 +310,7 @@ def _remarks(
             f"branch sizes depend on the position: over all blocks β is {everywhere.value:.2f}, at the head "
             f"{head.value:.2f}"
         )
-    if math.isnan(coherent.value):
+    if math.isnan(coherent.value) and len(profiles[-1][0].names) < BLOCKS_FOR_COHERENCE:
         notes.append(f"coherence needs {BLOCKS_FOR_COHERENCE} blocks: layers are taken as independent")
     return notes
 

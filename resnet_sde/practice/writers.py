@@ -60,7 +60,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class WriterSize:
-    """The size of a writer in the first eight blocks of its class, its coefficient, and its parameters."""
+    """The size of a writer in the first eight blocks, its coefficient, and its parameters."""
 
     size: float
     coefficient: float
@@ -73,8 +73,9 @@ WriterNames = dict[str, tuple[str, ...]]
 
 
 def class_name(module: nn.Module) -> str:
-    """The class of a block."""
-    return f"{type(module).__module__}.{type(module).__qualname__}"
+    """The class of a block and of all that it holds, since a class may hold other submodules elsewhere."""
+    inside = ", ".join(f"{name}: {type(m).__name__}" for name, m in module.named_modules() if name)
+    return f"{type(module).__module__}.{type(module).__qualname__}({inside})"
 
 
 def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
@@ -102,36 +103,29 @@ def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
             )
         elif found.residual:
             notes.append(f"what writes to the stream in {name} is not the output of any submodule of it")
-    return names, notes
+    return names, list(dict.fromkeys(notes))
 
 
-def writer_sizes(
-    record: Record, kind: str, degree: float, names: WriterNames
-) -> dict[tuple[str, str], WriterSize]:
-    """Medians over the first eight blocks of every class."""
-    result = {}
+def writer_sizes(record: Record, kind: str, degree: float, names: WriterNames) -> dict[str, WriterSize]:
+    """By name, medians over the first eight blocks; over the first that write it where none of these does."""
     head = head_blocks(record.blocks.modules)
     degree = 0.0 if math.isnan(degree) else degree
+    seen: dict[str, dict[int, tuple[float, float, float]]] = {}
+    inside: dict[str, dict[str, None]] = {}
     for cls, writers in names.items():
-        if cls not in head:
-            continue
-        rows = []
-        for replay in replays(record, head[cls]):
+        for replay in replays(record, head.get(cls, [])):
             found = decompose(replay, kind, writers)
             scale = (record.norms[0] / record.norms[replay.index]) ** degree / record.norms[0]
-            rows.append(
-                {
-                    n: (c, abs(c) * found.outputs[n] * scale, found.residual)
-                    for n, c in found.coefficients.items()
-                }
-            )
-        block = record.blocks.modules[head[cls][0]]
-        for name in writers:
-            seen = [row[name] for row in rows if name in row]
-            if seen:
-                coefficient, size, residual = np.median(np.array(seen), axis=0)
-                inside = tuple(p for p, _ in block.get_submodule(name).named_parameters(prefix=name))
-                result[cls, name] = WriterSize(float(size), float(coefficient), inside, float(residual))
+            for name, c in found.coefficients.items():
+                size = abs(c) * found.outputs[name] * scale
+                seen.setdefault(name, {})[replay.index] = (c, size, found.residual)
+                own = replay.module.get_submodule(name).named_parameters(prefix=name)
+                inside.setdefault(name, {}).update((parameter, None) for parameter, _ in own)
+    result = {}
+    for name, rows in seen.items():
+        kept = [row for k, row in rows.items() if k < HEAD] or list(rows.values())
+        coefficient, size, residual = np.median(np.array(kept), axis=0)
+        result[name] = WriterSize(float(size), float(coefficient), tuple(inside[name]), float(residual))
     return result
 
 
@@ -147,9 +141,7 @@ def writers_of(record: Record, kind: str, degree: float) -> tuple[tuple[Writer, 
     """The writers of a network, the largest first, and remarks."""
     names, notes = find_writers(record, kind)
     found = writer_sizes(record, kind, degree, names)
-    writers = [
-        Writer(name, s.coefficient, s.size, s.parameters, s.residual) for (_, name), s in found.items()
-    ]
+    writers = [Writer(name, s.coefficient, s.size, s.parameters, s.residual) for name, s in found.items()]
     return tuple(sorted(writers, key=lambda w: -w.size)), notes
 
 
@@ -293,9 +285,7 @@ def _pursue(
     if mask is not None:
         change = float((goal - columns[0]).norm()) or change
     while True:
-        matrix = torch.stack(columns, dim=1)
-        found = torch.linalg.lstsq(matrix, goal.unsqueeze(1)).solution.squeeze(1)
-        rest = goal - matrix @ found
+        found, rest = _fit(columns, goal)
         residual = float(rest.norm()) / change
         if residual < tolerance or len(chosen) == _MOST:
             break
@@ -308,9 +298,23 @@ def _pursue(
         columns.append(best.value.flatten()[on])
     if residual >= tolerance:
         return Decomposition(residual=residual)
+    # What was taken for its likeness to a writer that came later has nothing left to explain.
+    parts = [float(c) * column.norm() for c, column in zip(found[1:], columns[1:], strict=True)]
+    kept = [i for i, part in enumerate(parts) if abs(part) >= tolerance * change]
+    if len(kept) < len(chosen):
+        chosen = [chosen[i] for i in kept]
+        found, rest = _fit([columns[0], *(columns[i + 1] for i in kept)], goal)
+        residual = float(rest.norm()) / change
     factors = dict(zip((c.name for c in chosen), found[1:].tolist(), strict=True))
     sizes = {c.name: float(c.value.norm()) for c in chosen}
     return Decomposition(factors, sizes, float(found[0]), residual)
+
+
+def _fit(columns: Sequence[Tensor], goal: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients of least squares, and what they leave."""
+    matrix = torch.stack(list(columns), dim=1)
+    found = torch.linalg.lstsq(matrix, goal.unsqueeze(1)).solution.squeeze(1)
+    return found, goal - matrix @ found
 
 
 def _cosine(left: Tensor, right: Tensor) -> float:
@@ -321,17 +325,22 @@ def _cosine(left: Tensor, right: Tensor) -> float:
 def _before_the_norm(
     entering: Tensor, leaving: Tensor, outputs: Sequence[_Output], tolerance: float
 ) -> Decomposition:
-    """The sum is what enters the last norm; its base is the input or the output of an earlier norm."""
+    """The sum is what enters the last norm, or what leaves the block where a norm came first of all.
+
+    Its base is the input or the output of an earlier norm.
+    """
     norms = [o for o in outputs if o.given is not None]
     last = next((o for o in norms if torch.equal(o.value, leaving)), None)
     candidates = _distinct([o for o in outputs if o.given is None])
     factors: dict[str, float] = {}
     sizes: dict[str, float] = {}
     residual = 0.0
-    while last is not None:
-        target = last.given
+    while True:
+        target, before = (leaving, len(outputs)) if last is None else (last.given, outputs.index(last))
         assert target is not None
-        earlier = [o for o in norms if o is not last and outputs.index(o) < outputs.index(last)]
+        if factors and torch.equal(target, entering):
+            return Decomposition(factors, sizes, residual=residual)
+        earlier = [o for o in norms if o is not last and outputs.index(o) < before]
         # What is parallel to the sum is the sum itself, as a dropout behind it would be.
         parts = [c for c in candidates if not _is_parallel(c.value, target)]
         best, following = Decomposition(), None
@@ -354,4 +363,3 @@ def _before_the_norm(
         last = following
         if last is None:
             return Decomposition(factors, sizes, residual=residual)
-    return Decomposition()
