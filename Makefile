@@ -52,6 +52,9 @@ theorems: $(STAMP) ## every theorem and its controls at full budget (or with SEE
 fuzz: $(STAMP) ## ten thousand random modules through the depth check, in parts that are kept (20 minutes)
 	$(BIN)/python tests/depth_fuzz.py --pairs 10000
 
+atlas: $(STAMP) ## every architecture of the depth atlas, with docs/depth-atlas.md
+	$(BIN)/python -m experiments depth-atlas --workers 2 --page docs/depth-atlas.md
+
 clean: ## remove everything that was built, .venv included
 	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

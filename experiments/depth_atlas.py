@@ -41,6 +41,7 @@ ENDS = ("value", "low", "high")
 _MODULES = (architectures, depth_networks, further_networks, own_architectures, stock_models)
 _SOURCES = (__file__, *(str(module.__file__) for module in _MODULES))
 TEXTS = ("outcome", "sentence", "kind", "stream", "copies", "fate", "writers", "differs")
+_ASKED = ("depths", "seeds", "rate_depths", "rate_seeds", "rows")
 NUMBERS = ("beta_all", "coherence", "action", "predicted_growth", "growth", "skip", "degree")
 
 
@@ -94,6 +95,7 @@ class DepthAtlas:
         attributes = {
             "experiment": repr(self),
             "data": json.dumps({"name": "random tokens, images, sound and vectors", "rows": self.rows}),
+            "asked": json.dumps({n: getattr(self, n) for n in _ASKED}),
             "seed": seed,
             "versions": json.dumps(_versions(kept)),
         }
@@ -271,10 +273,10 @@ def write_page(ds: xr.Dataset, path: Path) -> None:
 
 BUDGETS = {
     "smoke": DepthAtlas(
-        ("MLP-ResNet, He", "looped GPT", "GPT, output projections zero", "feed-forward network", "GPT2"),
+        ("MLP-ResNet, pre-norm", "TransformerEncoder, pre-norm", "looped GPT", "feed-forward network"),
         (8, 16),
         2,
-        (4, 12),
+        (4, 8),
         2,
     ),
     "cpu": DepthAtlas(),

@@ -30,6 +30,7 @@ AXES = {
     "trainability": ("train_accuracy", {"setting": 2, "sigma_w2": 3, "depth": 3, "sample": 1}),
     "variance-grids": ("test_accuracy", {"kind": 2, "rule": 1, "depth": 2, "sigma_w2": 3, "sample": 1}),
     "residual-scale": ("test_accuracy", {"depth": 2, "product": 3, "sample": 2}),
+    "depth-atlas": ("agrees", {"architecture": 4}),
 }
 
 

@@ -1,0 +1,76 @@
+"""The depth atlas: a page of its data, in which all is as the code says; what fails costs no other."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from experiments import depth_atlas
+from experiments.atlas_page import page
+from experiments.depth_atlas import ALL, DepthAtlas
+from experiments.own_architectures import OWN
+from experiments.trained import How
+
+SMALL = DepthAtlas(("MLP-ResNet, pre-norm", "feed-forward network"), (8, 16), 2, (4, 8), 2)
+
+
+def test_a_store_is_gone_on_from_and_a_failure_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(depth: int) -> None:
+        raise OSError(f"no weights for {depth}")
+
+    monkeypatch.setitem(ALL, "broken", replace(OWN["MLP-ResNet, pre-norm"], factory=broken))
+    some = replace(SMALL, architectures=("broken", *SMALL.architectures))
+    first = some.run(how=How(store=tmp_path))
+    assert first.outcome.values.tolist() == ["failed", "measured", "refused"]
+    assert first.sentence.values[0] == "OSError: no weights for 8"
+    assert "no skip connection" in first.sentence.values[2]
+    assert first.agrees.values.tolist() == [0, 1, 1]
+    assert len(list(tmp_path.glob("*.json"))) == 3  # two records and a manifest
+    assert "OSError" in page(first)
+
+    def asked_again(*_: object, **__: object) -> None:
+        raise AssertionError("it is kept")
+
+    monkeypatch.setattr(depth_atlas, "depth_check", asked_again)
+    second = SMALL.run(how=How(store=tmp_path))
+    xr.testing.assert_identical(first.isel(architecture=[1, 2]).drop_attrs(), second.drop_attrs())
+    assert math.isnan(second.beta.values[1, 0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"beta": 0.5}, "β is"),
+        ({"kind": "post-norm"}, "the kind is residual, not post-norm"),
+        ({"stream": "2.*"}, "the stream is 1.*"),
+        ({"writers": {"w": 1.0}}, "writers are"),
+        ({"writers": {"v": 0.5}}, "writers are"),
+        ({"coherent": True}, "the coherence is 0."),
+        ({"copies": "loop"}, "the copies is none, not loop"),
+        ({"beta": math.nan}, "β is"),
+        ({"refused": "two streams"}, "it is not refused"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_not_as_the_code_says_is_noticed(
+    wrong: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network with a wrong entry of what it prescribes, measured once."""
+    row = _measured_once()
+    assert depth_atlas._differs(row, ALL["MLP-ResNet, pre-norm"]) == []
+    assert any(
+        words in text for text in depth_atlas._differs(row, replace(ALL["MLP-ResNet, pre-norm"], **wrong))
+    )
+
+
+_ROWS: list[dict[str, object]] = []
+
+
+def _measured_once() -> dict[str, object]:
+    if not _ROWS:
+        _ROWS.append(depth_atlas._measure("MLP-ResNet, pre-norm", (SMALL, 0)))
+    return _ROWS[0]
