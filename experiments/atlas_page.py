@@ -8,6 +8,8 @@ from typing import Any
 
 import xarray as xr
 
+from experiments.depth_atlas import ALL
+
 _HEAD = """\
 # The depth atlas
 
@@ -51,7 +53,7 @@ _ORIGINS = {
     "torch": "Modules of torch",
     "written here": "Networks as people write them",
 }
-MINUTES = 8
+MINUTES = 5
 
 
 def page(ds: xr.Dataset) -> str:
@@ -63,7 +65,7 @@ def page(ds: xr.Dataset) -> str:
         some = [row for row in measured if row["origin"] == origin]
         if some:
             parts.append("\n".join(["", f"## {title}", "", *_TABLE, *map(_line, some), ""]))
-    parts += [_refused(rows), _disagreements(rows)]
+    parts += [_refused(rows), _disagreements(rows), _missing(rows)]
     return "\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 
@@ -77,9 +79,9 @@ def _head(ds: xr.Dataset, rows: list[dict[str, Any]]) -> str:
     counts = {what: sum(row["outcome"] == what for row in rows) for what in ("measured", "refused", "failed")}
     agree = sum(row["differs"] == "" for row in rows)
     words = (
-        f"Of {len(rows)} architectures {counts['measured']} are measured and {counts['refused']} refused; "
-        f"{agree} are as their code says: kind of the stream, writers, coherence, β within .12 (.06 for "
-        "networks that are written here), and for residual stock models growth within 6 %."
+        f"Of {len(rows)} architectures {counts['measured']} are measured and {counts['refused']} refused;\n"
+        f"{agree} are as their code says: kind of the stream, writers, coherence, β within .12 (.06 for\n"
+        "networks that are written here), and the growth of residual stock models within 6 %."
     )
     if counts["failed"]:
         words += f" {counts['failed']} failed."
@@ -88,7 +90,7 @@ def _head(ds: xr.Dataset, rows: list[dict[str, Any]]) -> str:
     asked = json.loads(ds.attrs["asked"])
     depths, rate_depths = (", ".join(map(str, asked[key])) for key in ("depths", "rate_depths"))
     settings = (
-        f"With {named}. β: depths {depths}, {asked['seeds']} seeds; rates: depths {rate_depths}, "
+        f"With {named}. β: depths {depths}, {asked['seeds']} seeds; rates: depths {rate_depths},\n"
         f"{asked['rate_seeds']} seeds; batches of {asked['rows']} rows; intervals of level 95 %."
     )
     return _HEAD.format(counts=words, minutes=MINUTES, settings=settings)
@@ -149,3 +151,9 @@ def _refused(rows: list[dict[str, Any]]) -> str:
 def _disagreements(rows: list[dict[str, Any]]) -> str:
     some = [f"- {row['name']}: {row['differs']}" for row in rows if row["differs"]]
     return "\n".join(["## Not as the code says", "", *(some or ["Nothing."])])
+
+
+def _missing(rows: list[dict[str, Any]]) -> str:
+    some = [name for name in ALL if name not in {row["name"] for row in rows}]
+    words = f"{len(some)} more that the command goes through: {', '.join(some)}."
+    return "\n".join(["## Not in this run", "", words]) if some else ""

@@ -4,14 +4,49 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
 from experiments import depth_atlas
 from experiments.atlas_page import page
-from experiments.depth_atlas import ALL, DepthAtlas
+from experiments.depth_atlas import ALL, BUDGETS, DepthAtlas, report
 from experiments.own_architectures import OWN
 from experiments.trained import How
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def kept() -> xr.Dataset:
+    return xr.load_dataset(DOCS / "depth-atlas.nc", engine="scipy")
+
+
+def test_the_page_is_that_of_the_data(kept: xr.Dataset) -> None:
+    assert page(kept) == (DOCS / "depth-atlas.md").read_text(encoding="utf-8")
+
+
+def test_every_architecture_is_on_it_as_its_code_says(kept: xr.Dataset) -> None:
+    some = set(kept.architecture.values.tolist())
+    assert kept.architecture.values.tolist() == [name for name in ALL if name in some]
+    assert int((kept.outcome == "measured").sum()) >= 40
+    assert not (kept.outcome == "failed").any()
+    refused = kept.architecture.values[kept.outcome == "refused"].tolist()
+    assert refused == [name for name in ALL if name in some and ALL[name].refused]
+    assert {name for name in kept.architecture.values if kept.differs.sel(architecture=name) != ""} == set()
+    near = abs(kept.beta.sel(end="value") - kept.prescribed)
+    assert float(near.max()) <= 0.12
+
+
+def test_theory_of_rates_where_there_is_one(kept: xr.Dataset) -> None:
+    """A factor in initial weights splits the groups, a multiplier does not."""
+    rates = kept.rate.sel(end="value")
+    for name in ("GPT, (2L)^-1/2 in weights", "SwiGLU GPT, (2L)^-1/2 in weights"):
+        blocks, writers, inner = rates.sel(architecture=name).values
+        assert [blocks, writers, inner] == pytest.approx([-1.0, -1.0, -0.5], abs=0.15)
+    for name, exponent in (("GPT, multiplier 1/√L", -0.5), ("GPT, multiplier 1/L", 0.0)):
+        assert rates.sel(architecture=name).values == pytest.approx([exponent] * 3, abs=0.15)
+
 
 SMALL = DepthAtlas(("MLP-ResNet, pre-norm", "feed-forward network"), (8, 16), 2, (4, 8), 2)
 
@@ -74,3 +109,11 @@ def _measured_once() -> dict[str, object]:
     if not _ROWS:
         _ROWS.append(depth_atlas._measure("MLP-ResNet, pre-norm", (SMALL, 0)))
     return _ROWS[0]
+
+
+def test_the_report_has_a_line_for_each_and_one_for_all(kept: xr.Dataset) -> None:
+    lines = report(kept)
+    assert len(lines) == kept.sizes["architecture"] + 1
+    assert lines[-1].endswith("{0} of {0} as their code says".format(kept.sizes["architecture"]))
+    assert {"smoke", "cpu", "paper"} == BUDGETS.keys()
+    assert np.isfinite(kept.beta.sel(end="value")).sum() >= 40
