@@ -24,6 +24,7 @@ EXPERIMENTS = (
     "variance-grids",
     "residual-scale",
     "depth-atlas",
+    "depth-transfer",
 )
 
 

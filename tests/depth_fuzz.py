@@ -40,7 +40,7 @@ _OF_TORCH = (  # about checkpoints and hooks of the user's, without gradients
     "For backward hooks",
 )
 PRACTICE = Path(practice.__file__).parent
-USERS = ("fuzzed_modules", "fuzzed_blocks", "fuzzed_histories")
+USERS = ("fuzzed_modules", "fuzzed_blocks", "fuzzed_histories", "depth_fuzz", "__main__")
 OWN = "resnet_sde"
 VERBS = ("probe", "depth_check", "expect", "advise")
 
@@ -140,7 +140,10 @@ def _sgd(module: nn.Module) -> torch.optim.Optimizer:
 
 
 def _adam(module: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+    learned = [p for p in module.parameters() if p.requires_grad]
+    if not learned:
+        raise UsersError("the optimizer of the user's has nothing to move")
+    return torch.optim.AdamW(learned, lr=1e-3)
 
 
 def _lbfgs(module: nn.Module) -> torch.optim.Optimizer:
