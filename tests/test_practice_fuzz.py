@@ -1,5 +1,7 @@
 """A share of the fuzz of the depth check, and that it sees what it looks for: see depth_fuzz.py."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -204,3 +206,19 @@ def test_roles_of_complex_and_of_empty_parameters() -> None:
 def test_variances_that_leave_the_range_of_numbers_are_no_advice() -> None:
     with pytest.raises(ValueError, match="branches of mean square 0 cannot be scaled"):
         practice.advise(8, sigma_w2=1e-200, sigma_v2=1e-200)
+
+
+def test_nothing_of_a_run_is_held_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks on tensors lie in the graph; where they hold what holds the graph, no collector frees either."""
+    runs = []
+
+    class Noted(instrument._Watch):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            runs.append(weakref.ref(self))
+
+    monkeypatch.setattr(instrument, "_Watch", Noted)
+    practice.probe(Held(sequence), torch.randn(3, 4))
+    gc.collect()
+    assert [run() for run in runs] == [None] * len(runs)
+    assert runs

@@ -126,11 +126,9 @@ class _Watch:
             alignment=np.full(length, np.nan),
         )
         self.open = True
-        self.entered = 0
-        self.inside = 0
+        self.entered = self.inside = 0
         self.first: Tensor | None = None
-        self.before = torch.empty(0)
-        self.left = self.leaving = self.entering = torch.empty(0)
+        self.before = self.left = self.leaving = self.entering = torch.empty(0)
         self.leaf: Tensor | None = None
         self.given: Tensor | None = None
         self.borrowed: Tensor | None = None
@@ -323,8 +321,10 @@ class _Watch:
         return with_stream(args, kwargs, place, self.leaf.clone()) if same else None
 
     def _see(self, k: int) -> Callable[[Tensor], None]:
+        found = self.record.gradients  # and not self: that holds the graph, which holds this hook
+
         def look(gradient: Tensor) -> None:
-            self.record.gradients[k] = float(gradient.detach().double().norm())
+            found[k] = float(gradient.detach().double().norm())
 
         return look
 
