@@ -345,7 +345,7 @@ def test_the_folder_holds_the_dataset_and_the_figure(tmp_path: Path) -> None:
 
     before = (out / "study.nc").read_bytes()
     status, output, errors = run(*words)
-    assert errors == "resnet-sde: 4 of 4 cells were there already\n"
+    assert errors == "resnet-sde: 12 of 12 networks were there already\n"
     assert output.endswith(f"dataset: {out / 'study.nc'}\nfigure: {out / 'study.png'}\n")
     assert (out / "study.nc").read_bytes() == before
 

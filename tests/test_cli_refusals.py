@@ -148,7 +148,7 @@ def test_a_full_folder_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytes
     assert "No space left on device; the work goes on, and this result is not kept" in errors
     assert "No space left on device; give a folder" in errors.splitlines()[-1]
     status, _, errors = run(*words)
-    assert (status, errors) == (0, "resnet-sde: 2 of 3 cells were there already\n")
+    assert (status, errors) == (0, "resnet-sde: 6 of 9 networks were there already\n")
 
 
 def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,7 @@ def test_seeds_and_inputs_matter() -> None:
 def test_the_grains_are_what_is_handed_out() -> None:
     ensemble = Ensemble(white(), 3, 2000, 1, 5, False, False, "deferred", 0)
     for batch in (1, 512, 513, 10**9):
-        pieces = list(cells.parts(ensemble, batch))
+        pieces = list(cells.parts(ensemble, range(ensemble.grains), batch))
         assert [grain for piece in pieces for grain in piece] == list(range(ensemble.grains))
 
 

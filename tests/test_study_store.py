@@ -18,13 +18,14 @@ import xarray as xr
 from small_study import X, small, white
 from waiting import PATIENCE, members, wait_until
 
+from resnet_sde import ensembles
 from resnet_sde import observables as ob
 from resnet_sde.cli import main
 from resnet_sde.ensembles import Ensemble
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
 from resnet_sde.runs.store import Record, Store
-from resnet_sde.studies import pool
+from resnet_sde.studies import cells, pool
 
 # The store
 
@@ -60,6 +61,29 @@ def test_a_larger_grid_computes_what_is_new(tmp_path: Path, tasks: list[pool.Tas
     ds = small(store=tmp_path, over={"depth": [5, 3, 2], "beta": [1.0, 0.5]})
     assert [task[2].depth for task in tasks] == [3, 3]
     xr.testing.assert_identical(ds, small(over={"depth": [5, 3, 2], "beta": [1.0, 0.5]}))
+
+
+def test_more_networks_are_added_to_those_that_are_there(
+    tmp_path: Path, tasks: list[pool.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With grains of 2 and records of 4 networks: the last record of the first study is not whole."""
+    monkeypatch.setattr(ensembles, "_GRAIN_NETWORKS", 2)
+    monkeypatch.setattr(cells, "KEPT", 4)
+    own = torch.linspace(-1.0, 2.0, 5 * 11, dtype=torch.float64).reshape(11, 1, 5)
+    for x, of_each in ((X, lambda n: X), (own, lambda n: own[:n])):
+        tasks.clear()
+        few = small(store=tmp_path, samples=9, x=of_each(9), over={"depth": [2]})
+        assert [list(task[3]) for task in tasks] == [[0, 1], [2, 3], [4]]
+        tasks.clear()
+        more = small(store=tmp_path, samples=11, x=of_each(11), over={"depth": [2]})
+        assert [list(task[3]) for task in tasks] == [[4, 5]]
+        xr.testing.assert_identical(more, small(samples=11, x=x[:11] if x is own else x, over={"depth": [2]}))
+        xr.testing.assert_identical(
+            more.isel(sample=slice(8)), few.isel(sample=slice(8)).assign_attrs(more.attrs)
+        )
+        tasks.clear()
+        small(store=tmp_path, samples=4, x=of_each(4), over={"depth": [2]})
+        assert not tasks
 
 
 def test_stored_numbers_are_believed(tmp_path: Path) -> None:
@@ -359,7 +383,7 @@ def test_a_study_that_is_stopped_goes_on(
         assert len(files(tmp_path)) == len(before)
 
     run_here(tmp_path)
-    assert f"{len(before)} of 6 cells were there already" in capsys.readouterr().err
+    assert f"{len(before) * 4} of 24 networks were there already" in capsys.readouterr().err
     after = finished(tmp_path)
     assert {name: after[name] for name in before} == before
     for name in ("study.nc", "study.png"):

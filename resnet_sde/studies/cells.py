@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from resnet_sde.runs.identity import digest, digests, environment
 from resnet_sde.runs.store import Identity
 
 Results = dict[str, np.ndarray]
+
+KEPT = 1000  # networks of a record, about
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,62 @@ def make_cells(
     return [Cell(index, ensemble) for index, ensemble in ensembles.items()]
 
 
-def identities(cells: Sequence[Cell], x: Tensor, observe: Sequence[object]) -> list[Identity | None]:
-    """What decides the results of each cell; None, after a warning, where that cannot be told."""
+@dataclass(frozen=True)
+class Piece:
+    """Networks of a cell that are kept as one record, so that cells of more networks can be made of them.
+
+    cell: its number.
+    grains: of the cell; all but the last piece of a cell have as many networks.
+    """
+
+    cell: int
+    ensemble: Ensemble
+    grains: range
+
+    @property
+    def networks(self) -> slice:
+        """Which networks of the cell these are."""
+        first, last = self.grains[0], self.grains[-1]
+        return slice(self.ensemble.networks(first).start, self.ensemble.networks(last).stop)
+
+
+def pieces(cells: Sequence[Cell]) -> list[Piece]:
+    """All pieces of all cells, those of a cell in the order of its networks."""
+    return [
+        Piece(number, cell.ensemble, grains)
+        for number, cell in enumerate(cells)
+        for grains in parts(cell.ensemble, range(cell.ensemble.grains), KEPT)
+    ]
+
+
+def identities(pieces: Sequence[Piece], x: Tensor, observe: Sequence[object]) -> list[Identity | None]:
+    """What decides the results of each piece; None, after a warning, where that cannot be told.
+
+    How many networks come after a piece does not.
+    """
     (code,) = digests([list(observe)])
-    models = digests(cell.ensemble.model for cell in cells) if code is not None else [None] * len(cells)
+    models = digests(piece.ensemble.model for piece in pieces) if code is not None else [None] * len(pieces)
+    same = digest(x.detach()) if x.ndim == 2 else None
     shared = {
-        "input": digest(x.detach()),
         "observe": [observable_name(each) for each in observe],
         "code": code,
         "environment": environment(x.device),
     }
-    return [
-        None if model is None else {"cell": repr(cell.ensemble), "model": model, **shared}
-        for cell, model in zip(cells, models, strict=True)
-    ]
+    found: list[Identity | None] = []
+    for piece, model in zip(pieces, models, strict=True):
+        own = piece.networks
+        found.append(
+            None
+            if model is None
+            else {
+                "cell": repr(replace(piece.ensemble, samples=own.stop)),
+                "from": own.start,
+                "model": model,
+                "input": same or digest(x.detach()[own]),
+                **shared,
+            }
+        )
+    return found
 
 
 def _built(build: Callable[..., Model], point: Mapping[str, object]) -> Model:
@@ -84,8 +128,8 @@ def as_arrays(results: Mapping[str, Tensor]) -> Results:
     return {name: values.numpy() for name, values in results.items()}
 
 
-def parts(ensemble: Ensemble, batch: int) -> Iterator[range]:
-    """The grains of a cell in pieces of about `batch` networks, whole grains each."""
-    step = max(1, -(-batch // ensemble.grain))
-    for start in range(0, ensemble.grains, step):
-        yield range(start, min(start + step, ensemble.grains))
+def parts(ensemble: Ensemble, grains: range, networks: int) -> Iterator[range]:
+    """Consecutive grains in parts of about so many networks, whole grains each."""
+    step = max(1, -(-networks // ensemble.grain))
+    for start in range(0, len(grains), step):
+        yield grains[start : start + step]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Record, Store
 from resnet_sde.studies.attributes import describe
 from resnet_sde.studies.axes import axis_labels, check_names, grid_values
-from resnet_sde.studies.cells import Cell, Results, identities, make_cells, parts
+from resnet_sde.studies.cells import Cell, Results, identities, make_cells, parts, pieces
 from resnet_sde.studies.pool import Task, check_picklable, run_tasks
 
 log = logging.getLogger("resnet_sde")
@@ -142,50 +142,60 @@ def _compute_missing(
     progress: bool,
 ) -> list[Results]:
     """Results of all cells, from the store where they are there."""
-    asked = identities(cells, x, observe) if store is not None else []
-    results: list[Results | None] = [None] * len(cells)
+    every = pieces(cells)
+    asked = identities(every, x, observe) if store is not None else []
+    results: list[Results | None] = [None] * len(every)
     if store is not None:
         results = [dict(found.arrays) if (found := store.load(each)) else None for each in asked]
     missing = [number for number, found in enumerate(results) if found is None]
-    if len(missing) < len(cells):
-        log.info("%d of %d cells were there already", len(cells) - len(missing), len(cells))
+    like = next((found for found in results if found is not None), None)
+    sizes = [piece.networks.stop - piece.networks.start for piece in every]
+    there = sum(sizes) - sum(sizes[number] for number in missing)
+    if there:
+        log.info("%d of %d networks were there already", there, sum(sizes))
     tasks: list[Task] = [
-        (number, part, cells[number].ensemble, grains)
+        (number, part, every[number].ensemble, grains)
         for number in missing
-        for part, grains in enumerate(parts(cells[number].ensemble, batch))
+        for part, grains in enumerate(parts(every[number].ensemble, every[number].grains, batch))
     ]
     open_parts = Counter(task[0] for task in tasks)
     finished: dict[int, dict[int, list[Results]]] = {number: {} for number in missing}
-    bar = progress_bar(
-        shown=progress,
-        total=sum(cell.ensemble.samples for cell in cells),
-        initial=sum(cell.ensemble.samples for n, cell in enumerate(cells) if results[n] is not None),
-        unit="net",
-        delay=2,
-    )
+    bar = progress_bar(shown=progress, total=sum(sizes), initial=there, unit="net", delay=2)
     with bar, closing(run_tasks(tasks, x, observe, workers, executor)) as tasks_done:
         for number, part, grains in tasks_done:
             if not any(finished.values()):
-                check_results(cells[number].ensemble, grains[0])
+                check_results(every[number].ensemble, grains[0])
             finished[number][part] = grains
             bar.update(sum(len(next(iter(grain.values()))) for grain in grains))
             if len(finished[number]) == open_parts[number]:
-                ordered = [grain for _, piece in sorted(finished.pop(number).items()) for grain in piece]
-                check_parts(ordered)
-                whole = {name: np.concatenate([grain[name] for grain in ordered]) for name in ordered[0]}
-                _check_like([found for found in results if found is not None], whole)
-                results[number] = whole
+                whole = _joined(grain for _, some in sorted(finished.pop(number).items()) for grain in some)
+                _check_like(like, whole)
+                results[number] = like = whole
                 if store is not None:
                     store.save(asked[number], Record(whole))
-    return [found for found in results if found is not None]
+    by_cell: list[list[Results]] = [[] for _ in cells]
+    for piece, result in zip(every, results, strict=True):
+        assert result is not None
+        by_cell[piece.cell].append(result)
+    return [_joined(some) for some in by_cell]
 
 
-def _check_like(before: Sequence[Results], whole: Results) -> None:
-    """Raise ValueError if an observable has another number of axes in this cell than in those before."""
+def _joined(consecutive: Iterable[Results]) -> Results:
+    """Results of all networks. Raises ValueError if some have other axes than others."""
+    ordered = list(consecutive)
+    if len(ordered) == 1:
+        return ordered[0]
+    check_parts(ordered)
+    return {name: np.concatenate([part[name] for part in ordered]) for name in ordered[0]}
+
+
+def _check_like(before: Results | None, whole: Results) -> None:
+    """Raise ValueError if an observable has another number of axes here than in what was there before."""
     for name, values in whole.items() if before else ():
-        if before[0][name].ndim != values.ndim:
+        assert before
+        if before[name].ndim != values.ndim:
             raise ValueError(
-                f"observable {name} returned {before[0][name].ndim} axes in one cell and {values.ndim} in "
+                f"observable {name} returned {before[name].ndim} axes in one cell and {values.ndim} in "
                 "another; return as many for every model and depth"
             )
 
