@@ -120,6 +120,7 @@ class Wrong(Activation):
         return self._of("second_moment_second", q)
 
 
+@pytest.mark.usefixtures("moments_believed")
 @pytest.mark.parametrize(
     ("moment", "caught"),
     [

@@ -18,7 +18,7 @@ from typing_extensions import override
 from resnet_sde.runs.interrupts import leave
 
 _COMMANDS = (
-    *("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify", "train"),
+    *("study", "limit", "converge", "kernel", "phase", "finite-width", "list", "verify", "train", "merge"),
     *("probe", "depth-check", "advise"),
 )
 
