@@ -13,6 +13,7 @@ import small_work
 import torch
 
 import resnet_sde as rs
+from resnet_sde.cli import main
 from resnet_sde.runs import cluster as of_dask
 from resnet_sde.runs.execute import Executor, _each, execute
 from resnet_sde.theorems.suite import plan, record_of, run_suite
@@ -135,19 +136,25 @@ if __name__ == "__main__":
 def test_functions_of_a_script_are_sent_by_value(dask: of_dask.Cluster, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(SCRIPT)
     address = dask.client.scheduler_info()["address"]
-    found = _run(["own.py", address], tmp_path)
+    words = [sys.executable, "own.py", address]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    found = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert found.stdout == "the same\n", found.stderr
 
 
-def test_commands_take_a_cluster(dask: of_dask.Cluster, tmp_path: Path) -> None:
+def test_commands_take_a_cluster(dask: of_dask.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     address = dask.client.scheduler_info()["address"]
-    request = ["-m", "resnet_sde", "study", "--depth", "5", "--samples", "4", "--json"]
-    there = _run([*request, "--cluster", address], tmp_path)
-    assert there.returncode == 0, there.stderr
-    assert there.stdout == _run(request, tmp_path).stdout
-    both = _run([*request, "--cluster", address, "--workers", "2"], tmp_path)
-    assert both.returncode == 2
-    assert both.stderr == (
+    request = ["study", "--depth", "5", "--samples", "4", "--json"]
+    found = []
+    for more in ([], ["--cluster", address]):
+        with pytest.raises(SystemExit) as exit:
+            main([*request, *more])
+        found.append((exit.value.code, capsys.readouterr()))
+    assert found[0] == found[1]
+    assert found[0][0] == 0
+    with pytest.raises(SystemExit):
+        main([*request, "--cluster", address, "--workers", "2"])
+    assert capsys.readouterr().err == (
         "resnet-sde: --workers are local processes; leave it out with the address of a cluster\n"
     )
 
@@ -158,11 +165,3 @@ def test_no_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         ValueError, match=r"the cluster at tcp://127\.0\.0\.1:9 does not answer: .*; give the"
     ):
         of_dask.Cluster("tcp://127.0.0.1:9")
-
-
-def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )

@@ -30,7 +30,7 @@ def test_a_study_in_two_halves(tmp_path: Path) -> None:
 def test_networks_and_outcomes(tmp_path: Path) -> None:
     model = rs.Model(rs.SingleLayer(rs.RELU), rs.WhiteNoise(), width=6, beta=0.5)
     members = [Member(model, depth=3, lr=0.01, seed=seed) for seed in (0, 1)]
-    how = {"recipe": Recipe(steps=5), "data": load_data("digits", limit=100)}
+    how = {"recipe": Recipe(steps=5), "data": load_data("digits", limit=200)}
     for name, member in zip("ab", members, strict=True):
         train([member], store=tmp_path / name, keep_networks=True, **how)
     assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all") == Merged(taken=4, there=0, damaged=0)
