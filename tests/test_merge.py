@@ -37,7 +37,7 @@ def test_networks_and_outcomes(tmp_path: Path) -> None:
     outcomes = train(members, store=tmp_path / "all", keep_networks=True, **how)
     assert not list((tmp_path / "all").rglob("log.jsonl")), "nothing was trained"
     networks = [load(tmp_path / "all" / str(outcome.network)) for outcome in outcomes]
-    assert not torch.equal(*(network(torch.ones(1, 64)) for network in networks))
+    assert not torch.equal(*(network(torch.ones(1, 64, dtype=torch.float32)) for network in networks))
 
 
 def test_what_is_damaged_or_misnamed_is_left_and_what_is_damaged_there_is_mended(
