@@ -40,6 +40,7 @@ OWN = (  # of no paper
     "dense_and_deferred",
     "plane_of_laws",
     "defective_noise",
+    "depth_check",
 )
 MARION_TRAINED = ("fig8", "fig8_fashion", "fig9", "fig9_fashion", "depth_weights")
 SCHOENHOLZ_TRAINED = (

@@ -65,6 +65,7 @@ PANELS = {
     "dense_and_deferred": 4,
     "plane_of_laws": 4,
     "defective_noise": 6,
+    "depth_check": 4,
 }
 
 
