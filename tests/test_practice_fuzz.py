@@ -146,6 +146,7 @@ REFUSED = {
     "a fixed cache": "has use_cache=True and cannot be changed",
     "a lazy module": "weight gets its shape in the first call; call the module once before",
     "a block that does not repeat itself": "a block that is run again on its input returns shape",
+    "parameters made in inference mode": "was made in inference mode.*; make the module outside of it",
     "an overwritten value": "the backward pass fails: one of the variables needed.*; give gradients=False",
 }
 
@@ -168,6 +169,9 @@ def test_refused_in_a_sentence(name: str) -> None:
     net: nn.Module = Held(sequence) if odd is None else Held(sequence, odd=odd)
     if name == "a fixed cache":
         net.config = Fixed()
+    if name == "parameters made in inference mode":
+        with torch.inference_mode():
+            net = Held(sequence)
     if name == "a lazy module":
         net = nn.Sequential(nn.LazyLinear(4), net)
     with pytest.raises(ValueError, match=REFUSED[name]) as refusal:

@@ -54,6 +54,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
     lazy = next((n for n, p in inner.named_parameters() if is_lazy(p)), None)
     if lazy is not None:
         raise ValueError(f"{lazy} gets its shape in the first call; call the module once before")
+    made = next((n for n, p in inner.named_parameters() if p.is_inference()), None)
+    if made is not None:
+        raise ValueError(
+            f"{made} was made in inference mode, and has no derivatives; make the module outside of it"
+        )
     return inner
 
 
