@@ -10,6 +10,7 @@ transformer, where embedding and readout keep their rate and that of the blocks 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import resnet_sde as rs
 from experiments.trained import How
 from experiments.transferred import FACTORIES, PERCEPTRON, examples
 from resnet_sde._random import generator, seeded
+from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.propagate import one_thread
@@ -108,7 +110,13 @@ class DepthTransfer:
             "level": (("scheme",), [self.level(SCHEMES[name].task) for name in self.schemes]),
         }
         coordinates = {"scheme": list(self.schemes), "end": ["shallow", "deep"], "of": list(ENDS)}
-        return xr.Dataset(numbers, coordinates, {"experiment": repr(self), "seed": seed})
+        attributes = {
+            "experiment": repr(self),
+            "data": json.dumps({"name": "digits; characters of Python's documentation"}),
+            "seed": seed,
+            "versions": json.dumps(current_versions()),
+        }
+        return xr.Dataset(numbers, coordinates, attributes)
 
     def depths(self, task: str) -> tuple[int, int]:
         """The two depths of a task."""
@@ -281,4 +289,5 @@ def report(ds: xr.Dataset) -> list[str]:
 BUDGETS = {
     "smoke": DepthTransfer(digits=(4, 8), letters=(3, 6), steps=(20, 5), samples=2, rate_seeds=2),
     "cpu": DepthTransfer(),
+    "paper": DepthTransfer(samples=16, rate_seeds=8),
 }
