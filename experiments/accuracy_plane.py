@@ -16,7 +16,8 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from experiments.trained import How, Images, at_best_rate, attributes, outcomes_over
+from experiments.execution import HERE, Execution
+from experiments.trained import Images, at_best_rate, attributes, outcomes_over
 from experiments.trained_weights import FASHION
 from resnet_sde import estimate
 from resnet_sde.training import Member, Recipe
@@ -47,7 +48,7 @@ class AccuracyPlane:
     epochs: int = 10
     images: Images = field(default_factory=Images)
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Outcomes with the axes block, hurst, beta, rate and sample."""
         data = self.images.load()
 
@@ -63,7 +64,7 @@ class AccuracyPlane:
             "sample": range(self.samples),
         }
         recipe = Recipe(epochs=self.epochs, decay_every=5, biases=True)
-        ds, _ = outcomes_over(axes, member, recipe, data, how or How())
+        ds, _ = outcomes_over(axes, member, recipe, data, how)
         return ds.assign_attrs(attributes(self, data, seed))
 
 

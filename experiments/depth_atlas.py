@@ -20,9 +20,9 @@ import xarray as xr
 
 from experiments import architectures, depth_networks, further_networks, own_architectures, stock_models
 from experiments.architectures import STOCK, Architecture
+from experiments.execution import HERE, Execution
 from experiments.own_architectures import OWN
 from experiments.stock_models import library
-from experiments.trained import How
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed
 from resnet_sde._versions import current_versions
@@ -61,7 +61,7 @@ class DepthAtlas:
     rate_seeds: int = 4
     rows: int = 8
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """What is measured, and what is prescribed; axis architecture.
 
         outcome: "measured", "refused" or "failed"; sentence: why.
@@ -73,7 +73,7 @@ class DepthAtlas:
             ValueError: seed or workers are out of range.
             OSError: the store cannot be written to.
         """
-        seed, how = check_seed(seed), how or How()
+        seed = check_seed(seed)
         workers = positive_integer("workers", how.workers, "give for example 1")
         found = self._found(seed, workers, how)
         rows = [found[name] for name in self.architectures]
@@ -101,7 +101,7 @@ class DepthAtlas:
         }
         return xr.Dataset(variables, axes, attributes)
 
-    def _found(self, seed: int, workers: int, how: How) -> dict[str, dict[str, Any]]:
+    def _found(self, seed: int, workers: int, how: Execution) -> dict[str, dict[str, Any]]:
         """What is kept of every architecture; those that failed are tried again next time."""
         kept = None if how.store is None else Store(how.store, "{key}.json", manifest={"atlas": repr(self)})
         known = {name: self._identity(name, seed) for name in self.architectures} if kept else {}
@@ -113,7 +113,9 @@ class DepthAtlas:
         missing = [name for name in self.architectures if name not in found]
         total = len(self.architectures)
         with (
-            closing(execute(missing, _measure, (self, seed), workers=workers)) as finished,
+            closing(
+                execute(missing, _measure, (self, seed), workers=workers, executor=how.executor)
+            ) as finished,
             progress_bar(total=total, initial=len(found), desc="depth-atlas", shown=how.progress) as bar,
         ):
             for name, row in finished:

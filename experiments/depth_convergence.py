@@ -18,7 +18,8 @@ import xarray as xr
 from torch import Tensor
 
 import resnet_sde as rs
-from experiments.trained import How, attributes
+from experiments.execution import HERE, Execution
+from experiments.trained import attributes
 from experiments.trained_weights import LAWS
 from resnet_sde._random import stream
 from resnet_sde.estimate import Estimate, order
@@ -48,14 +49,13 @@ class DepthConvergence:
     steps: int = 100
     samples: int = 20
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Numbers with the axes law, beta, depth (N, the deepest left out) and sample.
 
         largest, root_mean_square: over common layers, of ‖V_k^N − V_2k^2N‖_F after training.
         change: root mean square over layers of ‖V_k^N − V_k^N(0)‖_F, for comparison.
         loss: of the trained networks of N layers.
         """
-        how = how or How()
         data = self.example(seed)
         cells = (len(self.laws), len(self.betas))
         found = np.full((*cells, len(NUMBERS), len(self.depths) - 1, self.samples), np.nan)

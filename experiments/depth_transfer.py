@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 import resnet_sde as rs
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from experiments.transferred import FACTORIES, PERCEPTRON, examples
 from resnet_sde._random import generator, seeded
 from resnet_sde._versions import current_versions
@@ -91,7 +91,7 @@ class DepthTransfer:
     samples: int = 4
     rate_seeds: int = 4
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Losses with the axes scheme, end of the depths, rate and sample; exponents of the rate law."""
         store = how.store if how is not None else None
         size = (len(self.schemes), 2, self.rates, self.samples)

@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from resnet_sde.observables import LOG_RATIOS
 from resnet_sde.studies import study
 
@@ -53,13 +54,13 @@ class Initialization:
         return torch.randn(shape, generator=rs.generator(seed, "input"), dtype=dtype)
 
     def run(
-        self, *, seed: int = 0, workers: int = 1, model: Callable[[float], rs.Model] | None = None
+        self, *, seed: int = 0, how: Execution = HERE, model: Callable[[float], rs.Model] | None = None
     ) -> xr.Dataset:
         """The logarithms of the four ratios, each with the axes beta, depth, sample.
 
         Args:
             seed: a non-negative integer.
-            workers: local processes.
+            how: by whom.
             model: the law of the networks by beta, if it is another one.
         """
         ds = study(
@@ -70,7 +71,9 @@ class Initialization:
             observe=LOG_RATIOS,
             gradients=True,
             seed=seed,
-            workers=workers,
+            workers=how.workers,
+            executor=how.executor,
+            store=how.store,
         )
         return ds.squeeze("input", drop=True).assign_attrs(experiment=repr(self), width=self.width)
 

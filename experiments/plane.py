@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde._versions import current_versions
@@ -65,8 +65,8 @@ class Plane:
         factors = [self.model(hurst, beta).alpha(self.depth) for beta in self.betas]
         return torch.tensor(factors, dtype=torch.float64)
 
-    def run(self, *, seed: int = 0, workers: int = 1, store: Path | None = None) -> xr.Dataset:
-        """Simulation and theory; no number depends on the workers, or on which other Hurst indices there are.
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
+        """Simulation and theory; no number depends on how, or on which other Hurst indices there are.
 
         log10_displacement: log₁₀ of ‖h_L − h_0‖ / ‖h_0‖; axes hurst, beta, sample, input.
         log10_gradient_displacement: the same of ‖p_0 − p_L‖ / ‖p_L‖, with p_L independent of the weights.
@@ -75,22 +75,24 @@ class Plane:
 
         Args:
             seed: a non-negative integer.
-            workers: local processes.
-            store: folder that keeps every finished Hurst index; the same experiment started again goes on
-                from what is there.
+            how: by whom, and where every finished Hurst index is kept.
 
         Raises:
             ValueError: seed or workers are out of range.
             OSError: the store cannot be written to.
         """
-        seed, workers = check_seed(seed), positive_integer("workers", workers, "give for example 1")
+        seed, workers = check_seed(seed), positive_integer("workers", how.workers, "give for example 1")
         lines = [replace(self, hursts=(hurst,)) for hurst in self.hursts]
-        kept = None if store is None else runs.Store(store, "{key}.npz", manifest={"plane": repr(self)})
+        kept = (
+            None if how.store is None else runs.Store(how.store, "{key}.npz", manifest={"plane": repr(self)})
+        )
         known = [_identity(line, seed) for line in lines]
         records = [None if kept is None else kept.load(each) for each in known]
         results = [None if record is None else dict(record.arrays) for record in records]
         missing = [number for number, found in enumerate(results) if found is None]
-        with closing(execute(missing, _work, (lines, seed), workers=workers)) as finished:
+        with closing(
+            execute(missing, _work, (lines, seed), workers=workers, executor=how.executor)
+        ) as finished:
             for number, found in finished:
                 results[number] = found
                 if kept is not None:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from experiments.trained import How
+from experiments.execution import Execution
+from resnet_sde.runs.cluster import CLUSTER, engine
 
 EXPERIMENTS = (
     "trained-weights",
@@ -32,15 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 2 if the request cannot be served."""
     options = parser().parse_args(arguments)
     try:
-        for name in EXPERIMENTS if "all" in options.experiments else dict.fromkeys(options.experiments):
-            run(name, options)
+        with engine(options.cluster, options.workers) as workers:
+            how = Execution(**workers, store=options.out / "stacks", stack=options.stack, progress=True)
+            for name in EXPERIMENTS if "all" in options.experiments else dict.fromkeys(options.experiments):
+                run(name, options, how)
     except (OSError, ValueError, RuntimeError) as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def run(name: str, options: argparse.Namespace) -> None:
+def run(name: str, options: argparse.Namespace, how: Execution) -> None:
     """Run one experiment, store its dataset and print its report."""
     module = import_module(f"experiments.{name.replace('-', '_')}")
     if options.budget not in module.BUDGETS:
@@ -54,7 +57,6 @@ def run(name: str, options: argparse.Namespace) -> None:
     if options.page is not None and not hasattr(module, "write_page"):
         raise ValueError(f"{name} has no page; leave out --page")
     stem = options.out / f"{name}-{label}-{options.seed}"
-    how = How(options.workers, options.out / "stacks", options.stack, progress=True)
     started = time.perf_counter()
     ds = experiment.run(seed=options.seed, how=how)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -87,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--seed", type=int, default=0, help="a non-negative integer (default: 0)")
     result.add_argument("--workers", type=int, default=1, help="local processes (default: 1)")
+    result.add_argument("--cluster", help=CLUSTER)
     result.add_argument("--stack", type=int, default=16, help="networks trained at once (default: 16)")
     result.add_argument(
         "--out", type=Path, default=Path("results/training"), help="folder (default: results/training)"

@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 
 import resnet_sde as rs
-from experiments.trained import How, Images, attributes, outcomes_over
+from experiments.execution import HERE, Execution
+from experiments.trained import Images, attributes, outcomes_over
 from resnet_sde.finite_width import diagonal_optimum, off_diagonal_optimum
 from resnet_sde.networks import Ends
 from resnet_sde.training import Member, Recipe
@@ -40,7 +41,7 @@ class ResidualScale:
     samples: int = 4
     images: Images = field(default_factory=lambda: Images(scaling="sphere", validation=100, test=697))
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Outcomes with the axes depth, product (ρ √L) and sample.
 
         response, pair_response: ρ* √L of theory by depth, where the output responds most to the length of the
@@ -59,7 +60,7 @@ class ResidualScale:
             ends=Ends(self.k0, activated=True),
         )
         axes = {"depth": self.depths, "product": self.products, "sample": range(self.samples)}
-        ds, _ = outcomes_over(axes, member, recipe, data, how or How())
+        ds, _ = outcomes_over(axes, member, recipe, data, how)
         return ds.assign(self._theory()).assign_attrs(attributes(self, data, seed))
 
     def _theory(self) -> dict[str, tuple[str, list[float]]]:

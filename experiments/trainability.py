@@ -16,7 +16,8 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from experiments.trained import How, Images, attributes, outcomes_over
+from experiments.execution import HERE, Execution
+from experiments.trained import Images, attributes, outcomes_over
 from resnet_sde.meanfield import fixed_points
 from resnet_sde.training import Member, Recipe
 
@@ -53,7 +54,7 @@ class Trainability:
     samples: int = 1
     images: Images = field(default_factory=lambda: Images(scaling="centred", validation=97, test=200))
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Outcomes with the axes setting, sigma_w2, depth and sample, and scales with setting and sigma_w2.
 
         train_accuracy is over all training images, without dropout.
@@ -73,7 +74,7 @@ class Trainability:
                 return Member(model, depth - 1, lr, seed + sample)  # the input layer makes the first one
 
             axes = {"depth": self.depths, "sigma_w2": self.sigma_w2, "sample": range(self.samples)}
-            ds, _ = outcomes_over(axes, member, recipe, data, how or How())
+            ds, _ = outcomes_over(axes, member, recipe, data, how)
             parts.append(ds.assign(self._scales(setting)))
         labels = [str(setting) for setting in self.settings]
         ds = xr.concat(parts, "setting").assign_coords(setting=labels)

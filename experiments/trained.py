@@ -6,11 +6,11 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from experiments.execution import HERE, Execution
 from resnet_sde._versions import current_versions
 from resnet_sde.training import Data, Member, Outcome, Recipe, load_data, train
 
@@ -37,26 +37,12 @@ class Images:
         )
 
 
-@dataclass(frozen=True)
-class How:
-    """How a grid is computed; no number depends on the workers.
-
-    store: folder of what is finished and of checkpoints; None for none.
-    stack: networks trained together at most.
-    """
-
-    workers: int = 1
-    store: Path | None = None
-    stack: int = 16
-    progress: bool = False
-
-
 def outcomes_over(
     axes: Mapping[str, Sequence[object]],
     member: Callable[..., Member],
     recipe: Recipe,
     data: Data,
-    how: How,
+    how: Execution = HERE,
 ) -> tuple[xr.Dataset, np.ndarray]:
     """Outcomes of the members at all points of a grid: their numbers with its axes, and all there is of them.
 
@@ -65,7 +51,7 @@ def outcomes_over(
         member: from the labels of a point to what is trained there.
         recipe: how all of them are trained.
         data: the examples.
-        how: where and with how many processes.
+        how: they are trained.
     """
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     found = train(
@@ -74,6 +60,7 @@ def outcomes_over(
         data,
         stack=how.stack,
         workers=how.workers,
+        executor=how.executor,
         store=how.store,
         progress=how.progress,
     )

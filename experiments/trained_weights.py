@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import xarray as xr
 
 import resnet_sde as rs
-from experiments.trained import How, Images, attributes, of_outcomes, outcomes_over
+from experiments.execution import HERE, Execution
+from experiments.trained import Images, attributes, of_outcomes, outcomes_over
 from resnet_sde.training import Member, Recipe
 
 FASHION = "fashion-mnist:/usr/share/datasets/fashion-mnist"  # where Debian puts it
@@ -38,7 +39,7 @@ class TrainedWeights:
     entries: int = 4
     images: Images = field(default_factory=Images)
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Outcomes with the axes case and sample.
 
         before, after: entries of V_k along depth; two more axes, entry and layer.
@@ -54,7 +55,7 @@ class TrainedWeights:
 
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, entries=self.entries)
         axes = {"case": cases, "sample": range(self.samples)}
-        ds, everything = outcomes_over(axes, member, recipe, data, how or How())
+        ds, everything = outcomes_over(axes, member, recipe, data, how)
         paths = {
             when: of_outcomes(everything, lambda outcome, when=when: outcome.paths["outer"][when])
             for when in ("before", "after")

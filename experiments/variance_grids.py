@@ -18,7 +18,8 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from experiments.trained import How, Images, attributes, outcomes_over
+from experiments.execution import HERE, Execution
+from experiments.trained import Images, attributes, outcomes_over
 from resnet_sde._random import stream
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.initialization import recommend_variances
@@ -59,7 +60,7 @@ class VarianceGrid:
     samples: int = 2
     images: Images = field(default_factory=lambda: Images(scaling="sphere", validation=100, test=500))
 
-    def run(self, *, seed: int = 0, how: How | None = None) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """Outcomes with the axes kind, rule, depth, sigma_w2 and sample.
 
         log_gradient_growth, log_q: of infinitely wide networks; axes kind, depth, sigma_w2.
@@ -67,7 +68,6 @@ class VarianceGrid:
             accuracies of networks of variance 1 and of that one; axes kind, depth (rule, sample).
         """
         data = projected(self.images.load(), self.width, seed)
-        how = how or How()
         parts = [
             xr.concat([self._grid(kind, rule, data, seed, how) for rule in self.rules], "rule")
             for kind in self.kinds
@@ -78,7 +78,7 @@ class VarianceGrid:
             attributes(self, data, seed)
         )
 
-    def _grid(self, kind: str, rule: str, data: Data, seed: int, how: How) -> xr.Dataset:
+    def _grid(self, kind: str, rule: str, data: Data, seed: int, how: Execution) -> xr.Dataset:
         optimizer, rate, falling = RULES[rule]
         recipe = Recipe(
             steps=self.steps, batch_size=self.batch_size, optimizer=optimizer, ends=Ends(embed_w2=None)

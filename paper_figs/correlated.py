@@ -59,8 +59,8 @@ SHOWN = {"": 0.5, "smooth_": 1.0}  # the critical beta, by the prefix of the var
 LIMITS = {("", 1.0): (1e-2, 1.0), ("", 0.5): (0.5, 1.1), ("smooth_", 1.0): (0.15, 0.45)}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Ratios of both kinds of weights, and factors; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Ratios of both kinds of weights, and factors."""
     return BUDGETS[budget].run(seed=seed).assign_attrs(budget=budget)
 
 

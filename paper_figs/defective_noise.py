@@ -66,8 +66,8 @@ BUDGETS = {
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Maps, mean fields and networks; takes the same time whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Maps, mean fields and networks."""
     settings = BUDGETS[budget]
     made = {"seed": seed, "budget": budget, "experiment": repr(settings)}
     return settings.run(seed=seed).assign_attrs(made, versions=json.dumps(current_versions()))

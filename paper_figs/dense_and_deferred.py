@@ -108,8 +108,8 @@ def moved_product(t: rs.Trajectory) -> Tensor:
     return (first - last).abs() / (t.adjoint.natural(-1).norm(dim=-1) * t.hidden.natural(-1).norm(dim=-1))
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Logarithms of the ratios of every network, times, and counts; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Logarithms of the ratios of every network, times, and counts."""
     settings = BUDGETS[budget]
     widths, inputs = settings.widths, settings.inputs
     seen = [look(settings.model(), settings.depth, settings.samples, method, seed) for method in METHODS]

@@ -59,8 +59,8 @@ GROWTH_TOLERANCE = 0.08
 UNSEEN = ("w3", "q, k, v", "q, k, v only")  # by the exponent of the block alone
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """All checks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """All checks."""
     found = BUDGETS[budget].run(seed=seed)
     variables = {name: (each.dims, each.values) for name, each in found.data_vars.items()}
     coordinates = {name: each.values for name, each in found.coords.items()}

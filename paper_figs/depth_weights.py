@@ -17,7 +17,6 @@ white weights is not shared, and smooth weights explode.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from matplotlib.patches import Patch
 
 from experiments import depth_convergence
 from experiments.depth_convergence import DepthConvergence, rate
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from paper_figs.criteria import Criterion
 from paper_figs.narrow import ticks
 from paper_figs.style import BLACK, BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
@@ -56,9 +55,9 @@ SHADE = "#DDDDDD"
 YTICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
-    """Distances of weights, and how far they have moved; one process, whatever the workers."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
+    """Distances of weights, and how far they have moved."""
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def mean_square(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization
 from paper_figs.criteria import Criterion, widened
 from paper_figs.style import BLUE, THEORY, house_style, legend_below, new_figure, panel_title
@@ -30,9 +31,9 @@ SMALLEST_P = 1e-4  # of the Kolmogorov-Smirnov test: its false alarm
 MEAN_TOLERANCE = 0.004  # 4.4 standard errors of 10,000 networks: false alarm 1e-5
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """The ratios of every network, forward and gradient."""
-    return BUDGETS[budget].run(seed=seed, workers=workers).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def limit_law(ds: xr.Dataset) -> stats.rv_continuous:

@@ -36,8 +36,8 @@ SYMBOLS = {
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """One path to draw and the statistics of many; takes well under a second, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """One path to draw and the statistics of many."""
     return BUDGETS[budget].run(seed=seed).assign_attrs(budget=budget)
 
 

@@ -10,7 +10,6 @@ figure of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from experiments.plane import Plane, over_networks, zero_level
 from paper_figs.criteria import Criterion
 from paper_figs.ratios import FORWARD, GRADIENT
@@ -56,9 +56,9 @@ HURSTS_OF_LEVELS = [0.05, 0.2, 0.35, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 
 INTERPOLATION = 0.005  # of the theory, between the numbers of this table and between those of the grid
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """The ratios of every network, and their mean field."""
-    return BUDGETS[budget].run(seed=seed, workers=workers, store=store).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset) -> Figure:

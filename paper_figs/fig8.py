@@ -11,22 +11,20 @@ Fashion-MNIST's and have 1000.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import trained_weights
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from paper_figs import trained_paths
 from paper_figs.criteria import Criterion
 
 BUDGETS = {name: trained_weights.BUDGETS[name] for name in ("smoke", "cpu", "paper")}
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Entries along depth, roughness and accuracy of every network."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset) -> Figure:

@@ -9,13 +9,11 @@ ten times, as those of the paper did the digits of MNIST.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import trained_weights
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from paper_figs import trained_paths
 from paper_figs.criteria import Criterion
 
@@ -23,9 +21,9 @@ _NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
 BUDGETS = {name: trained_weights.BUDGETS[of] for name, of in _NAMES.items()}
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Entries along depth, roughness and accuracy of every network."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset) -> Figure:

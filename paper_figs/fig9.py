@@ -12,22 +12,20 @@ For large H it is res-3 that learns further down, as its explosion is the weaker
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import accuracy_plane
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from paper_figs import accuracy_maps
 from paper_figs.criteria import Criterion
 
 BUDGETS = {name: accuracy_plane.BUDGETS[name] for name in ("smoke", "cpu", "paper")}
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Accuracy of every network at every learning rate."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset) -> Figure:

@@ -9,13 +9,11 @@ At the budget paper the grid is ten by ten, with five rates, one seed, 1000 laye
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import accuracy_plane
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from paper_figs import accuracy_maps
 from paper_figs.criteria import Criterion
 
@@ -23,9 +21,9 @@ _NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
 BUDGETS = {name: accuracy_plane.BUDGETS[of] for name, of in _NAMES.items()}
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Accuracy of every network at every learning rate."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset) -> Figure:

@@ -60,8 +60,8 @@ LIMITS = {0.5: (0.22576804025, 1.48061021524), 0.75: (0.05, 1.05663942388), 1.0:
 APPROACH = {0.5: -1.0, 0.75: -0.5, 1.0: -1.0}  # powers of L by which K comes to its limit
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Kernels and responses; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Kernels and responses."""
     settings = BUDGETS[budget]
     variables = {
         "theory": (("b", "depth", "of"), _theory(settings.depths)),

@@ -81,8 +81,8 @@ KNOWN_OF_DEPTH = {
 ROUNDING = 1e-6  # of this table
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Theory and networks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Theory and networks."""
     settings = BUDGETS[budget]
     scales = np.geomspace(SMALLEST, LARGEST, settings.scales)
     best = {depth: Networks(depth, PREFACTOR / math.sqrt(depth)) for depth in settings.depths}

@@ -72,8 +72,8 @@ VARIANCE, SHIFT = KNOWN_VARIANCE[-1], KNOWN_SHIFT[-1]  # of the readout, times t
 SLOPE_TOLERANCE = 0.03  # of both against the width, around −1
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Means, variances and shifts of two kinds of networks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Means, variances and shifts of two kinds of networks."""
     settings = BUDGETS[budget]
     runs = {name: _layers(networks, settings, seed) for name, networks in NETS.items()}
     variables = {

@@ -70,8 +70,8 @@ SATURATION = {0: 0.305400336104288, 0.01: 0.291226166334994, 0.02: 0.27746731721
 SATURATION |= {0.1: 0.180570006282068, 0.2: 0.0856427482153623, 0.3: 0.0117472390695211}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Optimal scales by every method; one process, whatever the workers. Nothing is random."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Optimal scales by every method. Nothing is random."""
     settings = BUDGETS[budget]
     weights = sorted({*WEIGHTS, *settings.weights})
     ratios = np.linspace(0, 0.999 * LARGEST_RATIO, settings.ratios)

@@ -74,8 +74,8 @@ KNOWN_SHIFT = (-0.182809159, -0.18182901, -0.077183234)
 QUADRATURE = 2e-5  # of the known covariances and shifts, which are integrals over four variables
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Means, covariances and responses at every layer; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Means, covariances and responses at every layer."""
     settings, networks = BUDGETS[budget], NETWORKS_OF_TWO
     size = finite_size_pair(networks.model(settings.width), square(START), depth=networks.depth)
     spread = size.branch_covariance.diagonal(0, 0, 1)

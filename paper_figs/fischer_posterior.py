@@ -54,8 +54,8 @@ LIMITS = {"alike": (0, 3.2), "opposite": (-3.6, 1.1)}  # of the panels
 SMALLEST, LARGEST = 0.03, 1.5
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Shifts in theory and of weighted networks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Shifts in theory and of weighted networks."""
     settings = BUDGETS[budget]
     scales = np.geomspace(SMALLEST, LARGEST, settings.scales)
     chosen = settings.simulated_scales

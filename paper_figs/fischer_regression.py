@@ -52,8 +52,8 @@ BEST = (1.8, 2.1)  # ρ√L
 ERRORS = {"least": (0.11, 0.14), "smallest ρ": (0.17, 0.22), "largest ρ": (0.17, 0.29)}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Errors and accuracies of every split; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Errors and accuracies of every split."""
     settings = BUDGETS[budget]
     scales = np.geomspace(SMALLEST, LARGEST, settings.scales)
     x, y = digits()

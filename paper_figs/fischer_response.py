@@ -92,8 +92,8 @@ LAST_RESPONSE = 2.49752  # dK_20/dK_0 of the residual network
 DECAY = {"feed-forward, 1.2": 1.541, "feed-forward, 2": 1.073}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Responses layer by layer and against ρ; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Responses layer by layer and against ρ."""
     settings = BUDGETS[budget]
     scales = np.geomspace(SMALLEST, LARGEST, settings.scales)
     products = np.linspace(0, FURTHEST, settings.scales)[1:]  # has COLLAPSED

@@ -63,8 +63,8 @@ OPTIMA = {  # K_0: optima by cosine
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Responses and optima; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Responses and optima."""
     settings = BUDGETS[budget]
     depth, scales = settings.depth, np.geomspace(SMALLEST, LARGEST, settings.scales)
     start = Networks(depth, 1.0)

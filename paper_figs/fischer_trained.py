@@ -11,7 +11,6 @@ small ρ, where networks are shallow, not bad; what is sure is that they fall at
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -20,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments import residual_scale
+from experiments.execution import HERE, Execution
 from experiments.residual_scale import best_product
-from experiments.trained import How
 from paper_figs.criteria import Criterion
 from paper_figs.maps import ticks_within
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
@@ -46,9 +45,9 @@ RESPONSES = {
 TRIANGLE = {"marker": "v", "markersize": 4}
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Trained networks of all depths and scales, and where responses are largest."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 # The picture

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization
 from paper_figs import white
 from paper_figs.criteria import Criterion
@@ -47,9 +48,9 @@ class Leaky:
         """The law of the networks at this scaling."""
         return replace(self.networks.model(beta), block=rs.TwoLayer(rs.LeakyReLU(self.slope)))
 
-    def run(self, *, seed: int = 0, workers: int = 1) -> xr.Dataset:
+    def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
         """The logarithms of the four ratios, each with the axes beta, depth, sample."""
-        ds = self.networks.run(seed=seed, workers=workers, model=self.model)
+        ds = self.networks.run(seed=seed, how=how, model=self.model)
         return ds.assign_attrs(experiment=repr(self), slope=self.slope)
 
 
@@ -65,9 +66,9 @@ ROOTS = {  # root mean squares as they are printed elsewhere, by beta and depth
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """The ratios of every network, forward and gradient."""
-    return BUDGETS[budget].run(seed=seed, workers=workers).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def moments(ds: xr.Dataset, beta: float, depth: int) -> HomogeneousMoments:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from inspect import cleandoc, signature
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from experiments.execution import HERE, Execution
 from paper_figs.catalogue import TRAINED
 from paper_figs.criteria import Criterion
 from paper_figs.stored import KEPT, SUFFIX, load, store
@@ -27,6 +29,7 @@ from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import key_of, write_whole
 
 log = logging.getLogger("resnet_sde")
+_DRAWING = threading.Lock()  # settings of matplotlib are those of the whole process
 
 
 @dataclass(frozen=True)
@@ -89,21 +92,29 @@ class Record:
             return None
 
 
-def make_all(names: Sequence[str], request: Request, workers: int) -> Iterator[list[Record]]:
+def make_all(names: Sequence[str], request: Request, how: Execution = HERE) -> Iterator[list[Record]]:
     """Make figures, and give the records of those that share a dataset, as they are finished.
+
+    Workers write into the folder of the request, so it has to be one that all of them can reach.
 
     Raises:
         ValueError: the request cannot be served.
-        RuntimeError: a worker process died; what was finished is stored.
+        RuntimeError: a worker process died, and what was finished is stored; or a worker wrote elsewhere.
         OSError: the folder cannot be written to.
     """
     groups = _groups(names)
-    alone = workers if len(groups) == 1 else 1  # what is made alone has all workers for its dataset
-    yield from (records for _, records in execute(groups, _work, (request, alone), workers=workers))
-
-
-def _work(group: tuple[str, ...], shared: tuple[Request, int]) -> list[Record]:
-    return make(group, *shared)
+    with threadpool_limits(1):  # for threads that work here, of which one may be done before another
+        if len(groups) == 1:  # what is made alone has all workers for its dataset
+            yield make(groups[0], request, how)
+            return
+        for _, records in execute(groups, make, request, workers=how.workers, executor=how.executor):
+            for record in records:
+                if Record.load(request.out, record.name) is None:
+                    raise RuntimeError(
+                        f"{record.name} was not written into {request.out.absolute()}; give an --out that "
+                        "all workers can reach"
+                    )
+            yield records
 
 
 def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -114,7 +125,7 @@ def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in found.values()]
 
 
-def make(names: Sequence[str], request: Request, workers: int = 1) -> list[Record]:
+def make(names: Sequence[str], request: Request, how: Execution = HERE) -> list[Record]:
     """Make the figures of one dataset."""
     shared: xr.Dataset | None = None
     records = []
@@ -123,12 +134,13 @@ def make(names: Sequence[str], request: Request, workers: int = 1) -> list[Recor
         ds, taken = _stored(name, figure, request), True
         if ds is None:
             taken = False
-            shared = ds = compute(name, figure, request, workers) if shared is None else shared
+            shared = ds = compute(name, figure, request, how) if shared is None else shared
         if not request.redraw:
             for folder in [request.out, *([KEPT] if request.keep else [])]:
                 store(ds, folder, name)
             shutil.rmtree(_parts(name, request), ignore_errors=True)
-        save(figure.draw(ds), request.out / name)
+        with _DRAWING:
+            save(figure.draw(ds), request.out / name)
         if hasattr(figure, "table"):
             write_whole(request.out / f"{name}.md", figure.table(ds).encode())
         record = _record(name, figure, ds, names[0], taken)
@@ -177,14 +189,15 @@ def _stored(name: str, figure: ModuleType, request: Request) -> xr.Dataset | Non
     return None
 
 
-def compute(name: str, figure: ModuleType, request: Request, workers: int) -> xr.Dataset:
+def compute(name: str, figure: ModuleType, request: Request, how: Execution) -> xr.Dataset:
     """The dataset of a figure; one that was interrupted goes on."""
     more: dict[str, Any] = {}
-    if "store" in signature(figure.compute).parameters:
-        more["store"] = request.training / "stacks" if name in TRAINED else _parts(name, request)
+    if "how" in signature(figure.compute).parameters:
+        store = request.training / "stacks" if name in TRAINED else _parts(name, request)
+        more["how"] = replace(how, store=store)
     started = time.perf_counter()
     with threadpool_limits(1):  # NumPy's sums depend on how many threads there are
-        ds = figure.compute(budget_of(figure, request), request.seed, workers=workers, **more)
+        ds = figure.compute(budget_of(figure, request), request.seed, **more)
     seconds = round(time.perf_counter() - started, 1)
     return ds.assign_attrs(seconds=seconds, made_by=_made_by(figure))
 

@@ -89,8 +89,8 @@ HALVED_NEAR, HALVED_TOLERANCE = 0.3, 0.12
 WEAK_TOLERANCE = {"smoke": 0.25, "paper": 0.1}  # the interval of the few paths of smoke is ± 0.15
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """All orders; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """All orders."""
     return BUDGETS[budget].run(seed=seed).assign_attrs(budget=budget)
 
 

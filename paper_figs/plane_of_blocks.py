@@ -97,8 +97,8 @@ CHANGES = {TWO: 0.109, ONE: -0.128}  # there, of log10 of the root mean square f
 ROUNDINGS = 0.001  # of the difference of two numbers with three decimals
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Exponents of kernels, expansions and networks; takes the same time whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Exponents of kernels, expansions and networks."""
     settings = BUDGETS[budget]
     made = {"seed": seed, "budget": budget, "experiment": repr(settings)}
     versions = current_versions()

@@ -58,8 +58,8 @@ MARKERS = dict(zip(BLOCKS, "os^D", strict=True))
 OF_THEORY, OF_PLANTED = "right", "variance 5 % too large"
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Mean squares of networks and of theory; takes the same time whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Mean squares of networks and of theory."""
     settings = BUDGETS[budget]
     made = {"seed": seed, "budget": budget, "experiment": repr(settings)}
     return settings.run(seed=seed).assign_attrs(made, versions=json.dumps(current_versions()))

@@ -56,8 +56,8 @@ C_STAR = (1.0, 0.122103747306, 0.0296959215803)
 CHI_1 = (0.939807428682, 1.58522476501, 2.36726103555)
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Map, iterates and fixed points; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Map, iterates and fixed points."""
     settings = BUDGETS[budget]
     c = torch.linspace(0, 1, 51, dtype=torch.float64)
     found = fixed_points(rs.TANH, float64(WEIGHTS), BIAS)

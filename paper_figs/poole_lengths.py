@@ -63,8 +63,8 @@ Q_STAR = (0.607046791909, 4.07912387528, 12.6041494978)
 UNTIL_SETTLED = ((8, 7, 7, 7, 7), (6, 1, 3, 3, 4), (5, 3, 2, 1, 2))  # from STARTS
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Map, iterates, fixed points and times to settle; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Map, iterates, fixed points and times to settle."""
     settings = BUDGETS[budget]
     weights, starts = float64(WEIGHTS), float64(STARTS)
     q = torch.linspace(0, 1, 81, dtype=torch.float64).square() * 15

@@ -12,12 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.execution import Execution
 from paper_figs import gallery
 from paper_figs.catalogue import PICTURES
 from paper_figs.making import Record, Request, make_all
 from paper_figs.stored import KEPT
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed
+from resnet_sde.runs.cluster import CLUSTER, engine
 from resnet_sde.runs.progress import progress_bar
 
 
@@ -38,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for folder in [options.out, *([KEPT] if options.keep else [])]:
             folder.mkdir(parents=True, exist_ok=True)
-        with progress_bar(total=len(names), unit="figure") as bar:
-            for records in make_all(names, request, workers):
+        with (
+            engine(options.cluster, workers) as by,
+            progress_bar(total=len(names), unit="figure") as bar,
+        ):
+            for records in make_all(names, request, Execution(**by)):
                 bar.update(len(records))
                 for record in records:
                     bar.write("\n".join(report(record, options.out)), file=sys.stdout)
@@ -82,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--seed", type=int, default=0, help="a non-negative integer (default: 0)")
     result.add_argument("--workers", type=int, default=1, help="local processes (default: 1)")
+    result.add_argument("--cluster", help=CLUSTER)
     result.add_argument(
         "--out",
         type=Path,

@@ -109,8 +109,8 @@ class Dropped(Matrix):
         raise NotImplementedError("networks with dropout are only run forward")
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Fixed points and depth scales, and correlations of networks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Fixed points and depth scales, and correlations of networks."""
     settings = BUDGETS[budget]
     bias, rates = settings.sigma_b2, float64(KEEP_RATES)
     lines = fixed_points(rs.TANH, torch.from_numpy(WEIGHTS), bias, keep_rate=rates[:, None])

@@ -99,8 +99,8 @@ def gradient_products(t: rs.Trajectory) -> Tensor:
     return products / products[:, -1:]
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Gradients of networks beside their theory; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Gradients of networks beside their theory."""
     settings = BUDGETS[budget]
     b, width = settings.sigma_b2, settings.width
     weights = float64(settings.sigma_w2)

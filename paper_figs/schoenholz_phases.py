@@ -74,8 +74,8 @@ SCALES = {  # σ_w²: ξ_q, ξ_c at σ_b² = 0.05
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Boundary, grid of χ_1, and relaxation; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Boundary, grid of χ_1, and relaxation."""
     settings = BUDGETS[budget]
     bias = torch.linspace(0, 1, 301, dtype=torch.float64).square() * 0.25
     grid_w, grid_b = (torch.linspace(*ends, 26, dtype=torch.float64) for ends in ((0.5, 3), (0.001, 0.25)))

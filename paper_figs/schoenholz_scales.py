@@ -76,8 +76,8 @@ TABLE_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 2.5)
 PEAKS = {0.001: 11.3927, 0.01: 3.75515, 0.05: 1.809957, 0.1: 1.351292, 0.2: 1.027818}  # of ξ_q over σ_w²
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Depth scales of infinite width, and fits to networks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Depth scales of infinite width, and fits to networks."""
     settings = BUDGETS[budget]
     biases = float64(BIASES)
     critical = critical_line(rs.TANH, biases)

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization, first_order
 from paper_figs import white
 from paper_figs.criteria import REPETITIONS, Criterion, widened
@@ -58,9 +59,9 @@ REFERENCES = {
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """The ratios of every network, forward and gradient."""
-    return BUDGETS[budget].run(seed=seed, workers=workers).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset, quantity: Quantity) -> Figure:

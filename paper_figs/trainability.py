@@ -7,7 +7,6 @@ steps. L* is the depth at which the accuracy on training images falls through a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from matplotlib.lines import Line2D
 
 import resnet_sde as rs
 from experiments import trainability
+from experiments.execution import HERE, Execution
 from experiments.trainability import Setting, collapse, deepest
-from experiments.trained import How
 from paper_figs import schoenholz_dropout as tables
 from paper_figs.criteria import Criterion
 from paper_figs.maps import DEPTHS, accuracy_map, ticks_within
@@ -42,9 +41,9 @@ POINT = {"marker": "o", "markersize": 2.5, "linestyle": "none"}
 SIDES = {"ordered": ("o", "full"), "chaotic": ("^", "none")}  # marker, and how it is filled
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Trained networks of all settings, and their depth scales."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 # What there is

@@ -76,8 +76,8 @@ MARKERS = dict(zip(TITLES, "xso^vDP", strict=True))
 TOLERANCE = 0.1  # of an order: the bias of a rate over practical depths, and 3 standard errors or more
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Trajectories, errors and the table of them; takes a few minutes, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Trajectories, errors and the table of them."""
     ds = BUDGETS[budget].run(seed=seed).assign_attrs(budget=budget)
     return ds.assign_attrs(table=table(ds))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -20,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments import variance_grids
-from experiments.trained import How
+from experiments.execution import HERE, Execution
 from experiments.variance_grids import contour
 from paper_figs.criteria import Criterion
 from paper_figs.maps import CROSS, accuracy_map, blown_up, colour_bar, label_axes
@@ -69,9 +68,9 @@ class Shown:
     overflow: float = math.inf
 
 
-def compute(budget: str, seed: int, workers: int = 1, store: Path | None = None) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """Trained networks of all kinds and rules, and the theory of infinite width."""
-    return BUDGETS[budget].run(seed=seed, how=How(workers, store)).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def draw(ds: xr.Dataset, shown: Shown) -> Figure:

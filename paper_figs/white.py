@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization
 from paper_figs.criteria import REPETITIONS, Criterion, widened
 from paper_figs.ratios import Quantity, panels, smooth_depths
@@ -28,9 +29,9 @@ MEAN_RATIO = {10: 0.784, 1000: 0.7956}  # at width 40 and beta = 1/2, from 10,00
 EXPLODED = 10.0  # a ratio from which ‖h_L − h_0‖ and ‖h_L‖ have the same logarithm on the scale of the spread
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
+def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:
     """The ratios of every network, forward and gradient."""
-    return BUDGETS[budget].run(seed=seed, workers=workers).assign_attrs(budget=budget)
+    return BUDGETS[budget].run(seed=seed, how=how).assign_attrs(budget=budget)
 
 
 def moments(ds: xr.Dataset, beta: float, depth: int) -> HomogeneousMoments:

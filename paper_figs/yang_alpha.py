@@ -79,8 +79,8 @@ FOLDS = 8  # of e, through which it is followed
 GAPS = np.unique(np.concatenate([np.geomspace(1e-5, 0.1, 201), np.linspace(0.1, 2, 191)]))
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Kernels, constants, lengths and the flow of cosines; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Kernels, constants, lengths and the flow of cosines."""
     settings = BUDGETS[budget]
     blocks = [rs.TwoLayer(rs.AlphaReLU(a), 1.0, 0.5, 1.0, 0.5) for a in GROWN]
     size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples, "seed": seed}

@@ -82,8 +82,8 @@ KNOWN_LATE_SLOPE = -0.418  # of the third network at layer 2000 from cosine 0.99
 KNOWN_PLAIN = {100: (-0.3166, 6e-5), 1000: (-0.3533, 6e-5), 10_000: (-0.3605, 0.002)}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Fixed points, and gaps by layer; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Fixed points, and gaps by layer."""
     settings = BUDGETS[budget]
     ratios = np.union1d(RATIOS, list(KNOWN))
     limits = np.array([_limits(rs.TwoLayer(rs.TANH, 1.0, 0.0, 1.0, ratio)) for ratio in ratios])

@@ -62,8 +62,8 @@ LABELS = {
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Gradients by layer, and far from the top; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Gradients by layer, and far from the top."""
     settings = BUDGETS[budget]
     size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples, "seed": seed}
     seen = residuals.parameter_gradients(SIMULATED, **size)

@@ -57,8 +57,8 @@ class Sizes:
 BUDGETS = {"smoke": Sizes(samples=40, width=252), "paper": Sizes(samples=200, width=500)}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Growth of gradients and their laws; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Growth of gradients and their laws."""
     settings = BUDGETS[budget]
     size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples}
     logs = [networks(block, **size, seed=seed).log_gradient for block in BLOCKS]

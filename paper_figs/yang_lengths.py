@@ -53,8 +53,8 @@ KNOWN_P = {50: 91.951, 200: 382.457}
 KNOWN_E = {10: 0.6979, 50: 0.6528, 100: 0.6279, 200: 0.6044}  # from the cosine 0.5
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Mean squares, mean products and cosines; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Mean squares, mean products and cosines."""
     settings, model = BUDGETS[budget], residual(BLOCK)
     q = lengths(model, depth=settings.depth).q
     cosine = 1 - gaps(model, 1.0, 1 - float64(COSINES), depth=settings.depth)

@@ -76,8 +76,8 @@ class Sizes:
 BUDGETS = {"smoke": Sizes(width=200, samples=60), "paper": Sizes(width=500, samples=200)}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """The limit, layers at several depths and scalings, and networks; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """The limit, layers at several depths and scalings, and networks."""
     settings = BUDGETS[budget]
     times = torch.linspace(0, 1, settings.depth + 1, dtype=torch.float64)
     limits = [_limit(_scaled(block), times) for block in BLOCKS.values()]

@@ -60,8 +60,8 @@ class Sizes:
 BUDGETS = {"smoke": Sizes(width=200, samples=60), "paper": Sizes(width=1000, samples=100)}
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Lengths, cosines and gradients of parameters; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Lengths, cosines and gradients of parameters."""
     settings = BUDGETS[budget]
     size = {"width": settings.width, "samples": settings.samples, "seed": seed}
     seen = [networks(block, (0.5,), depth=settings.depth, **size) for block in BLOCKS]

@@ -75,8 +75,8 @@ BUDGETS = {
 }
 
 
-def compute(budget: str, seed: int, workers: int = 1) -> xr.Dataset:
-    """Variances, their laws and what networks make of them; one process, whatever the workers."""
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Variances, their laws and what networks make of them."""
     settings = BUDGETS[budget]
     exact = [[recommend_variances(depth, block).sigma_w2 for depth in DEPTHS] for block in BLOCKS]
     limits = [

@@ -5,14 +5,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import small_work
 import torch
+import xarray as xr
 
 import resnet_sde as rs
+from experiments.execution import HERE, Execution
+from paper_figs import fig7, stored
+from paper_figs.making import Request, make_all
 from resnet_sde.cli import main
 from resnet_sde.runs import cluster as of_dask
 from resnet_sde.runs.execute import Executor, _each, execute
@@ -75,6 +79,31 @@ def test_verification_is_the_same(executor: Executor) -> None:
         for how in (None, executor)
     ]
     assert records[0] == records[1]
+
+
+FIGURES = ("fig6", "poole_lengths", "fig2")
+
+
+def figures(out: Path, how: Execution) -> list[xr.Dataset]:
+    request = Request("smoke", 0, out, out / "training")
+    list(make_all(FIGURES[:2], request, how))  # each is a task
+    list(make_all(FIGURES[2:], request, how))  # its cells are tasks
+    return [stored.load(out, name).drop_attrs() for name in FIGURES]
+
+
+@pytest.fixture(scope="module")
+def made_here(tmp_path_factory: pytest.TempPathFactory) -> list[xr.Dataset]:
+    return figures(tmp_path_factory.mktemp("here"), HERE)
+
+
+def test_figures_are_the_same(executor: Executor, made_here: list[xr.Dataset], tmp_path: Path) -> None:
+    for here, there in zip(made_here, figures(tmp_path, Execution(executor=executor)), strict=True):
+        xr.testing.assert_identical(here, there)
+
+
+def test_planes_are_the_same(executor: Executor) -> None:
+    plane = replace(fig7.BUDGETS["smoke"], hursts=(0.3, 0.7), samples=2, inputs=1, depth=20, width=5)
+    xr.testing.assert_identical(plane.run(how=Execution(executor=executor)), plane.run())
 
 
 def test_small_tasks_are_put_together(dask: of_dask.Cluster) -> None:

@@ -11,8 +11,8 @@ import xarray as xr
 from experiments import depth_atlas
 from experiments.atlas_page import page
 from experiments.depth_atlas import ALL, BUDGETS, DepthAtlas, report
+from experiments.execution import Execution
 from experiments.own_architectures import OWN
-from experiments.trained import How
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -59,7 +59,7 @@ def test_a_store_is_gone_on_from_and_a_failure_costs_no_other(
 
     monkeypatch.setitem(ALL, "broken", replace(OWN["MLP-ResNet, pre-norm"], factory=broken))
     some = replace(SMALL, architectures=("broken", *SMALL.architectures))
-    first = some.run(how=How(store=tmp_path))
+    first = some.run(how=Execution(store=tmp_path))
     assert first.outcome.values.tolist() == ["failed", "measured", "refused"]
     assert first.sentence.values[0] == "OSError: no weights for 8"
     assert "no skip connection" in first.sentence.values[2]
@@ -71,7 +71,7 @@ def test_a_store_is_gone_on_from_and_a_failure_costs_no_other(
         raise AssertionError("it is kept")
 
     monkeypatch.setattr(depth_atlas, "depth_check", asked_again)
-    second = SMALL.run(how=How(store=tmp_path))
+    second = SMALL.run(how=Execution(store=tmp_path))
     xr.testing.assert_identical(first.isel(architecture=[1, 2]).drop_attrs(), second.drop_attrs())
     assert math.isnan(second.beta.values[1, 0])
 

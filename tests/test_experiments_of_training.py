@@ -20,8 +20,9 @@ from experiments import (
     trained_weights,
     variance_grids,
 )
+from experiments.execution import Execution
 from experiments.program import EXPERIMENTS, main
-from experiments.trained import How, Images, at_best_rate
+from experiments.trained import Images, at_best_rate
 
 AXES = {
     "trained-weights": ("test_accuracy", {"case": 3, "sample": 2}),
@@ -188,7 +189,7 @@ def test_the_least_loss_by_a_parabola() -> None:
 
 
 def test_an_experiment_goes_on_from_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    of, how = trained_weights.BUDGETS["smoke"], How(store=tmp_path)
+    of, how = trained_weights.BUDGETS["smoke"], Execution(store=tmp_path)
     first = of.run(how=how)
     monkeypatch.setattr("resnet_sde.training.grid.fit", None)
     xr.testing.assert_identical(of.run(how=how), first)

@@ -137,7 +137,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def figure2(once: Path) -> Path:
     """A folder with Figure 2, which is made once and only read."""
     if not any(once.iterdir()):
-        (records,) = make_all(["fig2"], request(once), 1)
+        (records,) = make_all(["fig2"], request(once))
         assert not records[0].taken
     return once
 
@@ -148,7 +148,7 @@ class TestWhatIsStored:
         return Path(shutil.copytree(figure2, tmp_path, dirs_exist_ok=True))
 
     def test_the_same_request_takes_it(self, out: Path) -> None:
-        (records,) = make_all(["fig2"], request(out), 1)
+        (records,) = make_all(["fig2"], request(out))
         assert records[0].taken
 
     @pytest.mark.parametrize("other", ["seed", "experiment", "versions", "damaged", "a flipped bit"])
@@ -168,7 +168,7 @@ class TestWhatIsStored:
             (out / "fig2.nc.gz").write_bytes(flipped)
         else:
             (out / "fig2.nc.gz").write_bytes(b"cut")
-        (records,) = make_all(["fig2"], asked, 1)
+        (records,) = make_all(["fig2"], asked)
         assert not records[0].taken
 
     def test_what_comes_with_the_code_is_drawn(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,11 +176,11 @@ class TestWhatIsStored:
         for folder in (kept, fresh):
             folder.mkdir()
         monkeypatch.setattr(making, "KEPT", kept)
-        make_all(["fig2"], request(out, keep=True), 1).__next__()
+        make_all(["fig2"], request(out, keep=True)).__next__()
         assert [path.name for path in kept.iterdir()] == ["fig2.nc.gz"]
-        (records,) = make_all(["fig2"], request(fresh, redraw=True), 1)
+        (records,) = make_all(["fig2"], request(fresh, redraw=True))
         assert records[0].taken
-        (records,) = make_all(["fig2"], request(fresh), 1)
+        (records,) = make_all(["fig2"], request(fresh))
         assert not records[0].taken, "only trained networks are taken from there without being asked"
 
     def test_every_damaged_byte_is_seen(self, out: Path) -> None:
@@ -196,7 +196,7 @@ class TestWhatIsStored:
     def test_edited_code_computes_anew(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         inputs = Initialization.inputs
         monkeypatch.setattr(Initialization, "inputs", lambda self, seed: inputs(self, seed) * 2)
-        (records,) = make_all(["fig2"], request(out), 1)
+        (records,) = make_all(["fig2"], request(out))
         assert not records[0].taken
 
     def test_a_folder_of_parts_that_another_run_removes(self, out: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import xarray as xr
 
 import resnet_sde as rs
 from experiments import plane
+from experiments.execution import Execution
 from experiments.plane import Plane, over_networks, zero_level
 from resnet_sde._random import stream
 from resnet_sde.finite_width import homogeneous_moments
@@ -104,7 +106,7 @@ def test_explosion_is_a_number() -> None:
 class TestWhatIsKept:
     def test_workers_hurst_indices_and_networks_change_no_bit(self) -> None:
         whole = TINY.run(seed=3)
-        xr.testing.assert_identical(whole, TINY.run(seed=3, workers=2))
+        xr.testing.assert_identical(whole, TINY.run(seed=3, how=Execution(workers=2)))
         some = replace(TINY, hursts=(0.8,), samples=2).run(seed=3)
         for name in RATIOS:
             np.testing.assert_array_equal(some[name], whole[name].sel(hurst=[0.8]).isel(sample=[0, 1]))
@@ -127,21 +129,21 @@ class TestWhatIsKept:
 
         monkeypatch.setattr(Store, "save", counted)
         with pytest.raises(KeyboardInterrupt):
-            TINY.run(seed=5, store=tmp_path)
-        xr.testing.assert_identical(TINY.run(seed=5, store=tmp_path), whole)
+            TINY.run(seed=5, how=Execution(store=tmp_path))
+        xr.testing.assert_identical(TINY.run(seed=5, how=Execution(store=tmp_path)), whole)
         low, high = (repr(replace(TINY, hursts=(hurst,))) for hurst in (0.3, 0.8))
         assert saved == [low, high, high]
-        xr.testing.assert_identical(TINY.run(seed=5, store=tmp_path), whole)
+        xr.testing.assert_identical(TINY.run(seed=5, how=Execution(store=tmp_path)), whole)
         assert len(saved) == 3
 
     def test_edited_code_computes_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        TINY.run(seed=5, store=tmp_path)
+        TINY.run(seed=5, how=Execution(store=tmp_path))
         monkeypatch.setattr(plane, "stream", lambda seed, *key: stream(seed + 1, *key))
-        xr.testing.assert_identical(TINY.run(seed=5, store=tmp_path), TINY.run(seed=5))
+        xr.testing.assert_identical(TINY.run(seed=5, how=Execution(store=tmp_path)), TINY.run(seed=5))
 
     @pytest.mark.parametrize("other", ["seed", "samples", "betas", "damaged"])
     def test_nothing_else_is_taken_for_it(self, other: str, tmp_path: Path) -> None:
-        TINY.run(seed=5, store=tmp_path)
+        TINY.run(seed=5, how=Execution(store=tmp_path))
         experiment, seed = TINY, 5
         if other == "seed":
             seed = 6
@@ -150,11 +152,15 @@ class TestWhatIsKept:
                 file.write_bytes(file.read_bytes()[:50])
         else:
             experiment = replace(TINY, **{"samples": 2} if other == "samples" else {"betas": (0.0, 0.5, 0.9)})
-        xr.testing.assert_identical(experiment.run(seed=seed, store=tmp_path), experiment.run(seed=seed))
+        xr.testing.assert_identical(
+            experiment.run(seed=seed, how=Execution(store=tmp_path)), experiment.run(seed=seed)
+        )
 
-    @pytest.mark.parametrize("wrong", [{"seed": -1}, {"workers": 0}], ids=["seed", "workers"])
-    def test_bad_numbers_are_refused(self, wrong: dict[str, int]) -> None:
-        with pytest.raises(ValueError, match=next(iter(wrong))):
+    @pytest.mark.parametrize(
+        ("name", "wrong"), [("seed", {"seed": -1}), ("workers", {"how": Execution(workers=0)})]
+    )
+    def test_bad_numbers_are_refused(self, name: str, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=name):
             TINY.run(**wrong)
 
 

@@ -18,6 +18,7 @@ from drawn_figures import (
 )
 
 from experiments import residual_scale, trainability, variance_grids
+from experiments.execution import Execution
 from paper_figs import fischer_trained, maps, variance_maps
 from paper_figs.catalogue import FISCHER_TRAINED, SCHOENHOLZ_TRAINED, YANG_TRAINED
 from paper_figs.trainability import SETTINGS
@@ -38,10 +39,10 @@ def test_figures_of_one_experiment_share_what_is_computed() -> None:
 
 
 def test_what_is_trained_is_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = fischer_trained.compute("smoke", 0, store=tmp_path)
+    first = fischer_trained.compute("smoke", 0, Execution(store=tmp_path))
     assert list(tmp_path.iterdir())
     monkeypatch.setattr("resnet_sde.training.grid.fit", None)
-    xr.testing.assert_identical(fischer_trained.compute("smoke", 0, store=tmp_path), first)
+    xr.testing.assert_identical(fischer_trained.compute("smoke", 0, Execution(store=tmp_path)), first)
 
 
 def test_cells_end_half_way_between_their_centres() -> None:

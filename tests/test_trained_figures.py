@@ -20,6 +20,7 @@ from drawn_figures import (
 import resnet_sde as rs
 from experiments import accuracy_plane, depth_convergence, trained_weights
 from experiments.depth_convergence import DepthConvergence, rate
+from experiments.execution import Execution
 from paper_figs import accuracy_maps, fig9
 from paper_figs.criteria import Criterion
 from paper_figs.trained_paths import expected_roughness
@@ -44,9 +45,9 @@ def test_budgets_are_those_of_the_experiment(name: str) -> None:
 
 def test_trained_networks_are_kept_and_taken(tmp_path: Path) -> None:
     with as_on_the_command_line():
-        first = fig9.compute("smoke", 0, store=tmp_path)
+        first = fig9.compute("smoke", 0, Execution(store=tmp_path))
         kept = sorted(tmp_path.rglob("*"))
-        again = fig9.compute("smoke", 0, store=tmp_path)
+        again = fig9.compute("smoke", 0, Execution(store=tmp_path))
     xr.testing.assert_identical(first, smoke("fig9"))
     xr.testing.assert_identical(again, first)
     assert kept

@@ -20,6 +20,7 @@ from typing_extensions import override
 from resnet_sde.runs.agreement import Changed, Packing
 
 LOCAL = "local"
+CLUSTER = "workers of a Dask cluster instead: local, or tcp://HOST:PORT (needs the extra cluster)"
 _PATIENCE = 30.0  # seconds that the scheduler and its first worker may take to answer
 _REMEDY = "start the workers again, in the environment and with the files of this process"
 
@@ -45,7 +46,7 @@ class Cluster(Executor):
         self._local = None
         if address == LOCAL:
             self._local = address = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
             )
         try:
             self.client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
