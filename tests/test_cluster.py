@@ -12,6 +12,7 @@ import pytest
 import small_work
 import torch
 import xarray as xr
+from drawn_figures import as_on_the_command_line
 
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
@@ -86,8 +87,9 @@ FIGURES = ("fig6", "poole_lengths", "fig2")
 
 def figures(out: Path, how: Execution) -> list[xr.Dataset]:
     request = Request("smoke", 0, out, out / "training")
-    list(make_all(FIGURES[:2], request, how))  # each is a task
-    list(make_all(FIGURES[2:], request, how))  # its cells are tasks
+    with as_on_the_command_line():
+        list(make_all(FIGURES[:2], request, how))  # each is a task
+        list(make_all(FIGURES[2:], request, how))  # its cells are tasks
     return [stored.load(out, name).drop_attrs() for name in FIGURES]
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from browser import BROWSER, REASON, browse
 from drawn_figures import module, smoke
 
+from experiments.execution import Execution
 from experiments.initialization import Initialization
 from paper_figs import fig2, fig7, gallery, making, stored
 from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
@@ -213,7 +214,7 @@ class TestWhatIsStored:
 
         with pytest.MonkeyPatch.context() as context:
             context.setattr(Store, "save", removed)
-            found = tiny.run(store=parts)
+            found = tiny.run(how=Execution(store=parts))
         assert saved == [True] * len(tiny.hursts)
         xr.testing.assert_identical(found, tiny.run())
 
