@@ -24,11 +24,12 @@ def module(name: str):
 @contextmanager
 def as_on_the_command_line() -> Iterator[None]:
     """In torch's default precision, where a constant that is rounded to float32 shows."""
+    before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        torch.set_default_dtype(torch.float64)
+        torch.set_default_dtype(before)
 
 
 def smoke(name: str) -> xr.Dataset:

@@ -84,6 +84,13 @@ def zeros(task: int, shared: object) -> bytes:
     return bytes(task)
 
 
+def zeros_when_told(task: int, file: Path) -> bytes:
+    """None at once; some as soon as there is such a file."""
+    while task > 0 and not file.exists():
+        time.sleep(0.01)
+    return zeros(task, None)
+
+
 def linger(task: int, shared: str) -> int:
     """The first task is done at once; the others say that they are there, and never end by themselves."""
     if task > 0:

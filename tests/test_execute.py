@@ -148,10 +148,12 @@ def test_a_process_killed_before_it_does_anything(
 
 
 @linux
-def test_a_process_killed_while_it_sends_a_large_result(started: list[Recorded]) -> None:
+def test_a_process_killed_while_it_sends_a_large_result(started: list[Recorded], tmp_path: Path) -> None:
     """Which is in the socket in part; nobody else can be waiting for the rest."""
-    with closing(execute([0, 10**8, 0, 0], small_work.zeros, None, workers=2)) as results:
+    now = tmp_path / "now"
+    with closing(execute([0, 10**8, 0, 0], small_work.zeros_when_told, now, workers=2)) as results:
         assert next(results) == (0, b"")
+        now.touch()
         sender = started[1]
         wait_until(sender.connection.poll, "it does not send")
         sender.popen.send_signal(signal.SIGKILL)
