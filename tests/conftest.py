@@ -79,6 +79,7 @@ def moments_believed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def float64_by_default() -> Iterator[None]:
     before = torch.get_default_dtype()
+    assert before == torch.float32, "what ran before this test left another default dtype behind"
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
