@@ -1,5 +1,6 @@
 """The guards of conftest.py, run on small planted test files: a guard that cannot fail guards nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,30 @@ def test_borrowed(global_random): torch.rand(1), np.random.rand()
 def test_dtype(): assert torch.rand(1, generator=torch.Generator()).dtype == torch.float64
 @pytest.mark.full
 def test_full(): pass
+@pytest.fixture(scope="module")
+def careless(): torch.set_default_dtype(torch.float64)
+def test_after_it(careless): pass
 """
 
 
-@pytest.mark.usefixtures("global_random")  # the planted tests draw from it in this very process
+@pytest.fixture
+def as_in_a_process_of_its_own() -> Iterator[None]:
+    torch.set_default_dtype(torch.float32)
+    yield
+    torch.set_default_dtype(torch.float64)
+
+
+@pytest.mark.usefixtures(
+    "as_in_a_process_of_its_own", "global_random"
+)  # the planted tests draw from it in this very process
 def test_guards(pytester: pytest.Pytester) -> None:
     pytester.makeconftest((HERE / "conftest.py").read_text(encoding="utf-8"))
     pytester.makeini("[pytest]\nmarkers =\n    gpu\n    full\n")
     pytester.makepyfile(TOUCHES)
     result = pytester.runpytest_inprocess("-p", "no:xdist", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=5, errors=2, skipped=1)  # an error is what a failed teardown counts as
+    result.assert_outcomes(passed=5, errors=3, skipped=1)  # an error is what a failed teardown counts as
     result.stdout.fnmatch_lines(["*global random state of torch*", "*global random state of numpy*"])
+    result.stdout.fnmatch_lines(["*left another default dtype behind*"])
 
 
 @pytest.mark.usefixtures("global_random")
