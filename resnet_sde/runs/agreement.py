@@ -42,6 +42,20 @@ def code_digest(thing: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def settings_of(torch: Any) -> tuple[str, str]:
+    """What torch is told in this process: its default dtype, and the precision of products in float32."""
+    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
+    return dtype, torch.get_float32_matmul_precision()
+
+
+def set_as_there(torch: Any, settings: tuple[str, str] | None) -> None:
+    """Let torch compute as in the process that asks, on one thread."""
+    torch.set_num_threads(1)
+    if settings is not None:
+        torch.set_default_dtype(getattr(torch, settings[0]))
+        torch.set_float32_matmul_precision(settings[1])
+
+
 class Packing:
     """Packs and unpacks what is sent; everything that travels by name is looked at once.
 

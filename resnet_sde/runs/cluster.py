@@ -17,7 +17,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from resnet_sde.runs.agreement import Changed, Packing
+from resnet_sde.runs.agreement import Changed, Packing, set_as_there, settings_of
 
 LOCAL = "local"
 CLUSTER = "workers of a Dask cluster instead: local, or tcp://HOST:PORT (needs the extra cluster)"
@@ -75,9 +75,7 @@ class Cluster(Executor):
         content = b"".join(_packed(packing, (work, shared)))
         name = sha256(content).hexdigest()
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Sending large graph"
-            )  # once, and a worker that dies costs nothing
+            warnings.filterwarnings("ignore", "Sending large graph")  # it is sent once
             there = self.client.submit(_same, content, pure=False)
         settings = pickle.dumps(_settings())
 
@@ -170,8 +168,7 @@ def _settings() -> dict[str, Any]:
 
     from resnet_sde.runs.identity import environment
 
-    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
-    return {"environment": environment(), "dtype": dtype, "precision": torch.get_float32_matmul_precision()}
+    return {"environment": environment(), "torch": settings_of(torch)}
 
 
 def _call(task: tuple[Sequence[Any], Mapping[str, Any]], function: Callable[..., Any]) -> Any:
@@ -219,9 +216,7 @@ def _prepared(settings: bytes) -> Packing:
     from resnet_sde.runs.identity import environment
 
     asked = pickle.loads(settings)
-    torch.set_num_threads(1)
-    torch.set_default_dtype(getattr(torch, asked["dtype"]))
-    torch.set_float32_matmul_precision(asked["precision"])
+    set_as_there(torch, asked["torch"])
     here, there = environment(), asked["environment"]
     others = [key for key in {**there, **here} if here.get(key) != there.get(key)]
     if others:

@@ -23,7 +23,7 @@ from multiprocessing.connection import Pipe, wait
 from multiprocessing.spawn import get_executable
 from typing import Any, TypeVar
 
-from resnet_sde.runs.agreement import Packing
+from resnet_sde.runs.agreement import Packing, settings_of
 from resnet_sde.runs.interrupts import held_back
 from resnet_sde.runs.worker import CHANGED, DONE, NO_MORE, UNGUARDED, UNPREPARED
 
@@ -240,9 +240,7 @@ def _preparation() -> dict[str, Any]:
     found: dict[str, Any] = {"sys_path": list(sys.path), "sys_argv": list(sys.argv), "parent": os.getpid()}
     found["grace"] = _GRACE
     if "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        dtype = str(torch.get_default_dtype()).removeprefix("torch.")
-        found["torch"] = (dtype, torch.get_float32_matmul_precision())
+        found["torch"] = settings_of(sys.modules["torch"])
     method = multiprocessing.get_start_method(allow_none=True)
     if method is not None:
         found["start_method"] = method

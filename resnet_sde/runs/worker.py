@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NoReturn
 
-from resnet_sde.runs.agreement import Changed, Packing
+from resnet_sde.runs.agreement import Changed, Packing, set_as_there
 
 NO_MORE = b""  # the last message to a worker
 _LOOK = 1.0  # seconds between two looks whether the parent is there
@@ -113,17 +113,9 @@ def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any]
     while task := state.tasks.get():
         state.working = True
         if "torch" in sys.modules:  # work that needs it has imported it by now
-            _set_as_there(sys.modules["torch"], preparation.get("torch"))
+            set_as_there(sys.modules["torch"], preparation.get("torch"))
         _tell(connection, _answer(work, task, shared, packing, state))
         state.working = False
-
-
-def _set_as_there(torch: Any, settings: tuple[str, str] | None) -> None:
-    """Let torch compute as in the process that asks, on one thread."""
-    torch.set_num_threads(1)
-    if settings is not None:
-        torch.set_default_dtype(getattr(torch, settings[0]))
-        torch.set_float32_matmul_precision(settings[1])
 
 
 def _tell(connection: Connection, answer: bytes) -> None:

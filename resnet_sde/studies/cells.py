@@ -85,33 +85,32 @@ def pieces(cells: Sequence[Cell]) -> list[Piece]:
     ]
 
 
-def identities(pieces: Sequence[Piece], x: Tensor, observe: Sequence[object]) -> list[Identity | None]:
-    """What decides the results of each piece; None, after a warning, where that cannot be told.
+def identities(
+    cells: Sequence[Cell], pieces: Sequence[Piece], x: Tensor, observe: Sequence[object]
+) -> list[Identity | None]:
+    """What decides the results of each piece of the cells; None, after a warning, where that cannot be told.
 
     How many networks come after a piece does not.
     """
     (code,) = digests([list(observe)])
-    models = digests(piece.ensemble.model for piece in pieces) if code is not None else [None] * len(pieces)
-    same = digest(x.detach()) if x.ndim == 2 else None
+    models = digests(cell.ensemble.model for cell in cells) if code is not None else [None] * len(cells)
+    inputs: dict[tuple[int, int], str] = {}  # by the networks that see them; (0, 0) if all see the same
     shared = {
         "observe": [observable_name(each) for each in observe],
         "code": code,
         "environment": environment(x.device),
     }
     found: list[Identity | None] = []
-    for piece, model in zip(pieces, models, strict=True):
-        own = piece.networks
-        found.append(
-            None
-            if model is None
-            else {
-                "cell": repr(replace(piece.ensemble, samples=own.stop)),
-                "from": own.start,
-                "model": model,
-                "input": same or digest(x.detach()[own]),
-                **shared,
-            }
-        )
+    for piece in pieces:
+        own, model = piece.networks, models[piece.cell]
+        if model is None:
+            found.append(None)
+            continue
+        key = (own.start, own.stop) if x.ndim == 3 else (0, 0)
+        if key not in inputs:
+            inputs[key] = digest(x.detach()[own] if x.ndim == 3 else x.detach())
+        cell = repr(replace(piece.ensemble, samples=own.stop))
+        found.append({"cell": cell, "from": own.start, "model": model, "input": inputs[key], **shared})
     return found
 
 

@@ -143,7 +143,7 @@ def _compute_missing(
 ) -> list[Results]:
     """Results of all cells, from the store where they are there."""
     every = pieces(cells)
-    asked = identities(every, x, observe) if store is not None else []
+    asked = identities(cells, every, x, observe) if store is not None else []
     results: list[Results | None] = [None] * len(every)
     if store is not None:
         results = [dict(found.arrays) if (found := store.load(each)) else None for each in asked]
@@ -191,8 +191,9 @@ def _joined(consecutive: Iterable[Results]) -> Results:
 
 def _check_like(before: Results | None, whole: Results) -> None:
     """Raise ValueError if an observable has another number of axes here than in what was there before."""
-    for name, values in whole.items() if before else ():
-        assert before
+    if before is None:
+        return
+    for name, values in whole.items():
         if before[name].ndim != values.ndim:
             raise ValueError(
                 f"observable {name} returned {before[name].ndim} axes in one cell and {values.ndim} in "
