@@ -148,7 +148,7 @@ def nothing_changed() -> Iterator[None]:
 
 
 class Interrupts:
-    """Sends them to this thread, or lets another one take them, as the system may."""
+    """Come to this thread, or to another one: for those of a process the system chooses, and when is open."""
 
     def __init__(self, by_another_thread: bool) -> None:
         self.wanted = threading.Event()
@@ -161,11 +161,11 @@ class Interrupts:
         signal.raise_signal(signal.SIGINT)
 
     def come(self) -> None:
+        self.wanted.set()
         if self.thread.is_alive():
-            self.wanted.set()
             self.thread.join()
         else:
-            os.kill(os.getpid(), signal.SIGINT)
+            self.raise_one()
 
 
 def hold_back(done: list[str], interrupt: Interrupts | None, error: Exception | None) -> None:
