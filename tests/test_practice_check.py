@@ -1,6 +1,7 @@
 """The exponent of branches over depth, of networks of which it is known; and what `expect` says of bugs."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,18 +39,28 @@ def test_the_critical_exponent(name: str) -> None:
     assert check.expect(0.5) is check
 
 
+EXPONENTS = {
+    "gpt": (nets.gpt, nets.tokens),
+    "encoder": (nets.encoder, nets.tokens),
+    "encoder as built": (partial(nets.encoder, redrawn=False), nets.tokens),
+    "post-norm encoder": (partial(nets.encoder, norm_first=False), nets.tokens),
+    "loop": (nets.loop_gpt, nets.tokens),
+    "convolutional": (nets.convolutional, nets.images),
+    "post-activation": (partial(nets.convolutional, after=True), nets.images),
+    "perceptron": (nets.perceptron, nets.vectors),
+}
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("beta", [0.0, 1.0])
-@pytest.mark.parametrize("name", ["gpt", "encoder", "convolutional", "perceptron"])
-def test_other_exponents(name: str, beta: float) -> None:
-    factory = {
-        "gpt": nets.gpt,
-        "encoder": nets.encoder,
-        "convolutional": nets.convolutional,
-        "perceptron": nets.perceptron,
-    }[name]
-    check = depth_check(factory(beta), SOUND[name][1](), depths=(8, 24, 64))
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", EXPONENTS)
+def test_every_exponent(name: str, beta: float) -> None:
+    """Three seeds, six where no norm takes away the size of the stream, in which networks differ."""
+    factory, batch = EXPONENTS[name]
+    seeds = 6 if name == "perceptron" else 3
+    check = depth_check(factory(beta), batch(), depths=(8, 24, 64), seeds=seeds)
     assert check.beta.value == pytest.approx(beta, abs=0.06)
+    assert (check.beta.high - check.beta.low) / 2 <= 0.03
 
 
 def test_the_raw_angle_would_read_the_norm_as_a_law_of_depth() -> None:
