@@ -42,11 +42,11 @@ def called(id: str) -> set[CodeType]:
     return found
 
 
-def outcome(mutant: Mutant, id: str) -> str:
+def outcome(mutant: Mutant, id: str, **settings: int) -> str:
     """What the theorem says of the library with the bug in it; an error is the name of its class."""
     with planted(mutant):
         try:
-            return verify(until_a_claim_fails(id), seed=0).status
+            return verify(until_a_claim_fails(id), seed=0, **settings).status
         except Exception as error:  # a bug may break anything
             return type(error).__name__
 
