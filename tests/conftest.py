@@ -63,11 +63,16 @@ def dtype(pytestconfig: pytest.Config) -> torch.dtype:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_between_workers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+def shared_between_workers(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """The folder of the run, which pytest makes anew for each: nothing in it is of other code."""
     own = tmp_path_factory.getbasetemp()
     # Not by the environment, which a pytest that a test starts has from it.
+    before = between_workers.folder  # of the run around this one, where a test runs pytest in its own process
     between_workers.folder = own.parent if hasattr(pytestconfig, "workerinput") else own
+    yield
+    between_workers.folder = before
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def until_a_claim_fails(id: str) -> Theorem:
 
 
 def few_samples_first(id: str, control: str | None = None) -> list[dict[str, int]]:
-    """Settings to try in turn: what fails with a quarter of the quick samples need not be run with all of them.
+    """Settings to try in turn: what fails with a quarter of the quick samples need not be run with all.
 
     Both intervals have the level of the suite, so that a true claim is as safe from either.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import between_workers
 import numpy as np
 import pytest
 import torch
@@ -40,7 +41,9 @@ def test_guards(pytester: pytest.Pytester) -> None:
     pytester.makeconftest((HERE / "conftest.py").read_text(encoding="utf-8"))
     pytester.makeini("[pytest]\nmarkers =\n    gpu\n    full\n")
     pytester.makepyfile(TOUCHES)
+    shared = between_workers.folder
     result = pytester.runpytest_inprocess("-p", "no:xdist", "-p", "no:cacheprovider")
+    assert between_workers.folder == shared, "what is computed once is still found"
     result.assert_outcomes(passed=5, errors=3, skipped=1)  # an error is what a failed teardown counts as
     result.stdout.fnmatch_lines(["*global random state of torch*", "*global random state of numpy*"])
     result.stdout.fnmatch_lines(["*left another default dtype behind*"])
