@@ -269,7 +269,7 @@ def _dense_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -
         paths = {
             n: model.law.path(ensemble.depth, s, generator=source, dtype=h.dtype) for n, s in shapes.items()
         }
-        yield from WeightPaths(paths).layers(ensemble.depth, shared=True)
+        yield from WeightPaths(paths, model.law, ensemble.depth).layers(ensemble.depth, shared=True)
         return
     fill = model.law.filler(source)
     for k in range(ensemble.depth):

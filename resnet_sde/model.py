@@ -10,6 +10,7 @@ import torch
 
 from resnet_sde._checks import check_memory, finite_number, positive_integer
 from resnet_sde._contracts import check_model_parts
+from resnet_sde._law_checks import check_depth
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
@@ -29,9 +30,16 @@ class Regime(enum.Enum):
 
 @dataclass(frozen=True)
 class WeightPaths:
-    """One realised path for each matrix of a block, in every network of an ensemble."""
+    """One realised path for each matrix of a block, in every network of an ensemble.
+
+    law, finest: what the paths were drawn from, and the layers of their grids. With these, `layers` checks at
+        every depth that a law of one's own is what it says there; a path that is taken out of `matrices` is
+        not checked.
+    """
 
     matrices: dict[str, Path]
+    law: PathLaw | None = None
+    finest: int = 1
 
     def layers(self, depth: int, *, shared: bool = False) -> list[Layer]:
         """The layers of networks of this depth on these paths.
@@ -42,10 +50,14 @@ class WeightPaths:
 
         Raises:
             OffGrid: a path cannot show this depth.
+            ValueError: a law of one's own is another at this depth than it says.
         """
         depth = positive_integer("depth", depth, "give for example 100")
         check_memory(f"the objects of {depth} layers", _LAYER_BYTES * depth, "give a smaller depth")
         weights = {n: p.shared(depth) if shared else p.weights(depth) for n, p in self.matrices.items()}
+        if self.law is not None:
+            for of_all in weights.values():
+                check_depth(self.law, self.finest, depth, tuple(of_all.shape[2:]))
         outer, inner = weights.get("outer"), weights.get("inner")
         return [
             Layer(
@@ -142,5 +154,7 @@ class Model:
         source = stream(seed, "draw", self.law, shapes, depth, samples, device=device)
         draw = self.law.path
         return WeightPaths(
-            {name: draw(depth, (samples, *s), generator=source, dtype=dtype) for name, s in shapes.items()}
+            {name: draw(depth, (samples, *s), generator=source, dtype=dtype) for name, s in shapes.items()},
+            self.law,
+            depth,
         )

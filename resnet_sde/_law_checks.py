@@ -1,0 +1,156 @@
+"""What a law of one's own says of its weights, beside the weights that it draws.
+
+Means over the entries of matrices are compared with what the law states, to seven times their own spread.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from resnet_sde._asked import CLOSE, Broken, check_result, claim, once, ours
+from resnet_sde._checks import states
+from resnet_sde._random import stream
+from resnet_sde.laws import PathLaw
+from resnet_sde.paths import OffGrid, Path
+
+_SIGMAS = 7.0  # of an estimated moment: a false alarm of 3e-12
+_REPEATED = 0.9  # correlation of 64 numbers or more, which independent ones have in 1e-20 of the cases
+_ROUGHLY = 0.25  # of an exponent: between 256 and 1024 layers a sum need not grow as it does in the end
+_SHARPLY, _DRIFT = 0.02, 6.0  # of one that has settled, and times what it still changes by
+_ENTRIES, _FEWEST = 4096, 1024  # of a layer, of which moments are taken
+_NUMBERS = 2**23  # of a path that is drawn to be checked
+_LAYERS = 64  # that are compared with each other
+
+
+def check_law(law: PathLaw) -> None:
+    """Check a law of one's own. Raises ValueError where it is not what it says of itself."""
+    if not ours(law):
+        once(_check_law, law)
+
+
+def check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) -> None:
+    """Check the weights that a law of one's own shows to networks of a depth.
+
+    A law may be what it says at the depth of its path, and another where weights are summed up for a network
+    of fewer layers. Paths of over 8192 layers, which take long to draw, are not checked.
+
+    Args:
+        law: the law; those of the package are not asked.
+        finest: layers of the path.
+        depth: layers of the networks.
+        shape: of a matrix.
+
+    Raises:
+        ValueError: means, covariances or memory are not those that the law states.
+    """
+    if not ours(law) and max(finest, depth) * _FEWEST <= _NUMBERS:
+        once(_check_depth, law, finest, depth, tuple(shape))
+
+
+def _check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) -> None:
+    name = f"law {type(law).__name__}"
+    most = min(_ENTRIES, _NUMBERS // max(finest, depth))
+    if math.prod(shape) > 2 * most:
+        shape = (16, 16)
+    networks = -(-most // math.prod(shape))
+    source = stream(0, "contract", "law", finest, depth)
+    path = law.path(finest, (networks, *shape), generator=source, dtype=torch.float64)
+    try:
+        weights = path.weights(depth)
+    except OffGrid:  # it says so at its use
+        return
+    check_result(f"a path of {name}", weights, torch.empty(depth, networks, *shape, dtype=torch.float64))
+    if not torch.equal(path.shared(depth), weights):
+        raise Broken(f"a path of {name} has other numbers in shared({depth}) than in weights({depth})")
+    _check_moments(name, law, weights, f" of networks of {depth} layers on paths of {finest}")
+
+
+def _check_law(law: PathLaw) -> None:
+    name, depth = f"law {type(law).__name__}", 64
+
+    def drawn(dtype: torch.dtype, shape: tuple[int, int, int], *key: int) -> Tensor:
+        path = law.path(depth, shape, generator=stream(0, "contract", "law", *key), dtype=dtype)
+        if not isinstance(path, Path):
+            raise Broken(f"{name} drew {type(path).__name__}; it must draw a Path, for example GridPath")
+        like = torch.empty(depth, *shape, dtype=dtype)
+        return check_result(f"a path of {name}", path.weights(depth), like).clone()
+
+    drawn(torch.float32, (2, 3, 4))
+    square = 64, 14, 14  # networks, and a matrix
+    weights = drawn(torch.float64, square)
+    _check_apart(name, weights[0].flatten(1))
+    _check_moments(name, law, weights)
+    _check_moments(name, law, drawn(torch.float32, square, 2), " in float32")
+    again, other = drawn(torch.float64, square), drawn(torch.float64, square, 1)
+    if not torch.equal(weights, again) or torch.equal(weights, other):
+        raise Broken(
+            f"{name} does not draw from the generator that it is given alone: the same one must give the "
+            "same weights, and another one others"
+        )
+    _check_claims(name, law, weights[0])
+
+
+def _check_moments(name: str, law: PathLaw, weights: Tensor, where: str = "") -> None:
+    depth = len(weights)
+    like = torch.empty(depth, depth, dtype=torch.float64)
+    expected = check_result(f"covariance of {name}", law.covariance(depth), like)
+    some = torch.arange(depth) if depth <= _LAYERS else torch.linspace(0, depth - 1, _LAYERS).round().long()
+    flat, expected = weights[some].flatten(1).double(), expected[some][:, some]
+    count = flat.shape[1]
+    products = flat @ flat.T / count
+    spread = (flat.square() @ flat.square().T / count - products.square()).clamp(min=0).sqrt()
+    mean = flat.mean(1)
+    of = [("mean", mean, flat.std(1), torch.zeros_like(mean)), ("covariance", products, spread, expected)]
+    # Of all layers together, which shows less than of each alone. Entries are independent of each other.
+    for found, exact in (
+        (flat.square().mean(0), expected.diagonal().mean()),
+        ((flat[1:] * flat[:-1]).mean(0), expected.diagonal(1).mean()),
+        (flat.mean(0).square(), expected.mean()),
+    ):
+        of.append(("covariance", found.mean(), found.std(), exact))
+    for what, value, deviation, exact in of:
+        allowed = _SIGMAS * deviation / count**0.5 + CLOSE
+        if bool(((value - exact).abs() > allowed).any()):
+            raise Broken(
+                f"{name} draws weights whose {what} along depth is not the one that it states{where}"
+            )
+
+
+def _check_apart(name: str, values: Tensor) -> None:
+    """Refuse numbers that others repeat, up to a sign; values (network, entry)."""
+    for what, rows in (("networks", values), ("entries of a matrix", values.T)):
+        units = torch.nn.functional.normalize(rows, dim=1)
+        if bool(((units @ units.T).fill_diagonal_(0).abs() > _REPEATED).any()):
+            raise Broken(f"{name} draws the same numbers for different {what}, which must be independent")
+
+
+def _check_claims(name: str, law: PathLaw, values: Tensor) -> None:
+    if claim(law, "gaussian"):
+        error = _SIGMAS * (96 / values.numel()) ** 0.5
+        if not abs(float(values.pow(4).mean()) - 3) <= error:
+            raise Broken(f"{name} says that its weights are Gaussian, and their fourth moment is not 3")
+    short = law.covariance(256)
+    said = states(law, "independent", "covariance", "_draw")  # what is inherited by another law is not said
+    if said and claim(law, "independent") and not torch.equal(short, torch.eye(256, dtype=torch.float64)):
+        raise Broken(f"{name} says that its weights are independent along depth, and its covariance is not 1")
+    _check_exponent(name, law)
+
+
+def _check_exponent(name: str, law: PathLaw) -> None:
+    """Refuse an exponent of sums that the covariance does not have.
+
+    Where the growth of the sums still changes with the depth, the exponent may be off by as much as that may
+    add up to; where it has settled, by a fiftieth.
+    """
+    sums = [float(law.covariance(depth).sum()) for depth in (16, 64, 256, 1024)]
+    first, second, third = (math.log(b / a) / math.log(16) for a, b in pairwise(sums))
+    changes = abs(third - second) + abs(second - first)
+    if not abs(third - law.exponent) <= min(_ROUGHLY, _SHARPLY + _DRIFT * changes):
+        raise Broken(
+            f"{name} says that the sum of L weights grows like L^{law.exponent:g}; by its covariance it "
+            f"grows like L^{third:.2g}"
+        )
