@@ -17,12 +17,13 @@ from torch import Tensor
 from resnet_sde._asked import Broken, check_result, claim, close, numbers, once, ours
 from resnet_sde._law_checks import check_law
 from resnet_sde._random import stream
-from resnet_sde._stated import states_moments, wrong_moment, wrong_recursion
+from resnet_sde._stated import states_moments, wrong_moment, wrong_recursion, wrong_scaling
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Deferred, Dense, Identity, Matrix, NotDrawn
 
+_COMPANY = 2**24  # numbers in the matrices of networks that are looked at together
 _WIDEST = 512  # of the states that a block is asked about
 # Of states, beside 1: what holds for small ones may fail for large.
 _SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
@@ -57,6 +58,31 @@ def check_adjoint(block: Block, width: int) -> None:
     """Check the way back through a block of one's own. Raises ValueError as `check_model_parts`."""
     if not ours(block):
         once(_check_adjoint, block, min(width, _WIDEST))
+
+
+def check_company(block: Block, width: int, networks: int, *, gradients: bool = False) -> None:
+    """Check that a block of one's own treats networks apart in an ensemble of this size.
+
+    Not seen are networks whose matrices have more than 2²⁴ numbers together, beyond the first of them.
+
+    Args:
+        block: the block; one of the package is asked if its activation is none.
+        width: of the states.
+        networks: in the ensemble.
+        gradients: whether to ask about the way back too.
+
+    Raises:
+        ValueError: what is said of a network depends on those beside it.
+    """
+    activation = getattr(block, "activation", None)
+    if networks > 1 and not (ours(block) and (activation is None or ours(activation))):
+        once(_check_company, block, min(width, _WIDEST), networks, gradients)
+
+
+def check_critical_beta(block: Block, law: PathLaw, width: int, beta: object) -> None:
+    """Check what a block of one's own says of its scaling in depth. Raises ValueError where it is another."""
+    if not ours(block):
+        once(_check_critical_beta, block, law, min(width, 16), beta)
 
 
 def check_moments(activation: Activation) -> None:
@@ -150,7 +176,8 @@ def _check_branch(block: Block, width: int) -> None:
     more, many = _probe(block, width, 4)
     of_all = _branch(name, block, more, many)
     for i in range(len(more)):
-        alone = Layer(_only(many.outer, i), None if many.inner is None else _only(many.inner, i))
+        one = slice(i, i + 1)
+        alone = Layer(_only(many.outer, one), None if many.inner is None else _only(many.inner, one))
         if close(_branch(name, block, more[i : i + 1].clone(), alone), of_all[i : i + 1]):
             continue
         raise Broken(f"{name} mixes networks: alone, a network has another branch")
@@ -163,6 +190,34 @@ def _check_branch(block: Block, width: int) -> None:
                 "homogeneous = False"
             )
         _check_strength(name, block, _branch(name, block, h, layer, torch.zeros_like(scale)), h)
+
+
+@torch.no_grad()
+def _check_company(block: Block, width: int, networks: int, gradients: bool) -> None:
+    name, each = f"block {type(block).__name__}", sum(a * b for a, b in block.shapes(width).values())
+    networks = max(2, min(networks, _COMPANY // each))
+    h, layer = _probe(block, width, networks)
+    p = numbers(stream(0, "contract", "company", width), *h.shape)
+
+    def found(part: slice) -> tuple[Tensor, Tensor | None]:
+        some = Layer(_only(layer.outer, part), None if layer.inner is None else _only(layer.inner, part))
+        branch, pre = block.branch(h[part].clone(), some)
+        branch = branch.clone()
+        return branch, block.adjoint(pre, p[part].clone(), some) if gradients else None
+
+    of_all = found(slice(networks))
+    # The second half: others come first there, and whoever is looked up by place has another place.
+    for part in (slice(networks // 2, networks), slice(networks - 1, networks)):
+        for what, alone, all_ in zip(("branch", "gradient"), found(part), of_all, strict=True):
+            if alone is not None and all_ is not None and not close(alone, all_[part]):
+                raise Broken(
+                    f"{name} mixes networks: among {networks}, a network has another {what} than among fewer"
+                )
+
+
+def _check_critical_beta(block: Block, law: PathLaw, width: int, beta: object) -> None:
+    if (sentence := wrong_scaling(block, law, width, beta)) is not None:
+        raise Broken(sentence)
 
 
 def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> None:
@@ -207,9 +262,9 @@ def _probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
     return numbers(source, networks, 3, width), layer
 
 
-def _only(matrix: Matrix, network: int) -> Matrix:
-    """That of one network."""
-    return Dense(matrix.entries[network : network + 1]) if isinstance(matrix, Dense) else matrix
+def _only(matrix: Matrix, part: slice) -> Matrix:
+    """That of some networks."""
+    return Dense(matrix.entries[part]) if isinstance(matrix, Dense) else matrix
 
 
 def _entries(layer: Layer) -> list[Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from resnet_sde._checks import states
 from resnet_sde._random import Stream, stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Deferred, Dense, Identity, NotDrawn
 
 _CLOSE = 1e-3  # of a moment, relative to the size of what it is the mean of
@@ -28,6 +30,9 @@ _DEFERRED, _WHOLE = (
     (1024, 192),
     (128, 64),
 )  # width and networks, of matrices revealed where they are looked at
+_ROUNDED = 1e-10  # of the square of a slope over a length: less may be rounding of it
+_SUMMED = 32, 128, 512  # layers whose branches are summed
+_ROUGHLY = 0.2  # of an exponent, which shows at few layers only roughly; some ten times its random error
 _MEAN_SQUARES, _GAP = (0.4, 2.5), 0.5  # of the two states that a block is asked about
 _F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
@@ -38,8 +43,11 @@ class _Mean(NamedTuple):
     found: float
     unresolved: float
     size: float
+    below: bool = False  # whether what was found is a bound from below however little is resolved
 
     def refutes(self, claim: float) -> bool:
+        if self.below and claim < self.found - _CLOSE * self.size:
+            return True
         allowed = _CLOSE * self.size + _UNRESOLVED * self.unresolved
         return math.isfinite(allowed) and abs(claim - self.found) > allowed
 
@@ -122,16 +130,36 @@ def _of_one_variable(phi: Activation) -> Iterator[_Stated]:
         square = grid.mean(y.square(), y, y)
         yield "mean", (q,), grid.mean(y, y)
         yield "second_moment", (q,), square
-        yield "share", (q,), _Mean(*(part / q for part in square))
+        yield "share", (q,), _Mean(square.found / q, square.unresolved / q, square.size / q)
         yield "dual", (q, q, 0.0), square
         if _jumps(phi, q):
             continue
         square = grid.mean(slope.square(), slope, slope)
         yield "second_moment_prime", (q,), square
         yield "dual_prime", (q, q, 0.0), square
+        yield "second_moment_second", (q,), _bend(phi, grid, root)
         # E φ'' φ, by parts.
         bend = slope * y * grid.z / root - slope.square()
         yield "mean_curvature", (q, q, 0.0), grid.mean(bend, slope, slope)
+
+
+def _bend(phi: Activation, grid: _Grid, root: float) -> _Mean:
+    """E φ''², from differences of φ' over h, 2h and 4h.
+
+    By Jensen's inequality each is below it, so a claim below them is refuted even at a kink, where they grow
+    without bound; a claim above them is where they have settled.
+    """
+    squares, slope = [], phi.prime(root * grid.z)
+    smallest = _ROUNDED * grid.mean(slope.square()).found / root**2
+    for steps in (1, 2, 4):
+        h = root * steps * float(grid.z[1] - grid.z[0])
+        ahead, behind = (phi.prime(root * grid.z + side) for side in (h, -h))
+        squares.append(grid.mean(((ahead - behind) / (2 * h)).square()).found)
+    found, rough, rougher = squares
+    unresolved = max(abs(found - rough), abs(rough - rougher) / 4)
+    if abs(found - rough) > max(abs(rough - rougher) / 2, _CLOSE / 10 * found):
+        unresolved = math.inf
+    return _Mean(found, unresolved, found + smallest / _CLOSE, below=True)
 
 
 def _of_two_variables(phi: Activation) -> Iterator[_Stated]:
@@ -176,6 +204,38 @@ def wrong_recursion(block: Block) -> str | None:
                 f"variances, and wide random layers give {mean:.4g}; mend the variances, or leave them out"
             )
     return None
+
+
+@torch.no_grad()
+def wrong_scaling(block: Block, law: PathLaw, width: int, beta: Any) -> str | None:
+    """What is wrong with the critical exponent that a block states; None if nothing is seen to be.
+
+    At β* the sum of the branches at one state neither vanishes nor explodes with the depth; where its growth
+    still changes it may be off by as much. Below 1/4 it is not that sum which decides.
+    """
+    source, networks = stream(0, "stated", "scaling", width), max(8, 512 // width)
+    h = source.normal_(torch.empty(networks, 1, width, **_F64))
+    squares = []
+    for depth in _SUMMED:
+        path = {
+            name: law.path(depth, (networks, *shape), generator=source, dtype=torch.float64).weights(depth)
+            for name, shape in block.shapes(width).items()
+        }
+        drawn = {name: [Dense(entries) for entries in weights] for name, weights in path.items()}
+        outer, inner = drawn.get("outer", [Identity()] * depth), drawn.get("inner", [None] * depth)
+        branches = (block.branch(h.clone(), Layer(*each))[0] for each in zip(outer, inner, strict=True))
+        squares.append(float(sum(branches, torch.zeros_like(h)).square().mean()))
+    if not all(0 < square < math.inf for square in squares):
+        return None
+    first, second = (math.log(b / a) / (2 * math.log(4)) for a, b in pairwise(squares))
+    growth = (first + second) / 2
+    if abs(float(beta) - max(growth, 0.25)) <= _ROUGHLY + abs(second - first):
+        return None
+    return (
+        f"critical_beta of block {type(block).__name__} with {law} weights is {beta:g}, and between "
+        f"{_SUMMED[0]} and {_SUMMED[-1]} layers the sum of its branches grows like L^{growth:.2g}; mend it, "
+        "or give the model a beta"
+    )
 
 
 def _measured(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from resnet_sde._checks import check_memory, finite_number, positive_integer
-from resnet_sde._contracts import check_model_parts
+from resnet_sde._contracts import check_critical_beta, check_model_parts
 from resnet_sde._law_checks import check_depth
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
@@ -123,10 +123,20 @@ class Model:
 
     @property
     def critical_beta(self) -> float | None:
-        """β* of block and law; None where there is no limit in depth to be critical for."""
+        """β* of block and law; None where there is no limit in depth to be critical for.
+
+        What a block of one's own says is compared, to 1/5, with the growth of sums of its branches over 32
+        to 512 layers.
+
+        Raises:
+            ValueError: they grow otherwise.
+        """
         if self.skip != 1.0 or type(self).alpha is not Model.alpha:
             return None
-        return self.block.critical_beta(self.law)
+        beta = self.block.critical_beta(self.law)
+        if beta is not None:
+            check_critical_beta(self.block, self.law, self.width, beta)
+        return beta
 
     @property
     def regime(self) -> Regime | None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import finite_number
-from resnet_sde._contracts import check_adjoint, check_block
+from resnet_sde._contracts import check_adjoint, check_block, check_company
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.matrices import Dense
@@ -122,6 +122,7 @@ def trajectory(
     _check_states(block, h)
     if top is not None:
         check_adjoint(block, h.shape[-1])
+        check_company(block, h.shape[-1], len(h), gradients=True)
     h, top = h.clone(), None if top is None else top.clone()  # what is returned is the caller's alone
     skip = finite_number("skip", skip)
     loop = _Loop(block, _factor(alpha, h), skip, _rescaling_period(block, alpha, skip))
@@ -206,6 +207,7 @@ def _check_states(block: Block, h: Tensor) -> None:
             f"states must be a float32 or float64 tensor of shape (sample, input, width), got {given}"
         )
     check_block(block, h.shape[-1])
+    check_company(block, h.shape[-1], len(h))
 
 
 def _check_layer(block: Block, h: Tensor, layer: Layer) -> None:

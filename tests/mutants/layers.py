@@ -147,9 +147,9 @@ def inner_is_outer_in_simulate(patch: Patch) -> None:
     patch.setattr(ensembles, "WeightPaths", _one_path)
 
 
-def _one_path(paths: dict) -> WeightPaths:
+def _one_path(paths: dict, *drawn: object) -> WeightPaths:
     same = "inner" in paths and _fine(paths["inner"]) == _fine(paths["outer"])
-    return WeightPaths({**paths, "outer": paths["inner"]} if same else paths)
+    return WeightPaths({**paths, "outer": paths["inner"]} if same else paths, *drawn)
 
 
 def _fine(path: object) -> torch.Size:
