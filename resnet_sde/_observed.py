@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
 from resnet_sde.propagate import States, Trajectory
 
@@ -22,16 +25,42 @@ def observable_name(observe: object) -> str:
     return getattr(observe, "__name__", type(observe).__name__)
 
 
-def observed(observe: Sequence[object], t: Trajectory, *, first: bool) -> dict[str, Tensor]:
+class _Draws(TorchFunctionMode):
+    """Notes the generators that torch draws from, with their states before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[torch.Generator, Tensor] = {}
+
+    @override
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for given in (*args, *(kwargs or {}).values()):
+            if isinstance(given, torch.Generator):
+                self.states.setdefault(given, given.get_state())
+        return func(*args, **(kwargs or {}))
+
+    def back(self) -> None:
+        """Set them back."""
+        for generator, state in self.states.items():
+            generator.set_state(state)
+
+
+def observed(
+    observe: Sequence[object], t: Trajectory, *, first: bool, in_turn: bool = False
+) -> dict[str, Tensor]:
     """What the observables say of an ensemble, (sample, ...), on the CPU and in memory of its own.
 
     Args:
         observe: the observables.
         t: the trajectory, which they must leave as it is.
-        first: whether to ask each of them about one network alone too, and compare.
+        first: whether to ask each of them about one network alone too, twice, and compare.
+        in_turn: whether all networks are seen here, one group after the other, so that numbers which are
+            drawn from a generator of torch's are those that its state gives.
 
     Raises:
-        ValueError: an observable does not return one entry for each network, or axes that it says to have.
+        ValueError: an observable does not return one entry for each network, or axes that it says to have, or
+            what it returns is not decided by what it is shown. What changes with the number of its calls
+            later than between two calls is not seen.
     """
     found: dict[str, Tensor] = {}
     for observable in observe:
@@ -45,6 +74,7 @@ def observed(observe: Sequence[object], t: Trajectory, *, first: bool) -> dict[s
             )
         if first:
             _check_alone(observable, t, found[name])
+            _check_again(observable, t, in_turn=in_turn)
     _check_axes(observe, found, t)
     return found
 
@@ -111,6 +141,29 @@ def _check_alone(observable: object, t: Trajectory, found: Tensor) -> None:
                 f"observable {name} says something else of a network in other company; it must treat "
                 "networks apart, and what compares them is taken of the results"
             )
+
+
+def _check_again(observable: object, t: Trajectory, *, in_turn: bool) -> None:
+    """Raise ValueError if an observable that is asked about the same again says something else."""
+    if _trusted(observable):
+        return
+    with _Draws() as draws:
+        try:
+            shown = _only(t, 0)
+            before = _again(observable, shown)
+        except Exception:  # what it holds may be of the size of all networks
+            shown = t
+            before = _again(observable, shown)
+        if in_turn:
+            draws.back()
+        after = _again(observable, shown)
+        draws.back()
+    if before.shape != after.shape or not _same([before.double()], [after.double()]):
+        raise ValueError(
+            f"observable {observable_name(observable)} says something else when it is shown the same networks"
+            " again, so its numbers depend on how often it was called; keep no count in it, and draw random "
+            + ("numbers from a torch.Generator" if in_turn else "numbers beforehand, as many as it needs")
+        )
 
 
 def _trusted(observable: object) -> bool:

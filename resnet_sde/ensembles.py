@@ -109,7 +109,8 @@ def simulate(
             float64) and device are those of the computation, which autograd does not follow.
         depth: number of layers.
         samples: number of networks.
-        observe: observables, functions Trajectory → (sample, ...), with one entry for each network they see.
+        observe: observables, functions Trajectory → (sample, ...), with one entry for each network they see,
+            which what they are shown decides; random numbers come from a torch.Generator, if at all.
         gradients: run the backward pass too; it is run anyway if an observable asks for it.
         method: "dense" draws weight matrices; "deferred" reveals Gaussian white ones where they are looked
             at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds,
@@ -122,7 +123,7 @@ def simulate(
 
     Raises:
         ValueError: an argument is out of range, the method cannot serve the law, or an observable does not
-            return one entry for each network.
+            return one entry for each network, or other ones each time.
 
     Example:
         >>> from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables
@@ -137,7 +138,7 @@ def simulate(
     )
     warn_of_rounding(ensemble, x)
     parts: list[dict[str, Tensor]] = []
-    for part in simulate_grains(ensemble, x, observe, range(ensemble.grains)):
+    for part in simulate_grains(ensemble, x, observe, range(ensemble.grains), in_turn=True):
         if not parts:
             check_results(ensemble, part)
         parts.append(part)
@@ -218,14 +219,20 @@ def simulate_grains(
     observe: Sequence[object],
     grains: Sequence[int],
     store: Store | None = None,
+    *,
+    in_turn: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """The observables of one grain after the other, each (networks of the grain, ...), on the CPU."""
+    """The observables of one grain after the other, each (networks of the grain, ...), on the CPU.
+
+    in_turn: whether these are all grains that there are.
+    """
     store = Store() if store is None else store
     for grain in grains:
         networks = ensemble.networks(grain)
         own = x[networks] if x.ndim == 3 else x.expand(networks.stop - networks.start, *x.shape)
         with one_thread():
-            results = observed(observe, _run_grain(ensemble, own, grain, store), first=grain == 0)
+            t = _run_grain(ensemble, own, grain, store)
+            results = observed(observe, t, first=grain == 0, in_turn=in_turn)
         yield results
 
 

@@ -59,7 +59,7 @@ def study(
         x: inputs as in `simulate`, the same for every cell.
         over: values along every axis of the grid, any sequences; "depth" may be one of them.
         samples: networks in each cell.
-        observe: observables of different names; module-level functions if there is more than one worker.
+        observe: observables of different names that keep no count; module-level functions for more workers.
         depth: number of layers, if it is no axis of the grid.
         gradients: run the backward pass even if no observable asks for it.
         method: "auto", "dense" or "deferred", as in `simulate`.
