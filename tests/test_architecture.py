@@ -1,6 +1,7 @@
 """The order of the layers, the fences around foreign packages and the lengths, read off the syntax trees."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ def violations(path: str, source: str) -> list[str]:
     if here in FREE:
         return []
     found = []
-    for name in imported(path, ast.parse(source)):
+    for name in imported(path, tree_of(source)):
         there, top = unit(name), name.partition(".")[0]
         if top == "resnet_sde" and here in LEVEL:
             allowed = here == there or LEVEL[there] < LEVEL[here]
@@ -106,10 +107,15 @@ def violations(path: str, source: str) -> list[str]:
     return found
 
 
+@functools.cache
+def tree_of(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def function_lengths(source: str) -> dict[str, int]:
     """The number of lines of every function, its docstring included."""
     functions = (
-        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+        n for n in ast.walk(tree_of(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     return {f"{f.name}:{f.lineno}": f.end_lineno - f.lineno + 1 for f in functions}
 
@@ -145,7 +151,7 @@ def test_names_are_made_in_one_place() -> None:
     makers = {
         unit(path.removesuffix(".py").replace("/", "."))
         for path, source in sources().items()
-        if "hashlib" in {name.partition(".")[0] for name in imported(path, ast.parse(source))}
+        if "hashlib" in {name.partition(".")[0] for name in imported(path, tree_of(source))}
     }
     assert makers - FREE == DIGESTS
 

@@ -1,6 +1,8 @@
 """The benchmarks run, all columns measure the same thing, and the table has the right form. No times."""
 
 import math
+import multiprocessing
+import multiprocessing.forkserver
 import sys
 from pathlib import Path
 
@@ -26,6 +28,14 @@ ROWS = {
     "infinite-width": 5,
     "training": 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processes_that_know_torch() -> None:
+    """The memory of every row is that of a process of its own, and each would import torch anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.workloads"])
+    multiprocessing.forkserver.ensure_running()
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -111,8 +111,10 @@ def test_work_that_is_another_in_a_worker_is_refused(mine: ModuleType, change: s
     assert len(list(execute([1, 2, 3], work, None, workers=1))) == 3
 
 
-@pytest.mark.parametrize("place", ["work", "shared", "task"])
-@pytest.mark.parametrize("change", ["attribute", "method", "file"])
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [("work", "attribute"), ("work", "method"), ("work", "file"), ("shared", "attribute"), ("task", "file")],
+)
 def test_a_class_that_is_another_in_a_worker_is_refused(mine: ModuleType, place: str, change: str) -> None:
     """Whether its objects work, are shared, or are tasks."""
     rule = mine.Rule(2)

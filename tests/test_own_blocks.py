@@ -73,8 +73,7 @@ def moved(t: rs.Trajectory) -> Tensor:
     return (t.hidden.natural(-1) - t.hidden.natural(0)).square().mean(-1)[:, 0]
 
 
-@pytest.mark.parametrize("block", [Normed(), Derived(rs.RELU)], ids=lambda b: type(b).__name__)
-@pytest.mark.parametrize("beta", [0.5, 0.0])
+@pytest.mark.parametrize(("block", "beta"), [(Normed(), 0.5), (Derived(rs.RELU), 0.0)], ids=["0.5", "0.0"])
 def test_a_normalizing_branch_is_not_homogeneous(block: rs.Block, beta: float) -> None:
     assert not block.homogeneous
     depth, samples = 1000, 100

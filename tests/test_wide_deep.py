@@ -43,7 +43,7 @@ MEGABYTE = 2**20
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize(
     ("width", "depth", "grain", "gradients"),
-    [(40, 10_000, 16, False), (40, 2_000, 8, True), (100_000, 4, 2, True)],
+    [(40, 6_000, 16, False), (40, 2_000, 8, True), (100_000, 4, 2, True)],
     ids=["deep", "deep with gradients", "wide with gradients"],
 )
 def test_memory_is_that_of_a_grain(width: int, depth: int, grain: int, gradients: bool) -> None:
