@@ -27,6 +27,7 @@ from matplotlib.lines import Line2D
 from experiments.depth_networks import PLANTED
 from experiments.planted_bugs import BUGS, GROUPS, ROLES, WRITERS, PlantedBugs
 from paper_figs.criteria import Criterion
+from paper_figs.maps import ticks_within
 from paper_figs.style import (
     BLACK,
     BLUE,
@@ -50,6 +51,7 @@ NAMES = {"none": "sound", "lost": "factor lost", "position": "by position", "cop
 WRITER_STYLE = dict(zip(WRITERS, ((BLUE, "o"), (ORANGE, "s")), strict=True))
 ROLE_STYLE = dict(zip(ROLES, ((BLUE, "o"), (ORANGE, "s"), (PURPLE, "D"), (GREEN, "^")), strict=True))
 RATES = {"writers": -1.0, "inner": -0.5}
+RATE_TICKS = tuple(digit * 10.0**power for power in range(-6, 0) for digit in (1, 2, 5))
 BETA, NEAR = 0.5, 0.1
 
 # Tolerances of the depth check itself; of smoke, with fewer blocks and networks, wider ones.
@@ -156,6 +158,7 @@ def _rates(ax: Axes, ds: xr.Dataset) -> None:
         ax.plot(fine, centre * fine ** RATES[group], **THEORY)
     log_scale(ax, "xy")
     ax.set_xticks(depths, [str(depth) for depth in depths])
+    ticks_within(ax, "y", RATE_TICKS)
     ax.minorticks_off()
     ax.set(xlabel="depth $L$", ylabel="rate for a change of 5 %")
     panel_legend(ax, loc="lower left")
