@@ -1,21 +1,28 @@
 """Does a learning rate that was found in a shallow network hold in a deep one?
 
-Networks of two depths are trained at rates an octave apart. What is kept is the loss at the end, and from it
-the rate at which training comes down to a fixed loss: the best rate is a noisy minimum, a crossing is not.
-Its shift from the shallow to the deep network is compared with the rate law that `depth_check` reads off one
+Networks of three depths are trained at rates an octave apart. What is kept is the loss at the end, and from
+it the rate at which training comes down to a fixed loss: the best rate is a noisy minimum, a crossing is not.
+Its shift from the shallow to deep networks is compared with the rate law that `depth_check` reads off one
 step of the untrained networks. Two tasks: handwritten digits, with blocks x + α V relu(W x), where one rate
-is that of all parameters; and characters of the documentation in Python's standard library, with a small
-transformer, where embedding and readout keep their rate and that of the blocks is varied.
+is that of all parameters; and letters of a text that repeats itself, with a small transformer, where
+embedding and readout keep their rate and that of the blocks is varied. In that text a letter is, nine times
+in ten, the one two places before it: a loss below that of embedding and readout alone needs the blocks.
+
+The text, the number of steps, the loss to come down to and the rate of embedding and readout were chosen
+with four blocks and one rate alone, and so that the loss falls steeply at that level, .2 an octave, where
+different networks cross it within a tenth of an octave of each other. Grids of rates lie around the crossing
+of shallow networks, moved by what the rate law says.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,17 +33,24 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
-from experiments.transferred import FACTORIES, PERCEPTRON, examples
-from resnet_sde._random import generator, seeded
+from experiments.transferred import FACTORIES, PERCEPTRONS, examples
+from resnet_sde._checks import positive_integer
+from resnet_sde._random import check_seed, generator, seeded
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.propagate import one_thread
+from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
+from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Record, Store
 
 ENDS = ("value", "low", "high")
+PLACES = ("shallow", "middle", "deep")
 LAST = 0.2  # share of the steps over which the loss at the end is averaged
+KEPT_RATE = 2.0**-9  # of embedding and readout of the transformer
+DECAY = 0.01  # of weights, by AdamW
+WRITERS = ("v", "o", "down")  # what writes to the stream
 
 
 @dataclass(frozen=True)
@@ -44,163 +58,223 @@ class Scheme:
     """Networks of one law, an optimizer, and the exponents with which its rates follow the depth.
 
     factory: of `transferred.FACTORIES`.
-    optimizer: "sgd" or "adam".
-    follow: exponents x of L^x, of writers and of the rest of the blocks.
-    rates: log2 of the smallest rate at the shallow depth and at the deep one, an octave between rates.
+    optimizer: "sgd", "adam" or "adamw".
+    rates: log2 of the smallest rate at each depth.
+    follow: exponents x of L^x, of the rates of writers and of the rest of the blocks.
     claim: "stays", "moves" as the rate law of the blocks predicts, "moves down" with no power law to predict
         how far, or "" where theory and sweeps are known to disagree.
     """
 
     factory: str
     optimizer: str
-    rates: tuple[int, int]
+    rates: tuple[int, int, int]
     follow: tuple[float, float] = (0.0, 0.0)
     claim: str = "stays"
 
     @property
     def task(self) -> str:
         """What it is trained on."""
-        return "digits" if self.factory in PERCEPTRON else "letters"
+        return "digits" if self.factory in PERCEPTRONS else "letters"
 
 
+MULTIPLIED, WEIGHTS = "transformer, multiplier", "transformer, weights"
+LAW, SPLIT = (-0.5, -0.5), (-1.0, -0.5)
 SCHEMES = {
-    "SGD, multiplier 1/√L": Scheme("multiplier", "sgd", (-8, -8)),
-    "SGD, 1/√L in initial weights": Scheme("weights", "sgd", (-9, -12), claim="moves"),
-    "Adam, multiplier 1/√L, rate by the law": Scheme("multiplier", "adam", (-13, -13), (-0.5, -0.5)),
-    "Adam, multiplier 1/√L, one rate": Scheme("multiplier", "adam", (-13, -14), claim="moves"),
-    "transformer, rate by the law": Scheme("letters", "adam", (-12, -12), (-0.5, -0.5)),
-    "transformer, one rate": Scheme("letters", "adam", (-12, -14), claim="moves"),
-    "SGD, multiplier 1/L": Scheme("multiplier 1/L", "sgd", (-6, -6), claim=""),
-    "SGD, default initialization": Scheme("default", "sgd", (-8, -13), claim="moves down"),
+    "SGD, multiplier 1/√L, one rate": Scheme("multiplier", "sgd", (-7, -7, -7)),
+    "SGD, 1/√L in weights, one rate": Scheme("weights", "sgd", (-8, -10, -12), claim="moves"),
+    "Adam, multiplier 1/√L, by the law": Scheme("multiplier", "adam", (-13, -13, -13), LAW),
+    "Adam, multiplier 1/√L, one rate": Scheme("multiplier", "adam", (-13, -13, -14), claim="moves"),
+    "SGD, default weights, one rate": Scheme("default", "sgd", (-8, -10, -12), claim="moves down"),
+    "SGD, multiplier 1/L, one rate": Scheme("multiplier 1/L", "sgd", (-6, -6, -6), claim=""),
+    "SGD, normalized, unscaled, one rate": Scheme("normalized", "sgd", (-9, -9, -10), claim=""),
+    "Adam, normalized, unscaled, one rate": Scheme("normalized", "adam", (-13, -13, -14), claim=""),
+    "GPT, multiplier 1/√(2L), by the law": Scheme(MULTIPLIED, "adamw", (-14, -14, -14), LAW),
+    "GPT, multiplier 1/√(2L), one rate": Scheme(MULTIPLIED, "adamw", (-14, -15, -16), claim="moves"),
+    "GPT, 1/√(2L) in weights, by the law": Scheme(WEIGHTS, "adamw", (-15, -15, -15), SPLIT),
+    "GPT, 1/√(2L) in weights, one rate": Scheme(WEIGHTS, "adamw", (-15, -17, -18), claim="moves"),
+    "GPT, multiplier 1/(2L), one rate": Scheme(
+        "transformer, multiplier 1/(2L)", "adamw", (-13, -13, -13), claim=""
+    ),
 }
 
 
 @dataclass(frozen=True)
 class DepthTransfer:
-    """Sweeps over the rate at a shallow and at a deep depth.
+    """Sweeps over the rate at three depths.
 
-    levels: of the loss, by task; depths: likewise.
+    steps, levels: by task, the number of steps and the loss to come down to; of digits and of letters.
+    rates: how many, an octave apart.
+    samples: by task, networks at each rate; those of one number have the same batches, and blocks from the
+        same draws, at all depths and rates.
     """
 
     schemes: tuple[str, ...] = tuple(SCHEMES)
-    digits: tuple[int, int] = (8, 128)
-    letters: tuple[int, int] = (4, 36)
-    steps: tuple[int, int] = (250, 100)
-    levels: tuple[float, float] = (0.2, 2.45)
+    digits: tuple[int, int, int] = (8, 32, 128)
+    letters: tuple[int, int, int] = (4, 12, 36)
+    steps: tuple[int, int] = (250, 200)
+    levels: tuple[float, float] = (0.2, 1.2)
     rates: int = 4
-    samples: int = 4
-    rate_seeds: int = 4
+    samples: tuple[int, int] = (8, 6)
+    rate_seeds: int = 8
 
     def run(self, *, seed: int = 0, how: Execution = HERE) -> xr.Dataset:
-        """Losses with the axes scheme, end of the depths, rate and sample; exponents of the rate law."""
-        store = how.store if how is not None else None
-        size = (len(self.schemes), 2, self.rates, self.samples)
-        losses, rates = np.full(size, np.nan), np.full(size[:3], np.nan)
-        laws = np.full((len(self.schemes), len(ENDS)), np.nan)
-        for i, name in enumerate(self.schemes):
-            for j in range(2):
-                losses[i, j], rates[i, j] = self._kept(name, j, seed, store), SCHEMES[name].rates[j]
-                rates[i, j] += np.arange(self.rates)
-            laws[i] = self._law(name, seed, store)
-        numbers = {
-            "loss": (("scheme", "end", "rate", "sample"), losses),
-            "log2_rate": (("scheme", "end", "rate"), rates),
-            "law": (("scheme", "of"), laws),
-            "depth": (("scheme", "end"), [self.depths(SCHEMES[name].task) for name in self.schemes]),
-            "level": (("scheme",), [self.level(SCHEMES[name].task) for name in self.schemes]),
+        """Losses with the axes scheme, place, rate and sample; exponents of the rate law of the blocks.
+
+        Raises:
+            ValueError: seed or workers are out of range.
+            OSError: the store cannot be written to.
+        """
+        found = self._found(check_seed(seed), how)
+        places = range(len(PLACES))
+        schemes = [SCHEMES[name] for name in self.schemes]
+        first = np.array([scheme.rates for scheme in schemes])
+        numbers: dict[str, Any] = {
+            "loss": (
+                ("scheme", "place", "rate", "sample"),
+                [[self._padded(found[scheme, place]) for place in places] for scheme in schemes],
+            ),
+            "log2_rate": (("scheme", "place", "rate"), first[..., None] + self.grid()),
+            "law": (("scheme", "of"), [found[scheme, None] for scheme in schemes]),
+            "depth": (("scheme", "place"), [self.depths(scheme.task) for scheme in schemes]),
+            "level": (("scheme",), [self.of_task(self.levels, scheme.task) for scheme in schemes]),
         }
-        coordinates = {"scheme": list(self.schemes), "end": ["shallow", "deep"], "of": list(ENDS)}
+        coordinates = {"scheme": list(self.schemes), "place": list(PLACES), "of": list(ENDS)}
         attributes = {
             "experiment": repr(self),
-            "data": json.dumps({"name": "digits; characters of Python's documentation"}),
+            "data": json.dumps({"name": "digits; letters of a text that repeats itself"}),
             "seed": seed,
             "versions": json.dumps(current_versions()),
         }
         return xr.Dataset(numbers, coordinates, attributes)
 
-    def depths(self, task: str) -> tuple[int, int]:
-        """The two depths of a task."""
+    def depths(self, task: str) -> tuple[int, int, int]:
+        """The depths of a task."""
         return self.digits if task == "digits" else self.letters
 
-    def level(self, task: str) -> float:
-        """The loss to come down to."""
-        return self.levels[task == "letters"]
+    def of_task(self, pair: tuple[Any, Any], task: str) -> Any:
+        """That of two values which belongs to a task."""
+        return pair[task == "letters"]
 
-    def _kept(self, name: str, end: int, seed: int, store: Path | None) -> np.ndarray:
-        scheme = SCHEMES[name]
-        asked = {"scheme": repr(scheme), "end": end, "size": repr((self.rates, self.samples, self.steps))}
-        depths = self.depths(scheme.task)
+    def _padded(self, losses: np.ndarray) -> np.ndarray:
+        """With NaN in place of networks that only the other task has."""
+        more = max(self.samples) - losses.shape[-1]
+        return np.pad(losses, ((0, 0), (0, more)), constant_values=np.nan)
 
-        def compute() -> np.ndarray:
-            return self._sweep(scheme, depths[end], depths[0], scheme.rates[end], seed)
+    def grid(self) -> np.ndarray:
+        """Octaves from the smallest rate."""
+        return np.arange(self.rates)
 
-        return kept({"sweep": asked, "depths": depths, "seed": seed}, compute, store)
+    def _found(self, seed: int, how: Execution) -> dict[tuple[Scheme, int | None], np.ndarray]:
+        """Losses by scheme and place, and the law of a scheme at None, from the store or computed."""
+        workers = positive_integer("workers", how.workers, "give for example 1")
+        store = None if how.store is None else Store(how.store, "{key}.npz")
+        schemes = [SCHEMES[name] for name in self.schemes]
+        tasks = list(product(schemes, (*range(len(PLACES)), None)))
+        found, made = {}, {"code": digest(measured), "environment": environment()}
+        known = {task: made | {"depth transfer": repr(self._asked(*task)), "seed": seed} for task in tasks}
+        for task in tasks if store is not None else ():
+            record = store.load(known[task])
+            if record is not None:
+                found[task] = record.arrays["numbers"]
+        missing = [task for task in tasks if task not in found]
+        with (
+            closing(
+                execute(missing, measured, (self, seed), workers=workers, executor=how.executor)
+            ) as finished,
+            progress_bar(
+                total=len(tasks), initial=len(found), desc="depth-transfer", shown=how.progress
+            ) as bar,
+        ):
+            for task, numbers in finished:
+                found[task] = numbers
+                bar.update()
+                if store is not None:
+                    store.save(known[task], Record({"numbers": numbers}))
+        return found
 
-    def _sweep(self, scheme: Scheme, depth: int, shallow: int, first: int, seed: int) -> np.ndarray:
-        """The loss at the end, (rate, sample)."""
-        points = list(product(range(self.rates), range(self.samples)))
-        nets = []
-        for _, sample in points:
-            with seeded(seed, "depth transfer", sample):
-                nets.append(FACTORIES[scheme.factory](depth))
-        base = torch.tensor([2.0 ** (first + k) for k, _ in points])
-        rates = {
-            name: base * factor if factor else torch.full_like(base, 2.0**-7)
-            for name, factor in factors(scheme, nets[0], depth / shallow).items()
-        }
-        steps = self.steps[scheme.task == "letters"]
-        with one_thread():
-            found = trained(nets, rates, scheme, steps, [(seed, sample) for _, sample in points])
-        return found.numpy().reshape(self.rates, self.samples)
-
-    def _law(self, name: str, seed: int, store: Path | None) -> np.ndarray:
-        """The exponent of the rates of all blocks, as the depth check measures it."""
-        scheme = SCHEMES[name]
-        shallow, deep = self.depths(scheme.task)
-        asked = {"law": (scheme.factory, scheme.optimizer), "depths": (shallow, deep)}
-
-        def compute() -> np.ndarray:
-            kind = torch.optim.SGD if scheme.optimizer == "sgd" else torch.optim.Adam
-            x, _ = examples(scheme.task, 64, generator(seed, "depth transfer", "law"))
-            check = rs.depth_check(
-                FACTORIES[scheme.factory],
-                x if scheme.task == "digits" else x[:16],
-                depths=(shallow,),
-                seeds=1,
-                optimizer=lambda module: kind(module.parameters(), lr=1e-3),
-                rate_depths=(shallow, deep),
-                rate_seeds=self.rate_seeds,
-            )
-            law = next(law for law in check.rates if law.group == "blocks")
-            found = law.exponent or Estimate(math.nan, -math.inf, math.inf)
-            return np.array([getattr(found, of) for of in ENDS])
-
-        return kept(asked | {"seed": seed, "seeds": self.rate_seeds}, compute, store)
+    def _asked(self, scheme: Scheme, place: int | None) -> tuple[object, ...]:
+        """What decides the numbers of one task."""
+        networks = (scheme.factory, scheme.optimizer, scheme.follow, self.depths(scheme.task))
+        if place is None:
+            return (*networks, self.rate_seeds)
+        sizes = [self.of_task(pair, scheme.task) for pair in (self.steps, self.samples)]
+        return (*networks, place, scheme.rates[place], self.rates, *sizes)
 
 
-def kept(asked: Mapping[str, object], compute: Callable[[], np.ndarray], store: Path | None) -> np.ndarray:
-    """Numbers from the store, or computed and kept there."""
-    if store is None:
-        return compute()
-    folder = Store(store, "{key}.npz")
-    identity = {"depth transfer": repr(asked), "code": digest(DepthTransfer), "environment": environment()}
-    record = folder.load(identity)
-    if record is not None:
-        return record.arrays["numbers"]
-    found = compute()
-    folder.save(identity, Record({"numbers": found}))
-    return found
+def measured(task: tuple[Scheme, int | None], shared: tuple[DepthTransfer, int]) -> np.ndarray:
+    """The losses of a scheme at a place, or its law."""
+    (scheme, place), (of, seed) = task, shared
+    with one_thread(), float32():
+        return rate_law(of, scheme, seed) if place is None else sweep(of, scheme, place, seed)
 
 
-def factors(scheme: Scheme, net: nn.Module, deeper: float) -> dict[str, float]:
-    """What the rate is multiplied with, by name of the parameter; 0 for a rate that is kept."""
+def sweep(of: DepthTransfer, scheme: Scheme, place: int, seed: int) -> np.ndarray:
+    """The loss at the end at the depth of a place, (rate, sample)."""
+    depths, samples = of.depths(scheme.task), of.of_task(of.samples, scheme.task)
+    points = list(product(of.grid(), range(samples)))
+    nets = []
+    for _, sample in points:
+        with seeded(seed, "depth transfer", sample):
+            nets.append(FACTORIES[scheme.factory](depths[place]))
+    base = torch.tensor([2.0 ** (scheme.rates[place] + k) for k, _ in points])
+    follow = factors(scheme, nets[0], depths[place] / depths[0])
+    kept = torch.full_like(base, KEPT_RATE)
+    rates = {name: kept if factor is None else base * factor for name, factor in follow.items()}
+    steps = of.of_task(of.steps, scheme.task)
+    found = trained(nets, rates, scheme, steps, [(seed, sample) for _, sample in points])
+    return found.numpy().reshape(of.rates, samples)
+
+
+def rate_law(of: DepthTransfer, scheme: Scheme, seed: int) -> np.ndarray:
+    """The exponent of the rates of all blocks that is left to follow, as the depth check measures it.
+
+    NaN where it is no power law.
+    """
+    depths = of.depths(scheme.task)
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        follow = factors(scheme, module, len(module.blocks) / depths[0])
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            groups.setdefault(follow[name] or 1.0, []).append(parameter)
+        return kind[scheme.optimizer]([{"params": g, "lr": 1e-3 * x} for x, g in groups.items()])
+
+    x, _ = examples(scheme.task, 64, generator(seed, "depth transfer", "law"))
+    check = rs.depth_check(
+        FACTORIES[scheme.factory],
+        x,
+        depths=depths[:1],
+        seeds=1,
+        optimizer=optimizer,
+        rate_depths=depths,
+        rate_seeds=of.rate_seeds,
+    )
+    law = next(law for law in check.rates if law.group == "blocks")
+    found = law.exponent if law.power_law else None
+    return np.array([math.nan] * len(ENDS) if found is None else [getattr(found, end) for end in ENDS])
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """In single precision, whatever torch's default is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def factors(scheme: Scheme, net: nn.Module, deeper: float) -> dict[str, float | None]:
+    """What the rate is multiplied with, by name of the parameter; None for a rate that is kept."""
     writers, inner = (deeper**x for x in scheme.follow)
-    outside = 1.0 if scheme.task == "digits" else 0.0
+    outside = 1.0 if scheme.task == "digits" else None
     return {
         name: outside
         if not name.startswith("blocks.")
         else writers
-        if name.rpartition(".")[0].endswith(("v", "o", "down"))
+        if name.split(".")[-2] in WRITERS
         else inner
         for name, _ in net.named_parameters()
     }
@@ -234,7 +308,9 @@ def trained(
         with torch.no_grad():
             for name, gradient, (first, second) in zip(names, gradients, moments, strict=True):
                 rate = rates[name].reshape(-1, *[1] * (gradient.ndim - 1))
-                if scheme.optimizer == "adam":
+                if scheme.optimizer == "adamw":
+                    state[name].mul_(1 - DECAY * rate)
+                if scheme.optimizer != "sgd":
                     first.mul_(0.9).add_(gradient, alpha=0.1)
                     second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
                     size = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
@@ -244,34 +320,38 @@ def trained(
 
 
 def crossings(ds: xr.Dataset, scheme: str) -> np.ndarray:
-    """log2 of the smallest rate whose loss comes down to the level, (end, sample); NaN where none does.
+    """log2 of the smallest rate whose loss comes down to the level, (place, sample); NaN where none does.
 
     Between two rates log loss is a line in log rate.
     """
-    at = ds.sel(scheme=scheme)
-    found = np.full((2, ds.sizes["sample"]), np.nan)
-    for end, sample in np.ndindex(found.shape):
-        rates, losses = at.log2_rate[end].to_numpy(), at.loss[end, :, sample].to_numpy()
+    at = ds.sel(scheme=scheme).dropna("sample", how="all", subset=["loss"])
+    found = np.full((at.sizes["place"], at.sizes["sample"]), np.nan)
+    for place, sample in np.ndindex(found.shape):
+        rates, losses = at.log2_rate[place].to_numpy(), at.loss[place, :, sample].to_numpy()
         below = np.flatnonzero(losses <= float(at.level))
         if len(below) and below[0] > 0:
             k = int(below[0])
             high, low = np.log(losses[k - 1]), np.log(losses[k])
             share = (high - math.log(float(at.level))) / (high - low) if math.isfinite(high) else 1.0
-            found[end, sample] = rates[k - 1] + share * (rates[k] - rates[k - 1])
+            found[place, sample] = rates[k - 1] + share * (rates[k] - rates[k - 1])
     return found
 
 
-def shift(ds: xr.Dataset, scheme: str, level: float = 0.95) -> Estimate:
-    """Octaves from the crossing of shallow networks to that of deep ones, with an interval over seeds."""
-    shallow, deep = crossings(ds, scheme)
-    return over_seeds(deep - shallow, level)
+def shift(ds: xr.Dataset, scheme: str, place: int = -1, level: float = 0.95) -> Estimate:
+    """Octaves from the crossing of shallow networks to that of deeper ones, with an interval over seeds."""
+    found = crossings(ds, scheme)
+    return over_seeds(found[place] - found[0], level)
 
 
-def predicted(ds: xr.Dataset, scheme: str) -> float:
-    """Octaves by the rate law of the blocks, less those that the rates follow already."""
-    at = ds.sel(scheme=scheme)
-    octaves = math.log2(float(at.depth[1]) / float(at.depth[0]))
-    return (float(at.law.sel(of="value")) - SCHEMES[scheme].follow[1]) * octaves
+def octaves(ds: xr.Dataset, scheme: str, place: int = -1) -> float:
+    """How much deeper than the shallow networks they are."""
+    depths = ds.depth.sel(scheme=scheme).to_numpy()
+    return math.log2(depths[place] / depths[0])
+
+
+def predicted(ds: xr.Dataset, scheme: str, place: int = -1) -> float:
+    """Octaves by the rate law of the blocks; NaN where that is no power law."""
+    return float(ds.law.sel(scheme=scheme, of="value")) * octaves(ds, scheme, place)
 
 
 def report(ds: xr.Dataset) -> list[str]:
@@ -279,15 +359,17 @@ def report(ds: xr.Dataset) -> list[str]:
     lines = []
     for name in ds.scheme.values:
         found, depths = shift(ds, name), ds.depth.sel(scheme=name).values
+        law = predicted(ds, name)
+        says = f"{law:.2f} by the rate law" if math.isfinite(law) else "the rate law is no power law"
         lines.append(
-            f"{name}: from depth {depths[0]} to {depths[1]} the crossing moves by {found.value:.2f} "
-            f"[{found.low:.2f}, {found.high:.2f}] octaves; by the rate law {predicted(ds, name):.2f}"
+            f"{name}: from depth {depths[0]} to {depths[-1]} the crossing moves by {found.value:.2f} "
+            f"[{found.low:.2f}, {found.high:.2f}] octaves; {says}"
         )
     return lines
 
 
 BUDGETS = {
-    "smoke": DepthTransfer(digits=(4, 8), letters=(3, 6), steps=(20, 5), samples=2, rate_seeds=2),
+    "smoke": DepthTransfer(digits=(3, 4, 5), letters=(3, 4, 5), steps=(8, 3), samples=(2, 2), rate_seeds=1),
     "cpu": DepthTransfer(),
-    "paper": DepthTransfer(samples=16, rate_seeds=8),
+    "paper": DepthTransfer(samples=(16, 16)),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, partial
-from pydoc_data.topics import topics
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from resnet_sde.training import load_data
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n"
-WIDTH, TOKENS, ROWS = 32, 16, 8
+LETTERS, COPIED = 8, 0.9  # of the text; how often a letter is that two places before it
+WIDTH, TOKENS = 32, 16
 
 
 def matrix(outputs: int, inputs: int, square: float) -> nn.Linear:
@@ -25,23 +24,24 @@ def matrix(outputs: int, inputs: int, square: float) -> nn.Linear:
 
 
 class Branch(nn.Module):
-    """x + α V relu(W x)."""
+    """x + α V relu(W x), or with x normalized in the branch."""
 
-    def __init__(self, sigma_w2: float, sigma_v2: float, alpha: float) -> None:
+    def __init__(self, sigma_w2: float, sigma_v2: float, alpha: float, norm: bool = False) -> None:
         super().__init__()
         self.w, self.v = matrix(WIDTH, WIDTH, sigma_w2), matrix(WIDTH, WIDTH, sigma_v2)
-        self.alpha = alpha
+        self.alpha, self.norm = alpha, norm
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: x and the output (rows, width)."""
-        return x + self.alpha * self.v(F.relu(self.w(x)))
+        return x + self.alpha * self.v(F.relu(self.w(normed(x) if self.norm else x)))
 
 
 class Perceptron(nn.Module):
     """Pixels to classes.
 
     depth: number of blocks.
-    where: "multiplier" in the graph, "weights" at initialization, or "default" for torch's variances.
+    where: "multiplier" in the graph, "weights" at initialization, "normalized" with a multiplier behind a
+        normalization, or "default" for torch's variances.
     beta: of the factor L^{−β}.
     """
 
@@ -50,6 +50,7 @@ class Perceptron(nn.Module):
         factor = depth**-beta
         sizes = {
             "multiplier": (2.0, 1.0, factor),
+            "normalized": (2.0, 1.0, factor, True),
             "weights": (2.0, factor**2, 1.0),
             "default": (1 / 3, 1 / 3, 1.0),
         }
@@ -66,12 +67,15 @@ class Perceptron(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a perceptron with relu², each behind a normalization and times α."""
+    """Attention and a perceptron with relu², each behind a normalization and times α.
 
-    def __init__(self, alpha: float) -> None:
+    size: variance of what writes, times the number of inputs.
+    """
+
+    def __init__(self, alpha: float, size: float) -> None:
         super().__init__()
-        self.qkv, self.o = matrix(3 * WIDTH, WIDTH, 1.0), matrix(WIDTH, WIDTH, 1.0)
-        self.up, self.down = matrix(4 * WIDTH, WIDTH, 1.0), matrix(WIDTH, 4 * WIDTH, 1.0)
+        self.qkv, self.o = matrix(3 * WIDTH, WIDTH, 1.0), matrix(WIDTH, WIDTH, size)
+        self.up, self.down = matrix(4 * WIDTH, WIDTH, 1.0), matrix(WIDTH, 4 * WIDTH, size)
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,16 +94,21 @@ def normed(x: Tensor) -> Tensor:
 
 
 class Transformer(nn.Module):
-    """Characters to the next ones; the factor (2L)^{−1/2} is in the graph."""
+    """Characters to the next ones.
 
-    def __init__(self, depth: int) -> None:
+    where: "multiplier" with the factor (2L)^{−β} in the graph, or "weights" with it at initialization.
+    """
+
+    def __init__(self, depth: int, where: str, beta: float = 0.5) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(len(LETTERS), WIDTH))
+        factor = (2 * depth) ** -beta
+        alpha, size = (factor, 1.0) if where == "multiplier" else (1.0, factor**2)
+        self.embedding = nn.Parameter(torch.empty(LETTERS, WIDTH))
         self.positions = nn.Parameter(torch.empty(TOKENS, WIDTH))
         nn.init.normal_(self.embedding)
         nn.init.normal_(self.positions, std=0.3)
-        self.blocks = nn.ModuleList([Layer((2 * depth) ** -0.5) for _ in range(depth)])
-        self.readout = matrix(len(LETTERS), WIDTH, 1.0)
+        self.blocks = nn.ModuleList([Layer(alpha, size) for _ in range(depth)])
+        self.readout = matrix(LETTERS, WIDTH, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: from (rows, tokens) to (rows, tokens, letters)."""
@@ -109,20 +118,20 @@ class Transformer(nn.Module):
         return self.readout(normed(h))
 
 
-PERCEPTRON: dict[str, Callable[[int], nn.Module]] = {
+Factory = Callable[[int], nn.Module]
+PERCEPTRONS: dict[str, Factory] = {
     "multiplier": partial(Perceptron, where="multiplier"),
     "multiplier 1/L": partial(Perceptron, where="multiplier", beta=1.0),
     "weights": partial(Perceptron, where="weights"),
     "default": partial(Perceptron, where="default"),
+    "normalized": partial(Perceptron, where="normalized", beta=0.0),
 }
-FACTORIES: dict[str, Callable[[int], nn.Module]] = {**PERCEPTRON, "letters": Transformer}
-
-
-@cache
-def text() -> Tensor:
-    """The documentation that Python carries, as places in `LETTERS`; other characters are left out."""
-    whole = "".join(topics[name] for name in sorted(topics)).lower()
-    return torch.tensor([LETTERS.index(c) for c in whole if c in LETTERS])
+TRANSFORMERS: dict[str, Factory] = {
+    "transformer, multiplier": partial(Transformer, where="multiplier"),
+    "transformer, multiplier 1/(2L)": partial(Transformer, where="multiplier", beta=1.0),
+    "transformer, weights": partial(Transformer, where="weights"),
+}
+FACTORIES: dict[str, Factory] = PERCEPTRONS | TRANSFORMERS
 
 
 @cache
@@ -133,13 +142,23 @@ def digits() -> tuple[Tensor, Tensor]:
     return x / x.square().mean().sqrt(), train.y
 
 
+def text(rows: int, source: torch.Generator) -> Tensor:
+    """Letters, of which each is that two places before it with a chance of `COPIED`, or else any.
+
+    Shape: (rows, tokens + 1).
+    """
+    letters = torch.randint(LETTERS, (rows, TOKENS + 1), generator=source)
+    copied = torch.rand(rows, TOKENS + 1, generator=source) < COPIED
+    for k in range(2, TOKENS + 1):
+        letters[:, k] = torch.where(copied[:, k], letters[:, k - 2], letters[:, k])
+    return letters
+
+
 def examples(task: str, rows: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows drawn at random, and what is to be predicted; a quarter as many rows of characters."""
+    """Rows drawn at random, and what is to be predicted; a quarter as many rows of letters."""
     if task == "digits":
         x, y = digits()
         at = torch.randint(len(x), (rows,), generator=source)
         return x[at], y[at]
-    found = text()
-    starts = torch.randint(len(found) - TOKENS, (rows // 4,), generator=source)
-    windows = found[starts[:, None] + torch.arange(TOKENS + 1)]
-    return windows[:, :-1], windows[:, 1:]
+    found = text(rows // 4, source)
+    return found[:, :-1], found[:, 1:]
