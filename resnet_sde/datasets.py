@@ -142,8 +142,11 @@ def digits() -> Images:
 def idx_folder(folder: str | os.PathLike[str], *, split: str = "train") -> Images:
     """The images and labels of a folder in the format of MNIST, plain or gzipped.
 
+    A file may be there under several of its names, such as plain and gzipped, if all hold the same.
+
     Raises:
-        DatasetError: a file is missing or malformed, or images and labels differ in number.
+        DatasetError: a file is missing or malformed, two of one part differ, or images and labels differ in
+            number.
     """
     root, stem = _folder(folder, split), _IDX_STEM[split]
     image_file, label_file = _idx_file(root, f"{stem}-images", 3), _idx_file(root, f"{stem}-labels", 1)
@@ -242,12 +245,15 @@ def cifar10(folder: str | os.PathLike[str], *, split: str = "train") -> Images:
     """CIFAR-10 from its binary version, in a folder or in its sub-folder cifar-10-batches-bin.
 
     Raises:
-        DatasetError: a file is missing or malformed.
+        DatasetError: a file is missing or malformed, or the folder has another one than its sub-folder.
     """
-    root = _folder(folder, split)
-    inner = root / "cifar-10-batches-bin"
-    root = inner if inner.is_dir() else root
-    records = torch.cat([_cifar_records(root / name) for name in _CIFAR_FILES[split]])
+    outer, files = _folder(folder, split), _CIFAR_FILES[split]
+    inner = outer / "cifar-10-batches-bin"
+    root = inner if inner.is_dir() else outer
+    records = torch.cat([_cifar_records(root / name) for name in files])
+    for name in files:
+        if (outer / name).is_file() and _read(outer / name) != _read(root / name):
+            raise DatasetError(f"{outer / name} and {root / name} hold different images: leave one there.")
     return Images("cifar10", records[:, 1:].contiguous(), records[:, 0].long())
 
 
@@ -268,12 +274,20 @@ def _cifar_records(file: Path) -> Tensor:
 
 
 def _idx_file(root: Path, stem: str, dims: int) -> Path:
-    """The file of one part of an IDX folder, under any of the four names in use."""
+    """The file of one part of an IDX folder, under any of the four names in use.
+
+    Raises:
+        DatasetError: there is none, or there are several that do not hold the same.
+    """
     names = [f"{stem}{dot}idx{dims}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    raise DatasetError(f"{root} has no {names[0]}, plain or gzipped: give the folder that holds it.")
+    found = [root / name for name in names if (root / name).is_file()]
+    if not found:
+        raise DatasetError(f"{root} has no {names[0]}, plain or gzipped: give the folder that holds it.")
+    first, *others = found
+    for other in others:
+        if not torch.equal(read_idx(first), read_idx(other)):
+            raise DatasetError(f"{first} and {other} hold different images or labels: leave one there.")
+    return first
 
 
 def _folder(folder: str | os.PathLike[str], split: str) -> Path:
