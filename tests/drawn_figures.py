@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def smoke(name: str) -> xr.Dataset:
     return _computed[compute].copy(deep=True)
 
 
+@lru_cache(maxsize=1)
+def drawn(name: str) -> Figure:
+    """The figure of that dataset, drawn once for the tests of a figure, which run one after the other."""
+    return module(name).draw(smoke(name))
+
+
 def failures(name: str, ds: xr.Dataset) -> list[str]:
     return [str(c) for c in module(name).check(ds) if not c.passed]
 
@@ -67,7 +74,7 @@ def assert_draws_the_same_when_stored(name: str, folder: Path, axes: int) -> Non
     ds, path = smoke(name), folder / "stored.nc"
     ds.to_netcdf(path, engine="scipy")
     stored = xr.load_dataset(path, engine="scipy")
-    figure, again = module(name).draw(ds), module(name).draw(stored)
+    figure, again = drawn(name), module(name).draw(stored)
     assert len(panels(figure)) == axes
     assert all(ax.get_xlabel() and ax.get_title("left") and ax.get_lines() for ax in panels(figure))
     assert figure.legends

@@ -12,6 +12,7 @@ import pytest
 from drawn_figures import (
     assert_draws_the_same_when_stored,
     assert_says_where_it_came_from,
+    drawn,
     failures,
     module,
     smoke,
@@ -95,7 +96,7 @@ def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> No
 @lru_cache(maxsize=1)
 def laid_out(name: str) -> Figure:
     """The figure with every word in its place."""
-    figure = module(name).draw(smoke(name))
+    figure = drawn(name)
     with house_style():
         figure.draw_without_rendering()
     return figure

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from drawn_figures import assert_says_where_it_came_from, drawn_numbers, failures, module, panels, smoke
+from drawn_figures import (
+    assert_says_where_it_came_from,
+    drawn,
+    drawn_numbers,
+    failures,
+    module,
+    panels,
+    smoke,
+)
 
 import resnet_sde as rs
 from experiments.fractional_paths import FractionalPaths
@@ -26,19 +34,22 @@ from paper_figs.style import save
 PANELS = {"fig1": 3, "fig2": 2, "fig3": 3, "fig4": 3, "fig5": 3, "fig6": 5, "fig7": 4}
 
 
-@pytest.mark.parametrize("name", MARION)
+@pytest.fixture(scope="module", params=MARION)
+def name(request: pytest.FixtureRequest) -> str:
+    """All tests of a figure run one after the other: they share its picture."""
+    return request.param
+
+
 def test_the_numbers_hold(name: str) -> None:
     assert failures(name, smoke(name)) == []
 
 
-@pytest.mark.parametrize("name", MARION)
 def test_the_dataset_says_where_it_came_from(name: str) -> None:
     assert_says_where_it_came_from(name, smoke(name))
 
 
-@pytest.mark.parametrize("name", MARION)
 def test_every_panel_is_labelled(name: str) -> None:
-    figure = module(name).draw(smoke(name))
+    figure = drawn(name)
     assert len(panels(figure)) == PANELS[name]
     assert all(ax.get_xlabel() and ax.get_title("left") for ax in panels(figure))
     assert figure.axes[0].get_ylabel()
@@ -47,14 +58,13 @@ def test_every_panel_is_labelled(name: str) -> None:
         assert len(ax.get_lines()) + len(ax.patches) > 0
 
 
-@pytest.mark.parametrize("name", MARION)
 def test_a_stored_dataset_draws_the_same_figure(name: str, tmp_path: Path) -> None:
     ds, path = smoke(name), tmp_path / "stored.nc"
     ds.to_netcdf(path, engine="scipy")
     stored = xr.load_dataset(path, engine="scipy")
     assert stored.attrs == ds.attrs
     again = drawn_numbers(module(name).draw(stored))
-    for one, other in zip(drawn_numbers(module(name).draw(ds)), again, strict=True):
+    for one, other in zip(drawn_numbers(drawn(name)), again, strict=True):
         np.testing.assert_array_equal(one, other)
     assert [str(c) for c in module(name).check(stored)] == [str(c) for c in module(name).check(ds)]
 
