@@ -325,3 +325,23 @@ def test_what_is_only_like_a_writer_is_none() -> None:
 
     profile = probe(nn.Sequential(*[Block() for _ in range(6)]), torch.randn(7, 16))
     assert {w.name: w.coefficient for w in profile.writers} == {"f": pytest.approx(1), "g": pytest.approx(1)}
+
+
+def test_a_normalization_of_the_embedding_in_block_0() -> None:
+    """As RWKV has it: what enters block 0 is no stream yet, and its norm no writer."""
+
+    class Block(nn.Module):
+        def __init__(self, first: bool) -> None:
+            super().__init__()
+            if first:
+                self.before = nn.LayerNorm(16)
+            self.norm, self.f = nn.LayerNorm(16), nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = getattr(self, "before", nn.Identity())(x)
+            return x + 0.5 * self.f(self.norm(x))
+
+    profile = probe(nn.Sequential(*[Block(k == 0) for k in range(6)]), torch.randn(7, 16))
+    assert {w.name: w.coefficient for w in profile.writers} == {"f": pytest.approx(0.5)}
+    with pytest.raises(NotAStream, match=r"carry their input on with weight -?0"):
+        probe(nn.Sequential(*[Block(k % 3 == 0) for k in range(6)]), torch.randn(7, 16))
