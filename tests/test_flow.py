@@ -141,8 +141,8 @@ def test_orders_in_the_number_of_steps(block: Block, law: PathLaw, states: float
         (SingleLayer(GELU), WhiteNoise(), 1.0),
         (SingleLayer(LINEAR), CONSTANT, 1.0),
         (RES3, SMOOTH, 1.0),
-        (TwoLayer(TANH, *FULL), SmoothNoise(1.0), 1.0),
-        (SingleLayer(TANH), FractionalNoise(0.8), 1.0),
+        pytest.param(TwoLayer(TANH, *FULL), SmoothNoise(1.0), 1.0, marks=pytest.mark.full),
+        pytest.param(SingleLayer(TANH), FractionalNoise(0.8), 1.0, marks=pytest.mark.full),
         (RES1, FractionalNoise(0.8), 1.0),
         (RES3, FractionalNoise(0.65), 0.3),
         (RES3, FractionalNoise(0.8), 0.4),
@@ -154,7 +154,10 @@ def test_orders_in_the_number_of_steps(block: Block, law: PathLaw, states: float
     ],
 )
 def test_networks_come_near(block: Block, law: PathLaw, order: float) -> None:
-    """Like 1/L; two matrices with fractional weights like L^−min(2H − 1, 2 − 2H)."""
+    """Like 1/L; two matrices with fractional weights like L^−min(2H − 1, 2 − 2H).
+
+    Marked full: a block and a law that others show one at a time.
+    """
     limit = solved(block, law, 512)
     depths = (64, 128, 256)
     found = [ends(block, law, depth) for depth in depths]
