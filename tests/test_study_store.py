@@ -132,8 +132,8 @@ def test_a_cell_with_any_damaged_byte_is_whole_or_refused(tmp_path: Path) -> Non
     found = store.load(identity)
     assert found is not None
     np.testing.assert_array_equal(found.arrays["displacement"], first.displacement)
-    names = [at for at in range(len(whole)) if at < 100 or at > len(whole) - 500]
-    for position in sorted({*names, *range(0, len(whole), 5)}):  # of the arrays every fifth
+    ends = [at for at in range(len(whole)) if at < 100 or at > len(whole) - 500]
+    for position in sorted({*ends, *range(0, len(whole), 5)}):  # between them every fifth
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
         assert store.load(identity) is None
 
