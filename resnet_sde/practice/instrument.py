@@ -271,14 +271,12 @@ class _Watch:
             )
         record.norms[k] = norm
         if self.first is None:
-            self.first = state
+            self.first, record.displacements[0] = state, 0.0
         else:
             record.negative = record.negative or bool((state < 0).any())
             record.zero = record.zero or bool((state == 0).any())
             record.displacements[k] = _ratio(float((state - self.first).norm()), record.norms[0])
             self._update(k - 1, state - self.before)
-        if k == 0:
-            record.displacements[0] = 0.0
         self.before = state
 
     def _update(self, k: int, update: Tensor) -> None:
@@ -360,7 +358,9 @@ class _Watch:
         if end is not None and self.leaf is not None and end.requires_grad:
             with contextlib.suppress(Reentrant), backward_pass("give gradients=False"):
                 (found,) = torch.autograd.grad(end, [self.leaf], direction, allow_unused=True)
-        if found is None or (np.isnan(self.record.gradients[1:-1]).all() and len(self.blocks.names) > 1):
+        if found is not None and not bool(torch.isfinite(found).all()):
+            self.record.notes.append("gradients overflow on their way through the blocks")
+        elif found is None or (np.isnan(self.record.gradients[1:-1]).all() and len(self.blocks.names) > 1):
             raise ValueError(
                 "the blocks ran without gradients (reentrant checkpointing or no_grad inside): there is "
                 "nothing to differentiate; give use_reentrant=False or gradients=False"

@@ -38,7 +38,7 @@ from resnet_sde.practice.find_stream import (
 )
 from resnet_sde.practice.instrument import watch
 from resnet_sde.practice.record import Record
-from resnet_sde.practice.replay import Secants, replays, secant_places, secants
+from resnet_sde.practice.replay import Replay, Secants, replays, secant_places, secants
 from resnet_sde.practice.writers import Writer, class_name, decompose, head_blocks, writers_of
 
 if TYPE_CHECKING:
@@ -304,23 +304,29 @@ def kind_of(record: Record, found: Secants) -> str:
     homogeneous = found.degree >= _HOMOGENEOUS and not record.rectified
     if homogeneous and (abs(found.skip - 1) <= 0.1 or _carries_on(record)):
         return "residual"
+    if record.rectified and abs(found.skip) >= _NO_SKIP:
+        return "post-activation"
+    seen = abs(found.skip - 1) <= 0.1 and found.mixing <= 0.05
+    # A branch along the stream, of no degree, or far larger hides the skip: without the branch it is seen.
+    if not record.rectified and (seen or _middle(record).is_identity_without_parameters()):
+        return "residual"
     if abs(found.skip) < _NO_SKIP:
         raise NotAStream(
             f"the blocks have no skip connection (skip {found.skip:.2f})",
             "there is no residual exponent",
             "Ask `meanfield` for feed-forward networks",
         )
-    if record.rectified:
-        return "post-activation"
-    if abs(found.skip - 1) <= 0.1 and found.mixing <= 0.05:
-        return "residual"
     raise mixed(found.skip)
 
 
 def _carries_on(record: Record) -> bool:
     """Whether a block in the middle of those that were kept is its input plus outputs of submodules."""
-    middle = sorted(record.kept)[len(record.kept) // 2]
-    return any(decompose(replay, "residual").carries for replay in replays(record, [middle]))
+    return decompose(_middle(record), "residual").carries
+
+
+def _middle(record: Record) -> Replay:
+    (found,) = replays(record, [sorted(record.kept)[len(record.kept) // 2]])
+    return found
 
 
 def branch_sizes(record: Record, degree: float) -> np.ndarray:

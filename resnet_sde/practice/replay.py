@@ -50,19 +50,38 @@ class Replay:
         """The stream that it was given, float64."""
         return self.kept.stream
 
-    def __call__(self, factor: float = 1.0) -> Tensor:
-        """What leaves the block when the stream that enters is multiplied, in float64."""
+    def __call__(self, factor: float = 1.0, *, bare: bool = False) -> Tensor:
+        """What leaves the block when the stream that enters is multiplied, in float64.
+
+        Args:
+            factor: of the stream.
+            bare: whether all parameters of the block are zero while it runs.
+        """
         place = self.kept.place
         given = self.kept.arguments[0][place] if isinstance(place, int) else self.kept.arguments[1][place]
         entering = (factor * self.kept.stream).to(given.dtype)
         args, kwargs = with_stream(*self.kept.arguments, place, entering)
         seed_torch(0)  # the same dropout in every call; the caller puts random states back
         with torch.no_grad(), _cast(self.kept):
-            output = first_tensor(self.module(*args, **kwargs))
+            output = first_tensor(self._run(args, kwargs, bare))
         if output is None or output.shape != self.kept.stream.shape:
             raise _another_output(self.kept.stream, output)
         leaving = output.detach().to(torch.float64, copy=True)
         return leaving if self.scale is None else factor * self.kept.stream + self.scale * leaving
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], bare: bool) -> Any:
+        if not bare:
+            return self.module(*args, **kwargs)
+        zeros = {name: torch.zeros_like(p) for name, p in self.module.named_parameters()}
+        return torch.func.functional_call(self.module, zeros, args, kwargs)
+
+    def is_identity_without_parameters(self) -> bool:
+        """Whether the block hands its input on as it is where all of its parameters are zero."""
+        try:
+            rest = self(bare=True) - self.input
+        except (RuntimeError, NotAStream):  # such as a scripted block: it shows nothing
+            return False
+        return float(rest.norm()) <= 1e-5 * float(self.input.norm())
 
 
 def _another_output(stream: Tensor, output: Tensor | None) -> NotAStream:

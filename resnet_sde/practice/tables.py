@@ -38,7 +38,9 @@ def _stream(check: DepthCheck) -> str:
     known = check.kind != "post-norm" and not math.isnan(last.degree)
     branches = f", {_BRANCHES[round(last.degree)]}" if known else ""
     value = check.coherence.value
-    if math.isnan(value):
+    if check.fate.value == "zero":
+        layers = "no branch shows whether layers are independent"
+    elif math.isnan(value):
         layers = "too few layers to see whether they are independent"
     elif value < INDEPENDENT_BELOW:
         layers = f"layers independent (coherence {value:.2f})"

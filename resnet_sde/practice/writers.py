@@ -186,7 +186,7 @@ def decompose(replay: Replay, kind: str, names: Sequence[str] | None = None) -> 
     outputs, leaving = _record(replay, names, kind)
     entering = replay.input
     change = float((leaving - entering).norm())
-    if change == 0.0:
+    if change == 0.0 or not math.isfinite(change):  # a stream that is not finite has a note of its own
         return Decomposition(residual=0.0)
     given = replay.kept.arguments
     place = replay.kept.place
@@ -348,7 +348,7 @@ def _before_the_norm(
         best, following = Decomposition(), None
         for base, norm in [(entering, None), *((o.value, o) for o in earlier)]:
             change = float((target - base).norm())
-            if change == 0.0:
+            if change == 0.0 or not math.isfinite(change):
                 continue
             found = _pursue(target, base, parts, change, tolerance)
             if math.isfinite(found.residual) and found.coefficients:
