@@ -27,6 +27,7 @@ _COMPANY = 2**24  # numbers in the matrices of networks that are looked at toget
 _WIDEST = 512  # of the states that a block is asked about
 # Of states, beside 1: what holds for small ones may fail for large.
 _SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
+_SINGLE = 1e-3  # of the largest of some numbers: how far float32 may be from float64
 _STRONGEST = 25.0  # times its strength: what the layer loop allows for
 
 
@@ -77,6 +78,36 @@ def check_company(block: Block, width: int, networks: int, *, gradients: bool = 
     activation = getattr(block, "activation", None)
     if networks > 1 and not (ours(block) and (activation is None or ours(activation))):
         once(_check_company, block, min(width, _WIDEST), networks, gradients)
+
+
+@contextmanager
+def unchanged(block: Block, width: int) -> Iterator[None]:
+    """Refuse a block of one's own that is another after a pass through layers than before it.
+
+    What changes between passes is not seen: it may have been set.
+
+    Raises:
+        ValueError: asked about the same states and matrices, it says something else.
+    """
+    before = _answer(block, width)
+    yield
+    if before is not None and (after := _answer(block, width)) is not None and not torch.equal(before, after):
+        raise ValueError(
+            f"block {type(block).__name__} says something else of the same states after a pass than before; "
+            "keep no count of its calls in it, or in its activation"
+        )
+
+
+@torch.no_grad()
+def _answer(block: Block, width: int) -> Tensor | None:
+    """What a block says of one network; None of those of the package, and where it does not work."""
+    activation = getattr(block, "activation", None)
+    if ours(block) and (activation is None or ours(activation)):
+        return None
+    try:
+        return block.branch(*_probe(block, min(width, _WIDEST), 1))[0].clone().nan_to_num()
+    except Exception:
+        return None
 
 
 def check_critical_beta(block: Block, law: PathLaw, width: int, beta: object) -> None:
@@ -151,6 +182,7 @@ def _check_activation(phi: Activation) -> None:
     _unwritten(f"activation {name}", (x, before))
     if not close(phi(x[1:4, 2:7]), y[1:4, 2:7]):
         raise Broken(f"activation {name} is not elementwise: φ of a part of a tensor is not that part of φ")
+    _same_in_single(f"activation {name}", phi, x)
     if claim(phi, "homogeneous") and not all(close(phi(c * x), c * y) for c in (2.0, *_SCALES)):
         raise Broken(f"activation {name} says that it is homogeneous, and φ(2x) is not 2 φ(x)")
     if claim(phi, "odd") and not all(close(phi(-c * x), -phi(c * x)) for c in (1.0, *_SCALES)):
@@ -160,10 +192,23 @@ def _check_activation(phi: Activation) -> None:
         slope = _gradient(phi, c * x, torch.ones_like(x))
         if slope is not None and not close(phi.prime(c * x), slope, prime):
             raise Broken(f"prime of activation {name} is not its derivative as autograd finds it")
+    fine = torch.linspace(-12.0, 12.0, 4802, dtype=torch.float64)[None]  # without 0, where kinks are
+    slope = _gradient(phi, fine, torch.ones_like(fine))
+    if slope is not None and not close(phi.prime(fine), slope, prime):
+        raise Broken(f"prime of activation {name} is not its derivative as autograd finds it")
+    _same_in_single(f"prime of activation {name}", phi.prime, x)
     back = check_result(f"pullback of activation {name}", phi.pullback(x, y), x)
     if not close(back, prime * y):
         raise Broken(f"pullback of activation {name} is not φ'(x) p")
     _unwritten(f"activation {name}", (x, before))
+
+
+def _same_in_single(what: str, f: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Refuse what is another function in float32 than in float64."""
+    single, double = f(x.float()).double(), f(x.float().double())
+    size = double[double.isfinite()].abs().max() if bool(double.isfinite().any()) else 0.0
+    if bool(((single - double).abs() > _SINGLE * size).any()):
+        raise Broken(f"{what} gives other numbers in float32 than in float64; let it do the same in both")
 
 
 @torch.no_grad()
@@ -190,6 +235,7 @@ def _check_branch(block: Block, width: int) -> None:
                 "homogeneous = False"
             )
         _check_strength(name, block, _branch(name, block, h, layer, torch.zeros_like(scale)), h)
+    _same_in_single(name, lambda x: _branch(name, block, x, _cast(layer, x.dtype)), h)
 
 
 @torch.no_grad()
@@ -246,6 +292,12 @@ def _check_adjoint(block: Block, width: int) -> None:
         raise Broken(f"{name} mixes inputs, whose gradients are carried at scales of their own")
     _check_strength(name, block, found, p)
 
+    def back_at(x: Tensor) -> Tensor:
+        cast = _cast(layer, x.dtype)
+        return block.adjoint(block.branch(x, cast)[1], p.float().to(x.dtype), cast)
+
+    _same_in_single(name, back_at, h)
+
 
 def _probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
     """Random states of some networks with three inputs, and a layer."""
@@ -265,6 +317,15 @@ def _probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
 def _only(matrix: Matrix, part: slice) -> Matrix:
     """That of some networks."""
     return Dense(matrix.entries[part]) if isinstance(matrix, Dense) else matrix
+
+
+def _cast(layer: Layer, dtype: torch.dtype) -> Layer:
+    """The same matrices in another dtype, and float32 numbers in either."""
+
+    def cast(matrix: Matrix) -> Matrix:
+        return Dense(matrix.entries.float().to(dtype)) if isinstance(matrix, Dense) else matrix
+
+    return Layer(cast(layer.outer), None if layer.inner is None else cast(layer.inner))
 
 
 def _entries(layer: Layer) -> list[Tensor]:

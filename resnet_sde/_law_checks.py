@@ -14,7 +14,7 @@ from torch import Tensor
 from resnet_sde._asked import CLOSE, Broken, check_result, claim, once, ours
 from resnet_sde._checks import states
 from resnet_sde._random import stream
-from resnet_sde.laws import PathLaw
+from resnet_sde.laws import PathLaw, WhiteNoise
 from resnet_sde.paths import OffGrid, Path
 
 _SIGMAS = 7.0  # of an estimated moment: a false alarm of 3e-12
@@ -91,6 +91,10 @@ def _check_law(law: PathLaw) -> None:
             f"{name} does not draw from the generator that it is given alone: the same one must give the "
             "same weights, and another one others"
         )
+    if isinstance(law, WhiteNoise) and type(law)._draw is WhiteNoise._draw:  # filled layer by layer
+        fill = law.filler(stream(0, "contract", "law", 3))
+        one_by_one = [fill(torch.empty(square, dtype=torch.float64)) for _ in range(len(weights))]
+        _check_moments(name, law, torch.stack(one_by_one), ", filled layer by layer")
     _check_claims(name, law, weights[0])
 
 
@@ -133,6 +137,13 @@ def _check_claims(name: str, law: PathLaw, values: Tensor) -> None:
         error = _SIGMAS * (96 / values.numel()) ** 0.5
         if not abs(float(values.pow(4).mean()) - 3) <= error:
             raise Broken(f"{name} says that its weights are Gaussian, and their fourth moment is not 3")
+        for point in (0.1, 0.5, 1.0, 1.5, 2.0, 3.0):
+            share = math.erf(point / math.sqrt(2))
+            error = _SIGMAS * math.sqrt(share * (1 - share) / values.numel())
+            if not abs(float((values.abs() < point).double().mean()) - share) <= error:
+                raise Broken(
+                    f"{name} says that its weights are Gaussian, and not {share:.2g} of them are in ±{point}"
+                )
     short = law.covariance(256)
     said = states(law, "independent", "covariance", "_draw")  # what is inherited by another law is not said
     if said and claim(law, "independent") and not torch.equal(short, torch.eye(256, dtype=torch.float64)):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import finite_number
-from resnet_sde._contracts import check_adjoint, check_block, check_company
+from resnet_sde._contracts import check_adjoint, check_block, check_company, unchanged
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.matrices import Dense
@@ -83,7 +83,7 @@ def forward(
     """
     _check_states(block, h)
     loop = _Loop(block, _factor(alpha, h), finite_number("skip", skip), period=None)
-    with torch.autocast(h.device.type, enabled=False):
+    with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
         return torch.stack(loop.up(h, layers, keep=True)[0])
 
 
@@ -129,7 +129,7 @@ def trajectory(
     keep = every_layer or top is not None
     seen: list[Layer] = []
     watched = _remember(layers, seen) if top is not None else layers
-    with torch.autocast(h.device.type, enabled=False):
+    with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
         states, exponents, pre = loop.up(h, watched, keep=keep, store=store)
     ends = slice(None) if every_layer else slice(None, None, max(len(states) - 1, 1))
     hidden = States(states[ends], exponents[ends])
