@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -214,3 +215,110 @@ def test_of_branches_that_are_zero_nothing_is_said_about_independence() -> None:
     assert check.fate.value == "zero"
     assert "too few layers" not in str(check)
     assert "no branch shows whether layers are independent" in str(check)
+
+
+class Mixing(nn.Module):
+    """A branch without weights: the real part of a Fourier transform over positions and channels."""
+
+    def __init__(self, factor: float, normalized: bool) -> None:
+        super().__init__()
+        self.factor, self.norm = factor, nn.LayerNorm(16)
+        self.normalized = normalized
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.norm(x) if self.normalized else x
+        mixed = x + self.factor * torch.fft.fft2(seen, norm="ortho").real
+        return mixed if self.normalized else self.norm(mixed)
+
+
+class Field(nn.Module):
+    """One step of an equation whose field knows the time, called again and again."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.up, self.down = factor, nn.Linear(17, 32), nn.Linear(32, 16)
+
+    def forward(self, x: Tensor, time: float) -> Tensor:
+        timed = torch.cat([x, torch.full_like(x[..., :1], time)], -1)
+        return x + self.factor * self.down(torch.tanh(self.up(timed)))
+
+
+class Steps(nn.Module):
+    def __init__(self, depth: int, factor: float) -> None:
+        super().__init__()
+        self.enter, self.step, self.depth = nn.Linear(6, 16), Field(factor), depth
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for k in range(self.depth):
+            x = self.step(x, k / self.depth)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("name", "prescribed"),
+    [
+        *itertools.product(["mixing, pre-norm", "steps of one field"], [0.0, 0.5, 1.0]),
+        # Between these two block 0 of a post-norm stream, which is like no other, moves the rest.
+        *itertools.product(["mixing, post-norm"], [0.0, 1.0]),
+    ],
+)
+def test_of_coherent_blocks_the_first_shows_the_exponent(name: str, prescribed: float) -> None:
+    def factory(depth: int) -> nn.Module:
+        if name == "steps of one field":
+            return Steps(depth, depth**-prescribed)
+        blocks = [Mixing(depth**-prescribed, "pre" in name) for _ in range(depth)]
+        return nn.Sequential(nn.Linear(6, 16), nn.Sequential(*blocks))
+
+    batch = normal(6, 6) if name == "steps of one field" else normal(4, 5, 6)
+    check = rs.depth_check(factory, batch, depths=(9, 27))
+    assert abs(check.beta.value - prescribed) < 0.06
+    assert check.coherence.value > 0.85
+    assert check.critical_beta == 1
+    assert all(abs(w.beta.value - prescribed) < 0.06 for w in check.writers)
+
+
+class Stages(nn.Module):
+    """Two stages that grow with the depth: the second is given what the first has made larger."""
+
+    def __init__(self, depth: int, first: float, second: float) -> None:
+        super().__init__()
+        self.small = nn.Sequential(*[MessagePassing(12, first, 1.0) for _ in range(depth)])
+        self.widen = nn.Linear(12, 16, bias=False)
+        self.large = nn.ModuleList([MessagePassing(16, second, 1.0) for _ in range(depth)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        adjacency = torch.eye(x.shape[1]).expand(len(x), -1, -1)
+        for block in self.small:
+            x = block(x, adjacency)
+        x = self.widen(x)
+        for block in self.large:
+            x = block(x, adjacency)
+        return x
+
+
+def test_a_stream_that_enters_larger_in_deeper_networks_is_not_taken_for_a_factor() -> None:
+    bare = rs.depth_check(lambda depth: Stages(depth, 1.0, 1.0), normal(4, 6, 12), depths=(8, 24))
+    assert bare.prefix == "large.*"
+    assert -0.55 < bare.entry.value < -0.2
+    assert any("enters its first block like L^0." in note for note in bare.notes)
+    assert abs(bare.beta.value - bare.inherited) < 0.06
+    with pytest.raises(rs.DepthMismatch, match="what runs before it depends on the depth"):
+        bare.expect()
+    sound = rs.depth_check(
+        lambda depth: Stages(depth, depth**-0.5, depth**-0.5), normal(4, 6, 12), depths=(8, 24)
+    )
+    assert sound.inherited == 0
+    assert sound.expect() is sound
+
+
+def test_steps_in_the_depth_are_no_power_of_it() -> None:
+    """Layer scale as in CaiT: .1 up to 18 blocks, then 1e-5, then 1e-6."""
+
+    def factory(depth: int) -> nn.Module:
+        return GraphNetwork(depth, 0.1 if depth <= 18 else 1e-5 if depth <= 24 else 1e-6, 1.0)
+
+    check = rs.depth_check(factory, graphs(), depths=(8, 24, 36), seeds=2)
+    assert any("no power of the depth" in note for note in check.notes)
+    smooth = rs.depth_check(lambda depth: GraphNetwork(depth, 1 / depth, 1.0), graphs(), depths=(8, 24, 36))
+    assert not smooth.notes

@@ -4,7 +4,8 @@ For each seed and depth the global random states are those of the name (seed, "d
 seed), the same for every depth: a factory that draws block after block gives the same first blocks at all
 depths, and the interval of β is many times narrower. y(L) = log median_{k<8} a_k, and β̂ is minus the slope of
 y on log L, for each seed; the interval is Student's over seeds. The head of eight blocks is what depth alone
-changes: later blocks feel what earlier ones have added.
+changes: later blocks feel what earlier ones have added. Where blocks add up in one direction, the second one
+does so already, and the head is the first block that is like all others.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from resnet_sde._random import check_seed, generator, seeded
 from resnet_sde.estimate import Estimate, Status
 from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
+from resnet_sde.practice.coherence import COHERENT_ABOVE, critical_beta
 from resnet_sde.practice.coherence import FEWEST_BLOCKS as BLOCKS_FOR_COHERENCE
-from resnet_sde.practice.coherence import critical_beta
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
-from resnet_sde.practice.over_seeds import over_seeds
+from resnet_sde.practice.over_seeds import depends, exponent, over_seeds
 from resnet_sde.practice.profile import Profile, follow, measured
 from resnet_sde.practice.rate_theory import expected_exponents, family
 from resnet_sde.practice.rates import RateTask, rate_laws
@@ -41,6 +42,7 @@ Factory = Callable[[int], nn.Module]
 Writing = dict[str, WriterSize]
 
 CRITICAL_WITHIN = 0.1
+NO_POWER_LAW = 0.5  # exponents between neighbouring depths that differ by more
 
 
 @dataclass(frozen=True)
@@ -213,18 +215,20 @@ def _assemble(
     seed: int,
 ) -> DepthCheck:
     profiles = tuple(tuple(n.profile for n in row) for row in networks)
-    head = _exponent(depths, [[_median(p.sizes[:HEAD]) for p in row] for row in profiles], level)
-    everywhere = _exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
     coherent = over_seeds([p.coherence for p in profiles[-1]], level)
     copies = networks[-1][0].copies
+    one = copies != "none" or coherent.value > COHERENT_ABOVE
+    sizes = [[_median(p.sizes[_head(p.kind, one)]) for p in row] for row in profiles]
+    head = exponent(depths, sizes, level)
+    everywhere = exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
     critical = critical_beta(coherent.value)
     if math.isnan(coherent.value):
         critical = 0.5 if copies == "none" else 1.0
-    writers = _writer_laws(depths, networks, level)
+    writers = _writer_laws(depths, networks, one, level)
     writing = {p for w in writers for p in w.parameters}
     prefix = networks[-1][0].profile
     roles = role_laws(depths, [[n.roles for n in row] for row in networks], _prefix(prefix), writing)
-    return DepthCheck(
+    check = DepthCheck(
         depths=depths,
         seeds=seeds,
         profiles=profiles,
@@ -244,8 +248,14 @@ def _assemble(
         level=level,
         seed=seed,
         prefix=_prefix(prefix),
-        notes=(*notes, *_remarks(profiles, head, everywhere, coherent)),
+        notes=(*notes, *_remarks(profiles, head, everywhere, coherent), *_no_laws(depths, sizes, networks)),
     )
+    return replace(check, notes=(*check.notes, *_of_entry(check)))
+
+
+def _head(kind: str, coherent: bool) -> slice:
+    start = int(kind == "post-norm")
+    return slice(start, start + 1) if coherent else slice(HEAD)
 
 
 def _prefix(profile: Profile) -> str:
@@ -257,28 +267,16 @@ def _median(sizes: Tensor) -> float:
     return float(np.median(finite)) if finite.numel() else math.nan
 
 
-def _exponent(depths: Sequence[int], sizes: Sequence[Sequence[float]], level: float) -> Estimate:
-    """Minus the slope of log size on log depth, over seeds; undefined for one depth or for sizes of zero.
-
-    Shape: sizes (depth, seed).
-    """
-    values = np.array(sizes, dtype=float)
-    if len(depths) < 2 or not (values > 0).all():
-        return Estimate(math.nan, -math.inf, math.inf)
-    slopes = -np.polyfit(np.log(depths), np.log(values), 1)[0]
-    return over_seeds(slopes, level)
-
-
 def _writer_laws(
-    depths: Sequence[int], networks: Sequence[Sequence[_Network]], level: float
+    depths: Sequence[int], networks: Sequence[Sequence[_Network]], one: bool, level: float
 ) -> tuple[WriterLaw, ...]:
     every = [n.writing for row in networks for n in row]
     laws = []
     for name in [n for n in networks[-1][0].writing if all(n in w for w in every)]:
-        sizes = [[n.writing[name].size for n in row] for row in networks]
+        found = [[n.writing[name] for n in row] for row in networks]
         last = networks[-1][0].writing[name]
-        beta = _exponent(depths, sizes, level)
-        size = float(np.median(sizes[-1]))
+        beta = exponent(depths, [[w.first if one else w.size for w in row] for row in found], level)
+        size = float(np.median([w.size for w in found[-1]]))
         laws.append(WriterLaw(name, beta, size, last.coefficient, last.parameters))
     return tuple(sorted(laws, key=lambda w: -w.size))
 
@@ -312,6 +310,35 @@ def _remarks(
         )
     if math.isnan(coherent.value) and len(profiles[-1][0].names) < BLOCKS_FOR_COHERENCE:
         notes.append(f"coherence needs {BLOCKS_FOR_COHERENCE} blocks: layers are taken as independent")
+    return notes
+
+
+def _of_entry(check: DepthCheck) -> list[str]:
+    if not depends(check.entry):
+        return []
+    return [
+        f"the stream enters its first block like L^{-check.entry.value:.2f}: what runs before it depends on "
+        "the depth too, and exponents are those of branches beside it"
+    ]
+
+
+def _no_laws(
+    depths: Sequence[int], sizes: Sequence[Sequence[float]], networks: Sequence[Sequence[_Network]]
+) -> list[str]:
+    """What follows no power of the depth, or is not seen at every depth."""
+    notes = []
+    logs = np.log(np.maximum(np.median(np.array(sizes, dtype=float), axis=1), 1e-300))
+    local = -np.diff(logs) / np.diff(np.log(depths))
+    if len(local) > 1 and np.ptp(local) > NO_POWER_LAW:
+        between = ", ".join(f"{x:.2f}" for x in local)
+        notes.append(f"branches follow no power of the depth: β is {between} between neighbouring depths")
+    every = [set(n.writing) for row in networks for n in row]
+    lost = sorted({name for names in every for name in names if not all(name in other for other in every)})
+    if lost:
+        notes.append(
+            f"{', '.join(lost)}: seen to write in some of the networks only, so that there is no exponent "
+            "(below the resolution of its numbers?)"
+        )
     return notes
 
 

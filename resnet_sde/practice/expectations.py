@@ -61,9 +61,15 @@ def failures(
         if _off(writer.beta, beta, tolerance, strict):
             wrong.append(_writer_sentence(check, writer, beta, roles, tolerance))
     if _off(check.beta, beta, tolerance, strict):
+        factor = _target(beta - check.beta.value + check.inherited)
         wrong.append(
             f"the blocks {check.prefix} fall like {_power(check.beta)}, not {_target(beta)}: the stream "
-            f"{_meaning(check, beta)}. Multiply what writes to it by {_target(beta - check.beta.value)}"
+            f"{_meaning(check, beta)}. Multiply what writes to it by {factor}"
+        )
+    if abs(check.inherited) > (0.05 if wrong else tolerance):
+        wrong.append(
+            f"the stream enters {check.prefix} like L^{-check.entry.value:.2f}: what runs before it depends "
+            'on the depth, and shifts exponents. Mend that first, or take blocks="…" from there'
         )
     wrong += [_inner_sentence(check, role, tolerance) for role in roles]
     wrong += [
@@ -139,10 +145,11 @@ def _writer_sentence(
     if any(_law(r.position_exponent, tolerance + r.noise) for r in own):
         return f"{fact}: its size depends on the position and not on the depth. Use L in place of k"
     if not any(_law(r.depth_exponent, tolerance + r.noise) for r in own):
-        remedy = f"Multiply its output or its initial weights by {_target(beta - writer.beta.value)}"
+        factor = _target(beta - writer.beta.value + check.inherited)
+        remedy = f"Multiply its output or its initial weights by {factor}"
         return f"{fact}: its initial size does not depend on the depth. {remedy}"
     laws = " and ".join(f"{_short(check, r)} like L^{-(r.depth_exponent or 0.0):.2f}" for r in own[:2])
-    return f"{fact}: {laws}. Multiply it by {_target(beta - writer.beta.value)}"
+    return f"{fact}: {laws}. Multiply it by {_target(beta - writer.beta.value + check.inherited)}"
 
 
 def _inner_sentence(check: DepthCheck, role: RoleLaw, tolerance: float) -> str:

@@ -13,6 +13,7 @@ from resnet_sde._json import json_number
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.audit import RoleLaw
+from resnet_sde.practice.over_seeds import depends, exponent
 from resnet_sde.practice.profile import Profile
 from resnet_sde.practice.rates import RateLaw
 
@@ -147,6 +148,20 @@ class DepthCheck:
     def kind(self) -> str:
         """Of the stream: "residual", "post-activation" or "post-norm"."""
         return self.profiles[-1][0].kind
+
+    @property
+    def entry(self) -> Estimate:
+        """The norm with which the stream enters its first block falls like L^{−entry}."""
+        norms = [[float(profile.norms[0]) for profile in row] for row in self.profiles]
+        return exponent(self.depths, norms, self.level)
+
+    @property
+    def inherited(self) -> float:
+        """What `beta` and the exponents of writers owe to the norm with which the stream enters."""
+        degree = self.profiles[-1][0].degree
+        if self.kind == "post-norm" or math.isnan(degree) or not depends(self.entry):
+            return 0.0
+        return -(1.0 - degree) * self.entry.value
 
     def expect(
         self,

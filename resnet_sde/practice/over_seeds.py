@@ -25,3 +25,20 @@ def over_seeds(values: Sequence[float] | np.ndarray, level: float) -> Estimate:
         return Estimate(value, -math.inf, math.inf)
     half = quantile(level, len(found)) * float(found.std(ddof=1)) / math.sqrt(len(found))
     return Estimate(value, value - half, value + half)
+
+
+def exponent(depths: Sequence[int], sizes: Sequence[Sequence[float]], level: float) -> Estimate:
+    """Minus the slope of log size on log depth, over seeds; undefined for one depth or for sizes of zero.
+
+    Shape: sizes (depth, seed).
+    """
+    values = np.array(sizes, dtype=float)
+    if len(depths) < 2 or not (values > 0).all():
+        return Estimate(math.nan, -math.inf, math.inf)
+    slopes = -np.polyfit(np.log(depths), np.log(values), 1)[0]
+    return over_seeds(slopes, level)
+
+
+def depends(law: Estimate) -> bool:
+    """Whether an exponent shows that something depends on the depth: beyond .05, 0 outside its interval."""
+    return abs(law.value) > 0.05 and (law.low > 0 or law.high < 0)
