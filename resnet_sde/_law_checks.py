@@ -23,6 +23,7 @@ _ROUGHLY = 0.25  # of an exponent: between 256 and 1024 layers a sum need not gr
 _SHARPLY, _DRIFT = 0.02, 6.0  # of one that has settled, and times what it still changes by
 _ENTRIES, _FEWEST = 4096, 1024  # of a layer, of which moments are taken
 _NUMBERS = 2**23  # of a path that is drawn to be checked
+_FEWEST_OF_A_NETWORK, _MOST_OF_A_NETWORK = 64, 256  # entries by which networks are told apart
 _LAYERS = 64  # that are compared with each other
 
 
@@ -49,6 +50,26 @@ def check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) -
     """
     if not ours(law) and max(finest, depth) * _FEWEST <= _NUMBERS:
         once(_check_depth, law, finest, depth, tuple(shape))
+
+
+def check_networks(law: PathLaw, weights: Tensor) -> None:
+    """Refuse weights in which one network has those of another. Matrices of under 64 entries are not asked.
+
+    Args:
+        law: the law; those of the package are not asked.
+        weights: of one layer, (network, in, out).
+
+    Raises:
+        ValueError: two networks have the same weights.
+    """
+    if ours(law) or weights[0].numel() < _FEWEST_OF_A_NETWORK:
+        return
+    units = torch.nn.functional.normalize(weights.flatten(1)[:, :_MOST_OF_A_NETWORK].double(), dim=1)
+    if bool(((units @ units.T).fill_diagonal_(0).abs() > _REPEATED).any()):
+        name = type(law).__name__
+        raise ValueError(
+            f"law {name} draws the same numbers for different networks, which must be independent"
+        )
 
 
 def _check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) -> None:

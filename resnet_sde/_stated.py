@@ -123,7 +123,7 @@ def _jumps(phi: Activation, q: float) -> bool:
 
 def _of_one_variable(phi: Activation) -> Iterator[_Stated]:
     grid = _Grid(9.0, 9000, 1)
-    for q in (0.04, 1.0, 9.0):
+    for q in (0.0025, 0.04, 1.0, 9.0, 25.0):
         root = math.sqrt(q)
         x = root * grid.z
         y, slope = phi(x.clone()), phi.prime(x.clone())
@@ -164,7 +164,7 @@ def _bend(phi: Activation, grid: _Grid, root: float) -> _Mean:
 
 def _of_two_variables(phi: Activation) -> Iterator[_Stated]:
     grid = _Grid(7.0, 140, 2)
-    for of in ((1.0, 1.0, 0.3), (0.5, 2.0, 1.4), (1.0, 1.0, 1e-6)):
+    for of in ((1.0, 1.0, 0.3), (0.5, 2.0, 1.4), (1.0, 1.0, 1e-6), (9.0, 9.0, 0.15), (0.04, 4.0, 0.8)):
         q1, q2, gap = of
         rest = math.sqrt(gap * (2.0 - gap))
         v = (math.sqrt(q2) * grid.z)[:, None].expand(len(grid.z), len(grid.z)).contiguous()

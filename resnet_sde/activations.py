@@ -23,6 +23,9 @@ class Activation(ABC):
     In the Gaussian moments (u, v) are centred with variances q1, q2 and correlation 1 − gap, gap in [0, 2]; z
     is standard normal. Their arguments are tensors in float64, and broadcast. The gap is asked for instead of
     the correlation because near two equal inputs everything depends on its digits.
+
+    What an activation of one's own states is tried where it is first used: its derivative at arguments from
+    −12 to 12, its moments at a few variances from 0.0025 to 25. What is false elsewhere alone is not seen.
     """
 
     homogeneous: bool = False

@@ -10,7 +10,7 @@ import torch
 
 from resnet_sde._checks import check_memory, finite_number, positive_integer
 from resnet_sde._contracts import check_critical_beta, check_model_parts
-from resnet_sde._law_checks import check_depth
+from resnet_sde._law_checks import check_depth, check_networks
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
@@ -50,7 +50,7 @@ class WeightPaths:
 
         Raises:
             OffGrid: a path cannot show this depth.
-            ValueError: a law of one's own is another at this depth than it says.
+            ValueError: a law of one's own is another at this depth than it says, or repeats networks.
         """
         depth = positive_integer("depth", depth, "give for example 100")
         check_memory(f"the objects of {depth} layers", _LAYER_BYTES * depth, "give a smaller depth")
@@ -58,6 +58,7 @@ class WeightPaths:
         if self.law is not None:
             for of_all in weights.values():
                 check_depth(self.law, self.finest, depth, tuple(of_all.shape[2:]))
+                check_networks(self.law, of_all[0])
         outer, inner = weights.get("outer"), weights.get("inner")
         return [
             Layer(

@@ -1,4 +1,4 @@
-"""What users' laws, blocks and activations say of depth and of many networks, where it is first used."""
+"""What users' laws and blocks say of depth and of many networks, tried where it is first used."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde import meanfield as mf
 from resnet_sde import observables as ob
 from resnet_sde._random import Stream
 from resnet_sde.paths import GridPath, Path
@@ -86,6 +85,31 @@ def test_paths_that_share_other_numbers() -> None:
         rs.Model(TANH, Law("shared"), 8, beta=0.5).draw(8, samples=2).layers(4)
 
 
+@dataclass(frozen=True)
+class Repeating(Law):
+    """Networks from the 101st on have the weights of others, or their negatives."""
+
+    sign: float = -1.0
+
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        w = source.normal_(torch.empty(depth, *shape, dtype=dtype))
+        if shape[0] > 100:
+            w[:, 100:] = self.sign * w[:, : shape[0] - 100].clone()
+        return GridPath(w, 0.5)
+
+
+@pytest.mark.parametrize("law", [Repeating(sign=1.0), Repeating(), Repeating(sign=0.98)], ids=str)
+def test_laws_that_repeat_networks_of_large_ensembles(law: rs.PathLaw) -> None:
+    model = rs.Model(TANH, law, 8, beta=0.5)
+    request = {"depth": 3, "observe": [ob.displacement]}
+    with pytest.raises(ValueError, match="the same numbers for different networks"):
+        rs.simulate(model, torch.ones(1, 8), samples=101, **request)
+    with pytest.raises(ValueError, match="the same numbers for different networks"):
+        model.draw(4, samples=400).layers(2)
+    assert len(rs.simulate(model, torch.ones(1, 8), samples=100, **request)["displacement"]) == 100
+    assert len(rs.Model(TANH, Law(), 8, beta=0.5).draw(4, samples=400).layers(2)) == 2
+
+
 def test_simulate_asks_at_its_depth() -> None:
     request = {"depth": 100, "samples": 3, "observe": [ob.displacement]}
     with pytest.raises(ValueError, match="of networks of 100 layers"):
@@ -152,79 +176,6 @@ def test_exponents_that_show_late(law: rs.PathLaw) -> None:
     model = rs.Model(rs.TwoLayer(rs.RELU), law, 4)
     assert model.beta == law.exponent
     assert len(model.draw(32, samples=2).layers(32)) == 32
-
-
-@dataclass(frozen=True)
-class Smooth(rs.Activation):
-    """tanh or softplus, and what it says of E φ''² beside what is true."""
-
-    times: float = 1.0
-    steep: float = 0.0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(x * self.steep) / self.steep if self.steep else torch.tanh(x)
-
-    def prime(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.steep * x) if self.steep else rs.TANH.prime(x)
-
-    def second_moment(self, q: Tensor) -> Tensor:
-        z = torch.linspace(-9, 9, 18001, **F64)
-        weight = torch.exp(-0.5 * z.square())
-        return (self(q.sqrt()[..., None] * z).square() * weight).sum(-1) / weight.sum()
-
-    def second_moment_second(self, q: Tensor) -> Tensor:
-        if not self.steep:
-            return self.times * rs.TANH.second_moment_second(q)
-        z = torch.linspace(-60, 60, 100001, **F64)  # in units of the bend
-        s = torch.sigmoid(z)
-        density = torch.exp(-0.5 * z.square() / (q[..., None] * self.steep**2))
-        bend = ((s * (1 - s)).square() * density).sum(-1) * float(z[1] - z[0]) * self.steep
-        return self.times * bend / (2 * torch.pi * q).sqrt()
-
-
-@dataclass(frozen=True)
-class Kinked(rs.Activation):
-    """A leaky ReLU, and a hard tanh at slope −1, that say that E φ''² is a number."""
-
-    slope: float = 0.0
-    says: float = 0.0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.slope < 0:
-            return x.clamp(-1.0, 1.0)
-        return torch.nn.functional.leaky_relu(x, self.slope)
-
-    def prime(self, x: Tensor) -> Tensor:
-        if self.slope < 0:
-            return (x.abs() < 1).to(x.dtype)
-        return torch.full_like(x, self.slope).masked_fill_(x > 0, 1.0)
-
-    def second_moment(self, q: Tensor) -> Tensor:
-        z = torch.linspace(-9, 9, 18001, **F64)
-        weight = torch.exp(-0.5 * z.square())
-        return (self(q.sqrt()[..., None] * z).square() * weight).sum(-1) / weight.sum()
-
-    def second_moment_second(self, q: Tensor) -> Tensor:
-        return torch.full_like(q, self.says)
-
-
-FALSE = [Smooth(1.05), Smooth(0.95), Smooth(0.0), Smooth(1.3, 3.0), Smooth(0.5, 300.0)]
-KINKS = [Kinked(), Kinked(0.3), Kinked(-1.0), Kinked(0.0, 5.0), Kinked(0.9, 0.01)]
-
-
-@pytest.mark.parametrize("phi", [*FALSE, *KINKS], ids=str)
-def test_curvatures_that_contradict_their_function(phi: rs.Activation) -> None:
-    for use in (lambda: rs.Model(rs.SingleLayer(phi), WHITE, 4), lambda: mf.one_time.check_activation(phi)):
-        with pytest.raises(ValueError, match=f"^second_moment_second of activation {type(phi).__name__}"):
-            use()
-
-
-HONEST = [Smooth(), *(Smooth(1.0, steep) for steep in (1.0, 3.0, 300.0, 1e5)), Kinked(0.0, float("inf"))]
-
-
-@pytest.mark.parametrize("phi", HONEST, ids=str)
-def test_curvatures_that_are_right(phi: rs.Activation) -> None:
-    assert rs.Model(rs.SingleLayer(phi), WHITE, 4).beta == 0.5
 
 
 @dataclass(frozen=True)
