@@ -84,3 +84,19 @@ def _status(words: list[str]) -> object:
     with pytest.raises(SystemExit) as exit:
         main(words)
     return exit.value.code
+
+
+@pytest.mark.parametrize("other", [[1.0, 3.0], [1, 2], [1.0]], ids=str)
+def test_other_numbers_under_one_name_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: list
+) -> None:
+    for name, numbers in {"a": [1.0, 2.0], "b": other, "c": [1.0, 2.0]}.items():
+        Store(tmp_path / name, "cells/{key}.npz").save({"n": 0}, Record({"x": np.array(numbers)}))
+    goal = tmp_path / "all"
+    assert merge([tmp_path / "a", tmp_path / "c"], goal) == Merged(taken=1, there=1, damaged=0)
+    assert not caplog.text
+    assert merge([tmp_path / "b"], goal) == Merged(taken=0, there=0, damaged=1)
+    assert "answers the same request with other numbers" in caplog.text
+    found = Store(goal, "cells/{key}.npz").load({"n": 0})
+    assert found is not None
+    assert found.arrays["x"].tolist() == [1.0, 2.0]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from resnet_sde.runs.store import Damaged, key_of, read_record, write_whole
 
@@ -22,7 +24,8 @@ class Merged:
     Attributes:
         taken: were not there, or damaged there.
         there: were there already.
-        damaged: are not what was written, or not under the name of what they answer; none of them is taken.
+        damaged: are not what was written, not under the name of what they answer, or have other numbers than
+            what is there already; none of them is taken.
     """
 
     taken: int
@@ -85,9 +88,18 @@ def _taken(path: Path, goal: Path) -> str:
         log.warning("%s", error)
         return "damaged"
     try:
-        read_record(goal)
+        kept = read_record(goal)[1]
     except (Damaged, OSError):
         goal.parent.mkdir(parents=True, exist_ok=True)
         write_whole(goal, path.read_bytes())
         return "taken"
+    if not _same_arrays(record.arrays, kept.arrays):
+        log.warning("%s is not taken, because %s answers the same request with other numbers", path, goal)
+        return "damaged"
     return "there"
+
+
+def _same_arrays(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(
+        a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes() for name in a
+    )
