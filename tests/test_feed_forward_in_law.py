@@ -106,7 +106,7 @@ def test_dropout(w: float, rho: float) -> None:
     assert rejected(rho + 0.03)
 
 
-CRITICAL = float(critical_line(TANH, 0.05))
+CRITICAL = round(float(critical_line(TANH, 0.05)), 12)  # the same streams, and ids, on every machine
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_gradients_of_single_networks(phi: Activation, w: float, b: float) -> No
     assert drift_rejected(math.log(found.chi_1 * 1.02) - v / 2)
     assert drift_rejected(math.log(found.chi_1))  # that of the mean square
     assert not variance_rejected(v)
-    assert variance_rejected(1.25 * v)
+    assert variance_rejected(1.5 * v)  # seven standard errors beyond what is allowed
     assert variance_rejected(2 / width)  # that of linear networks
 
 
