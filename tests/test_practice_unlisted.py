@@ -322,3 +322,41 @@ def test_steps_in_the_depth_are_no_power_of_it() -> None:
     assert any("no power of the depth" in note for note in check.notes)
     smooth = rs.depth_check(lambda depth: GraphNetwork(depth, 1 / depth, 1.0), graphs(), depths=(8, 24, 36))
     assert not smooth.notes
+
+
+class Scale(nn.Module):
+    def __init__(self, width: int, value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gamma * x
+
+
+class ResidualMLP(nn.Module):
+    """Tokens and channels are mixed in turn; one layer scale is a parameter and one a module."""
+
+    def __init__(self, scale: float, inner: float) -> None:
+        super().__init__()
+        self.tokens, self.up, self.down = nn.Linear(6, 6), nn.Linear(16, 32), nn.Linear(32, 16)
+        self.scale_1, self.scale_2 = nn.Parameter(torch.full((16,), scale)), Scale(16, 0.5 * scale)
+        with torch.no_grad():
+            self.up.weight.mul_(inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.scale_1 * self.tokens(x.mT).mT
+        return x + self.scale_2(self.down(F.gelu(self.up(x))))
+
+
+def residual_mlp(depth: int, inner: float) -> nn.Module:
+    return nn.Sequential(*[ResidualMLP(depth**-0.5, depth**-inner) for _ in range(depth)])
+
+
+def test_a_layer_scale_that_falls_with_the_depth_is_a_factor_of_what_it_multiplies() -> None:
+    batch = normal(4, 6, 16)
+    sound = rs.assert_depth_law(functools.partial(residual_mlp, inner=0.0), batch, depths=(8, 24))
+    assert {w.name for w in sound.writers} == {"tokens", "down"}
+    writes = {role.role.rpartition("*.")[2] for role in sound.roles if role.writes and role.depends()}
+    assert writes == {"scale_1", "scale_2.gamma"}
+    with pytest.raises(rs.DepthMismatch, match=r"up\.weight .* one matrix too many"):
+        rs.assert_depth_law(functools.partial(residual_mlp, inner=0.5), batch, depths=(8, 24))

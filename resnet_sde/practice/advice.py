@@ -68,9 +68,10 @@ class Advice:
 
     def __str__(self) -> str:
         needed = f"multiply every branch by {self.scale:.4g}" if self.scale != 1.0 else "no scale is needed"
-        lines = [
-            f"depth {self.depth}: {needed} (β* {self.beta:g}); the stream grows to {self.expected_growth:.3g}"
-        ]
+        grown = "has a growth that is known for independent layers only"
+        if not math.isnan(self.expected_growth):
+            grown = f"grows to {self.expected_growth:.3g}"
+        lines = [f"depth {self.depth}: {needed} (β* {self.beta:g}); the stream {grown}"]
         for name, groups in self.rate_exponents.items():
             lines.append(f"{name}: rates like " + ", ".join(f"L^{x:g} ({g})" for g, x in groups.items()))
         lines += [f"{r.number}: {r.source}; {r.condition}" for r in self.reasons]

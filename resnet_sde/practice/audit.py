@@ -20,6 +20,7 @@ from resnet_sde.practice.find_stream import Blocks
 from resnet_sde.practice.record import HEAD
 
 FEWEST_POSITIONS = 3
+_A_FACTOR = 1e-2  # of logarithms: coefficients are fitted to numbers of little precision
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RoleLaw:
         depth_exponent: b of L^{−b} at equal positions; None where entries are all zero or all one.
         position_exponent: κ of (k + 1)^{−κ} at the deepest depth; None also below three positions.
         size: root mean square of the entries in the first blocks of the deepest network.
-        writes: whether the parameter lies inside a writer.
+        writes: whether the parameter lies inside a writer, or is its factor.
         entries: in one block.
         noise: three standard errors that chance can give an exponent of so few entries.
     """
@@ -62,11 +63,19 @@ class RoleLaw:
 
 @dataclass(frozen=True)
 class RoleSizes:
-    """A role in one network: its size at every position, and whether all entries are zero or one."""
+    """A role in one network.
+
+    Attributes:
+        sizes: at every position.
+        entries: in one block.
+        plain: whether all entries are zero, or all are one.
+        uniform: whether the entries of a block are equal, as those of a layer scale.
+    """
 
     sizes: dict[int, float]
     entries: int
     plain: bool
+    uniform: bool
 
 
 def role_sizes(blocks: Blocks) -> dict[str, RoleSizes]:
@@ -74,6 +83,7 @@ def role_sizes(blocks: Blocks) -> dict[str, RoleSizes]:
     sizes: dict[str, dict[int, float]] = {}
     entries: dict[str, int] = {}
     plain: dict[str, bool] = {}
+    uniform: dict[str, bool] = {}
     seen: set[int] = set()
     for k, block in enumerate(blocks.modules):
         if id(block) in seen:
@@ -85,7 +95,8 @@ def role_sizes(blocks: Blocks) -> dict[str, RoleSizes]:
             sizes.setdefault(name, {})[k] = float(values.square().mean().sqrt())
             entries[name] = values.numel()
             plain[name] = plain.get(name, True) and _is_plain(values)
-    return {name: RoleSizes(sizes[name], entries[name], plain[name]) for name in sizes}
+            uniform[name] = uniform.get(name, True) and bool((values == values.flatten()[:1]).all())
+    return {name: RoleSizes(sizes[name], entries[name], plain[name], uniform[name]) for name in sizes}
 
 
 def _is_plain(values: Tensor) -> bool:
@@ -109,6 +120,27 @@ def role_laws(
     every = [sizes for seeds in networks for sizes in seeds]
     names = [n for n in every[0] if all(n in sizes for sizes in every)]
     return tuple(_law(depths, networks, name, prefix, name in writing) for name in names)
+
+
+def scales_with(
+    networks: Sequence[Sequence[Mapping[str, RoleSizes]]], coefficients: Sequence[Sequence[float]]
+) -> list[str]:
+    """The roles that are the factor of a writer, a layer scale: they move with depth as its coefficient does.
+
+    Args:
+        networks: sizes by role, for every depth and seed.
+        coefficients: of the writer in the same networks.
+    """
+    every = [sizes for seeds in networks for sizes in seeds]
+    factors = np.abs([c for seeds in coefficients for c in seeds])
+    found = []
+    for name in [n for n in every[0] if all(n in sizes and sizes[n].uniform for sizes in every)]:
+        sizes = np.array([np.median([s[name].sizes[k] for k in sorted(s[name].sizes)[:HEAD]]) for s in every])
+        if not (sizes > 0).all() or not (factors > 0).all() or np.ptp(np.log(sizes)) < _A_FACTOR:
+            continue
+        if np.ptp(np.log(factors / sizes)) < _A_FACTOR:
+            found.append(name)
+    return found
 
 
 def _law(

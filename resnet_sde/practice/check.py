@@ -24,7 +24,7 @@ from resnet_sde import estimate
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed, generator, seeded
 from resnet_sde.estimate import Estimate, Status
-from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes
+from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes, scales_with
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
 from resnet_sde.practice.coherence import COHERENT_ABOVE, critical_beta
 from resnet_sde.practice.coherence import FEWEST_BLOCKS as BLOCKS_FOR_COHERENCE
@@ -277,7 +277,12 @@ def _writer_laws(
         last = networks[-1][0].writing[name]
         beta = exponent(depths, [[w.first if one else w.size for w in row] for row in found], level)
         size = float(np.median([w.size for w in found[-1]]))
-        laws.append(WriterLaw(name, beta, size, last.coefficient, last.parameters))
+        roles, factors = (
+            [[n.roles for n in row] for row in networks],
+            [[w.coefficient for w in r] for r in found],
+        )
+        scales = [s for s in scales_with(roles, factors) if s not in last.parameters]
+        laws.append(WriterLaw(name, beta, size, last.coefficient, (*last.parameters, *scales)))
     return tuple(sorted(laws, key=lambda w: -w.size))
 
 

@@ -154,13 +154,12 @@ def _writer_sentence(
 
 def _inner_sentence(check: DepthCheck, role: RoleLaw, tolerance: float) -> str:
     fact = f"{role.role} falls like L^{-(role.depth_exponent or 0.0):.2f} though it does not write"
+    moving = {_short(check, r) for r in check.roles if _law(r.depth_exponent, tolerance)}
+    scaled = {p for w in check.writers if moving & set(w.parameters) for p in w.parameters}
     idle = [
         r
         for r in check.roles
-        if r.writes
-        and r.depth_exponent is not None
-        and r.entries > 1
-        and not _law(r.depth_exponent, tolerance)
+        if r.writes and r.depth_exponent is not None and r.entries > 1 and _short(check, r) not in scaled
     ]
     idle = [r for r in idle if r.entries == max(i.entries for i in idle)]
     if idle:

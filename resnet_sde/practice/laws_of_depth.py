@@ -43,7 +43,7 @@ class WriterLaw:
         beta: its size falls like L^{−β} in the first eight blocks.
         size: at the deepest depth, beside the stream.
         coefficient: what its output is multiplied with on its way, at the deepest depth.
-        parameters: names within the block of what lies inside it.
+        parameters: names within the block of what lies inside it, and of a layer scale that is its factor.
     """
 
     name: str
