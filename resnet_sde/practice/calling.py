@@ -196,12 +196,13 @@ def _initial_modes(module: nn.Module) -> Iterator[None]:
 
 
 def stream_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str, Tensor] | None:
-    """The first floating tensor among arguments, then keywords: its place and itself."""
+    """The first floating tensor among arguments, then keywords: its place and itself.
+
+    One number, such as a time, is passed over where there is a tensor of more.
+    """
     given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-    for place, value in given:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return place, value
-    return None
+    real = [(place, v) for place, v in given if isinstance(v, Tensor) and v.is_floating_point()]
+    return next((found for found in real if found[1].numel() > 1), real[0] if real else None)
 
 
 def with_stream(

@@ -38,7 +38,7 @@ from resnet_sde.practice.calling import (
     with_stream,
 )
 from resnet_sde.practice.coherence import Groups
-from resnet_sde.practice.errors import NotAStream
+from resnet_sde.practice.errors import NotAStream, behind_another, changed_shape, no_tensor, not_a_chain
 from resnet_sde.practice.find_stream import Blocks
 from resnet_sde.practice.record import Arguments, Kept, Record
 
@@ -133,6 +133,7 @@ class _Watch:
         self.given: Tensor | None = None
         self.borrowed: Tensor | None = None
         self.looks: list[Any] = []
+        self.parts: list[Tensor] = []
         self.others: list[Tensor] = []
         self.ending: Tensor | None = None
         self.direction: Tensor | None = None
@@ -158,11 +159,12 @@ class _Watch:
         self._expect(module, k)
         found = stream_argument(args, kwargs)
         if found is None:
-            raise _not_a_chain(f"{self.blocks.names[k]} is given no tensor of real numbers")
+            raise no_tensor(f"{self.blocks.names[k]} is given")
         place, x = found
         if k:
-            self._link(k, x)
-            self._alone((*args, *kwargs.values()))
+            given = (*args, *kwargs.values())
+            self._link(k, x, given)
+            self._alone(given)
         self.boundary(k, x)
         self.entering = x
         if k in self.keep and self.record.first_nonfinite is None:
@@ -178,16 +180,20 @@ class _Watch:
             return
         name = next(n for n, m in zip(names, modules, strict=True) if m is module)
         where = "again after all blocks have run" if k == len(names) else f"where {names[k]} should"
-        raise _not_a_chain(f"{name} runs {where}")
+        raise not_a_chain(f"{name} runs {where}")
 
-    def _link(self, k: int, x: Tensor) -> None:
+    def _link(self, k: int, x: Tensor, given: tuple[Any, ...]) -> None:
         """What enters a block left the one before, or is what entered that one plus a times its output."""
         left = self.leaving
         if self.scale is None and (x is self.left or (x.shape == left.shape and torch.equal(x, left))):
             return
         before, after = self.blocks.names[k - 1], self.blocks.names[k]
+        if any(x is part for part in self.parts):
+            raise behind_another(before, "returns")
+        if any(value is self.left for value in given):
+            raise behind_another(after, "is given")
         if x.shape != self.before.shape or left.shape != x.shape:
-            raise _changed_shape(k, self.before.shape, x.shape)
+            raise changed_shape(k, self.before.shape, x.shape)
         entering, leaving = x.detach().double(), left.double()
         if self.scale is not None or k == 1:
             increment = entering - self.before
@@ -205,7 +211,7 @@ class _Watch:
                 "the stream is scaled between blocks",
                 "Switch that off (rescale_every=0 in RWKV), or name the blocks in between",
             )
-        raise _not_a_chain(f"what leaves {before} is not what enters {after} (residual {residual:.2g})")
+        raise not_a_chain(f"what leaves {before} is not what enters {after} (residual {residual:.2g})")
 
     def _alone(self, given: tuple[Any, ...]) -> None:
         """No second tensor of the stream's shape may be handed on beside it, as reversible networks do."""
@@ -216,7 +222,7 @@ class _Watch:
                 "Nothing here holds for them",
             )
 
-    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """After a block: remember what left it; after the last one, the stream ends."""
         if not self.open:
             return
@@ -225,17 +231,20 @@ class _Watch:
             return
         k, y = self.entered - 1, first_tensor(output)
         if y is None:
-            raise _not_a_chain(f"{self.blocks.names[k]} returns no tensor of real numbers")
+            raise no_tensor(f"{self.blocks.names[k]} returns")
+        parts = list(output.values()) if isinstance(output, Mapping) else output
+        tensors = parts if isinstance(parts, (tuple, list)) else ()
+        self.parts = [part for part in tensors if isinstance(part, Tensor) and part is not y]
         if y.shape != self.before.shape:
-            raise _changed_shape(k, self.before.shape, y.shape)
+            if any(part.shape == self.before.shape for part in self.parts):
+                raise behind_another(self.blocks.names[k], "returns")
+            given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if any(value.shape == y.shape for value in given):
+                raise behind_another(self.blocks.names[k], "is given")
+            raise changed_shape(k, self.before.shape, y.shape)
         # An output that the module adds may be written on before the next block begins.
         self.left, self.leaving = y, y.detach().clone() if k == 0 or self.scale is not None else y.detach()
-        parts = output if isinstance(output, (tuple, list)) else ()
-        self.others = [
-            part
-            for part in (output.values() if isinstance(output, Mapping) else parts)
-            if isinstance(part, Tensor) and part is not y and part.shape == y.shape
-        ]
+        self.others = [part for part in self.parts if part.shape == y.shape]
         if k == len(self.blocks.names) - 1:
             scales = self.record.scales
             last = y
@@ -340,7 +349,7 @@ class _Watch:
         self.open = False
         names = self.blocks.names
         if self.entered < len(names):
-            raise _not_a_chain(f"only {self.entered} of {len(names)} blocks run")
+            raise not_a_chain(f"only {self.entered} of {len(names)} blocks run")
         self.record.sums = self.groups.means()
         scales = self.record.scales
         if scales:
@@ -385,16 +394,3 @@ def _least_squares(target: Tensor, vector: Tensor) -> tuple[float, float]:
         return 0.0, 1.0
     factor = float((vector * target).sum()) / square
     return factor, float((target - factor * vector).norm()) / norm
-
-
-def _not_a_chain(fact: str) -> NotAStream:
-    remedy = 'Name the blocks of one stream, as in blocks="encoder.layers.*"'
-    return NotAStream(fact, "the blocks are not a chain", remedy)
-
-
-def _changed_shape(k: int, before: torch.Size, after: torch.Size) -> NotAStream:
-    return NotAStream(
-        f"the stream changes shape at block {k}, {tuple(before)} → {tuple(after)}",
-        "there is no one residual stream",
-        'Name one stage, as in blocks="stages.2.*"',
-    )
