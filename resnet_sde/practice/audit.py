@@ -95,12 +95,16 @@ def role_sizes(blocks: Blocks) -> dict[str, RoleSizes]:
             sizes.setdefault(name, {})[k] = float(values.square().mean().sqrt())
             entries[name] = values.numel()
             plain[name] = plain.get(name, True) and _is_plain(values)
-            uniform[name] = uniform.get(name, True) and bool((values == values.flatten()[:1]).all())
+            uniform[name] = uniform.get(name, True) and _is_uniform(values)
     return {name: RoleSizes(sizes[name], entries[name], plain[name], uniform[name]) for name in sizes}
 
 
 def _is_plain(values: Tensor) -> bool:
     return bool((values == 0).all()) or bool((values == 1).all())
+
+
+def _is_uniform(values: Tensor) -> bool:
+    return values.numel() > 0 and bool((values == values.flatten()[0]).all())
 
 
 def role_laws(
