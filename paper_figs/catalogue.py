@@ -50,7 +50,8 @@ SCHOENHOLZ_TRAINED = (
 )
 YANG_TRAINED = ("yang_trained", "yang_trained_relu")
 FISCHER_TRAINED = ("fischer_trained",)
-TRAINED = (*MARION_TRAINED, *SCHOENHOLZ_TRAINED, *YANG_TRAINED, *FISCHER_TRAINED)
+OWN_TRAINED = ("depth_transfer",)
+TRAINED = (*MARION_TRAINED, *SCHOENHOLZ_TRAINED, *YANG_TRAINED, *FISCHER_TRAINED, *OWN_TRAINED)
 
 SECTIONS = {
     "Marion, Fermanian, Biau & Vert, Scaling ResNets in the Large-depth Regime": (
@@ -67,6 +68,6 @@ SECTIONS = {
         *FINITE,
         *FISCHER_TRAINED,
     ),
-    "Beside the papers": OWN,
+    "Beside the papers": (*OWN, *OWN_TRAINED),
 }
 PICTURES = tuple(name for names in SECTIONS.values() for name in names)
