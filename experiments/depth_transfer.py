@@ -61,8 +61,8 @@ class Scheme:
     optimizer: "sgd", "adam" or "adamw".
     rates: log2 of the smallest rate at each depth.
     follow: exponents x of L^x, of the rates of writers and of the rest of the blocks.
-    claim: "stays", "moves" as the rate law of the blocks predicts, "moves down" with no power law to predict
-        how far, or "" where theory and sweeps are known to disagree.
+    claim: "stays", "moves" as the rate law of the blocks predicts, "fails" where deep networks are lost at
+        the rate of shallow ones, and "" where theory and sweeps are known to disagree.
     """
 
     factory: str
@@ -84,10 +84,8 @@ SCHEMES = {
     "SGD, 1/√L in weights, one rate": Scheme("weights", "sgd", (-8, -10, -12), claim="moves"),
     "Adam, multiplier 1/√L, by the law": Scheme("multiplier", "adam", (-13, -13, -13), LAW),
     "Adam, multiplier 1/√L, one rate": Scheme("multiplier", "adam", (-13, -13, -14), claim="moves"),
-    "SGD, default weights, one rate": Scheme("default", "sgd", (-8, -10, -12), claim="moves down"),
+    "SGD, default weights, one rate": Scheme("default", "sgd", (-8, -10, -12), claim="fails"),
     "SGD, multiplier 1/L, one rate": Scheme("multiplier 1/L", "sgd", (-6, -6, -6), claim=""),
-    "SGD, normalized, unscaled, one rate": Scheme("normalized", "sgd", (-9, -9, -10), claim=""),
-    "Adam, normalized, unscaled, one rate": Scheme("normalized", "adam", (-13, -13, -14), claim=""),
     "GPT, multiplier 1/√(2L), by the law": Scheme(MULTIPLIED, "adamw", (-14, -14, -14), LAW),
     "GPT, multiplier 1/√(2L), one rate": Scheme(MULTIPLIED, "adamw", (-14, -15, -16), claim="moves"),
     "GPT, 1/√(2L) in weights, by the law": Scheme(WEIGHTS, "adamw", (-15, -15, -15), SPLIT),

@@ -24,24 +24,23 @@ def matrix(outputs: int, inputs: int, square: float) -> nn.Linear:
 
 
 class Branch(nn.Module):
-    """x + α V relu(W x), or with x normalized in the branch."""
+    """x + α V relu(W x)."""
 
-    def __init__(self, sigma_w2: float, sigma_v2: float, alpha: float, norm: bool = False) -> None:
+    def __init__(self, sigma_w2: float, sigma_v2: float, alpha: float) -> None:
         super().__init__()
         self.w, self.v = matrix(WIDTH, WIDTH, sigma_w2), matrix(WIDTH, WIDTH, sigma_v2)
-        self.alpha, self.norm = alpha, norm
+        self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: x and the output (rows, width)."""
-        return x + self.alpha * self.v(F.relu(self.w(normed(x) if self.norm else x)))
+        return x + self.alpha * self.v(F.relu(self.w(x)))
 
 
 class Perceptron(nn.Module):
     """Pixels to classes.
 
     depth: number of blocks.
-    where: "multiplier" in the graph, "weights" at initialization, "normalized" with a multiplier behind a
-        normalization, or "default" for torch's variances.
+    where: "multiplier" in the graph, "weights" at initialization, or "default" for torch's variances.
     beta: of the factor L^{−β}.
     """
 
@@ -50,7 +49,6 @@ class Perceptron(nn.Module):
         factor = depth**-beta
         sizes = {
             "multiplier": (2.0, 1.0, factor),
-            "normalized": (2.0, 1.0, factor, True),
             "weights": (2.0, factor**2, 1.0),
             "default": (1 / 3, 1 / 3, 1.0),
         }
@@ -124,7 +122,6 @@ PERCEPTRONS: dict[str, Factory] = {
     "multiplier 1/L": partial(Perceptron, where="multiplier", beta=1.0),
     "weights": partial(Perceptron, where="weights"),
     "default": partial(Perceptron, where="default"),
-    "normalized": partial(Perceptron, where="normalized", beta=0.0),
 }
 TRANSFORMERS: dict[str, Factory] = {
     "transformer, multiplier": partial(Transformer, where="multiplier"),

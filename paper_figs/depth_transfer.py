@@ -1,19 +1,19 @@
 r"""Whether a learning rate that was found in a shallow network holds in a deep one.
 
-Loss at the end of training against the rate, for three depths: of perceptrons on handwritten digits (a to h),
-with one rate for all parameters, and of a small transformer on letters (i to m), with AdamW, where the rate
+Loss at the end of training against the rate, for three depths: of perceptrons on handwritten digits (a to f),
+with one rate for all parameters, and of a small transformer on letters (g to k), with AdamW, where the rate
 is that of the blocks. Points on the dashed line are the rates at which training comes down to a fixed loss,
-the mean over networks. Panels n to p: by how many octaves this rate moves with the depth, with 95 % intervals
+the mean over networks. Panels l to n: by how many octaves this rate moves with the depth, with 95 % intervals
 over networks; dotted lines are the rate law of the blocks, which the depth check reads off one step of
 untrained networks.
 
 Claimed: with a factor $1/\sqrt{L}$ in the graph, and rates by the law, the rate stays within $\pm 0.4$
-octaves (n); so it does with the factor in initial weights, if what writes follows $1/L$ and the rest
+octaves (l); so it does with the factor in initial weights, if what writes follows $1/L$ and the rest
 $1/\sqrt{L}$. With one rate for all depths it moves as the law says, up to an exponent of 0.25, since
-embedding and readout do not follow the depth; without a factor it moves down, where the law is no power law
-(o). Reported and not claimed (p): schemes whose best rates are known to disagree with the law of the blocks,
-which are those with a factor $1/L$, and branches that are normalized and not scaled. With SGD and $1/L$ the
-law is off by an exponent of one: embedding and readout do the learning.
+embedding and readout do not follow the depth; without a factor, where the law is no power law, deep networks
+are lost at the rate of shallow ones, and some never come down (m). Reported and not claimed (n): schemes with
+a factor $1/L$, whose best rates are known to disagree with the law of the blocks. With SGD the law is off by
+an exponent of one: embedding and readout do the learning.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ STAYS = 0.4  # octaves
 NEAR = 0.25  # exponents of theory and of sweeps
 LEARNED = {"smoke": 0.998, "cpu": 0.9, "paper": 0.9}  # least loss over that at the smallest rate, at most
 SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (VERMILLION, "v"))
-PANELS = {"stays": ("stays",), "moves": ("moves", "moves down"), "not claimed": ("",)}
+PANELS = {"stays": ("stays",), "moves": ("moves", "fails"), "not claimed": ("",)}
 COLUMNS = 4
-LOSSES = {"digits": (0.03, 0.1, 0.3, 1, 2), "letters": (0.9, 1.2, 1.6, 2)}
+LOSSES = {"digits": (0.03, 0.1, 0.3, 1, 2), "letters": (0.9, 1, 1.2, 1.5, 1.8, 2)}
 
 
 def compute(budget: str, seed: int, *, how: Execution = HERE) -> xr.Dataset:
@@ -77,6 +77,8 @@ def draw(ds: xr.Dataset) -> Figure:
             optimizer, *where, rates = name.split(", ")
             panel_title(ax, letters[name], f"{optimizer}, {rates}\n{', '.join(where)}")
             _sweep(ax, ds, name)
+        for ax in axes[len(names) + len(PANELS) :]:
+            ax.remove()
         for ax in axes[: len(names) : COLUMNS]:
             ax.set(ylabel="loss at the end")
         below = axes[len(names) : len(names) + len(PANELS)]
@@ -114,7 +116,8 @@ def _sweep(ax: Axes, ds: xr.Dataset, name: str) -> None:
     low, high = ax.get_ylim()
     ticks(ax, "y", [loss for loss in LOSSES[SCHEMES[name].task] if low <= loss <= high])
     ends = range(int(at.log2_rate.min()), int(at.log2_rate.max()) + 1)
-    ax.set_xticks(ends[1::3], [f"$2^{{{rate}}}$" for rate in ends[1::3]])
+    shown = ends[1 :: 2 + (len(ends) > 5)]
+    ax.set_xticks(shown, [f"$2^{{{rate}}}$" for rate in shown])
 
 
 def _shifts(ax: Axes, ds: xr.Dataset, shown: dict[str, str], *, band: bool) -> None:
@@ -132,7 +135,9 @@ def _shifts(ax: Axes, ds: xr.Dataset, shown: dict[str, str], *, band: bool) -> N
         ax.plot(depths, law, color=colour, linewidth=1.0, linestyle=":")
     ax.set(xscale="log", xlabel="depth $L$", ylabel="octaves")
     ticks(ax, "x", sorted({int(depth) for name in shown for depth in ds.depth.sel(scheme=name)[::2]}))
-    panel_legend(ax, loc="lower left", ncols=2)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.5 * (high - low), high)  # for the legend
+    panel_legend(ax, loc="lower left", ncols=3, columnspacing=0.8)
 
 
 # The criteria
@@ -148,7 +153,8 @@ def check(ds: xr.Dataset) -> list[Criterion]:
     if budget == "smoke":  # a few steps: no loss comes down
         return criteria
     names = [str(name) for name in ds.scheme.values]
-    outside = sum(int(np.isnan(crossings(ds, name)).sum()) for name in names)
+    compared = [name for name in names if SCHEMES[name].claim in ("stays", "moves")]
+    outside = sum(int(np.isnan(crossings(ds, name)).sum()) for name in compared)
     criteria.append(Criterion("networks that cross outside of the grid of rates", outside, 0, 0))
     return [*criteria, *(criterion for name in names for criterion in _claimed(ds, name))]
 
@@ -158,8 +164,13 @@ def _claimed(ds: xr.Dataset, name: str) -> Iterator[Criterion]:
     if claim == "stays":
         largest = max(abs(found.low), abs(found.high))
         yield Criterion(f"{name}, largest shift in the interval, octaves", largest, 0, STAYS)
-    if claim in ("moves", "moves down"):
-        yield Criterion(f"{name}, smallest shift down in the interval, octaves", -found.high, STAYS, math.inf)
     if claim == "moves":
+        yield Criterion(f"{name}, smallest shift down in the interval, octaves", -found.high, STAYS, math.inf)
         exponent, law = found.value / octaves(ds, name), predicted(ds, name) / octaves(ds, name)
         yield Criterion.near(f"{name}, exponent of the crossing", exponent, law, NEAR)
+    if claim == "fails":
+        deep = ds.sel(scheme=name).isel(place=-1)
+        kept = deep.log2_rate.where(np.isfinite(deep.loss).any("sample")).max()
+        down = float(crossings(ds, name)[0].mean() - kept)
+        what = "octaves from the shallow crossing down to rates at which deep networks are not lost"
+        yield Criterion(f"{name}, {what}", down, STAYS, math.inf)

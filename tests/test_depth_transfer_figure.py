@@ -15,6 +15,8 @@ from paper_figs.stored import KEPT, load
 PAGE = Path(__file__).parent.parent / "docs" / "depth-check.md"
 CLAIMED = {claim: [name for name, of in SCHEMES.items() if of.claim == claim] for claim in ("stays", "moves")}
 
+FAILS = "SGD, default weights, one rate"
+
 
 def kept() -> xr.Dataset:
     return load(KEPT, "depth_transfer")
@@ -22,15 +24,16 @@ def kept() -> xr.Dataset:
 
 def moved(name: str, by: float) -> xr.Dataset:
     """Deep networks of a scheme cross the loss at a rate that is so many octaves larger."""
-    ds = kept().copy(deep=True)
+    ds = kept()
+    ds = ds.assign(log2_rate=ds.log2_rate.astype(float))
     ds.log2_rate.loc[{"scheme": name, "place": "deep"}] += by
     return ds
 
 
 def uncrossed() -> xr.Dataset:
-    """One network of a scheme of which nothing is claimed does not come down to the loss."""
+    """One network of a scheme that stays does not come down to the loss."""
     ds = kept().copy(deep=True)
-    ds.loss.loc[{"scheme": "SGD, multiplier 1/L, one rate", "place": "deep", "sample": 0}] += 10
+    ds.loss.loc[{"scheme": "SGD, multiplier 1/√L, one rate", "place": "middle", "sample": 0}] += 10
     return ds
 
 
@@ -51,9 +54,7 @@ PLANTED: dict[str, Callable[[], xr.Dataset]] = {
         f"{name}, exponent of the crossing": lambda name=name: moved(name, -2 * octaves(kept(), name))
         for name in CLAIMED["moves"]
     },
-    "SGD, default weights, one rate, smallest shift down": lambda: moved(
-        "SGD, default weights, one rate", 6.0
-    ),
+    f"{FAILS}, octaves from the shallow crossing": lambda: moved(FAILS, 4.0),
     "networks that cross outside of the grid of rates": uncrossed,
 }
 
@@ -93,9 +94,11 @@ def test_the_kept_numbers_meet_the_criteria() -> None:
 
 def row(ds: xr.Dataset, name: str) -> str:
     """What the page on the depth check says of a scheme."""
-    found, law = shift(ds, name), predicted(ds, name)
+    found, law, crossed = shift(ds, name), predicted(ds, name), np.isfinite(crossings(ds, name)).all(0)
     first, *_, last = (int(depth) for depth in ds.depth.sel(scheme=name))
     moves = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    if not crossed.all():
+        moves = f"{(~crossed).sum()} of {len(crossed)} never come down"
     says = f"{law:.2f}" if math.isfinite(law) else "no power law"
     return f"| {name} | {first} to {last} | {moves} | {says} | {SCHEMES[name].claim or 'nothing'} |"
 

@@ -67,7 +67,7 @@ PANELS = {
     "plane_of_laws": 4,
     "defective_noise": 6,
     "depth_check": 4,
-    "depth_transfer": 16,
+    "depth_transfer": 14,
 }
 
 

@@ -32,7 +32,7 @@ AXES = {
     "variance-grids": ("test_accuracy", {"kind": 2, "rule": 1, "depth": 2, "sigma_w2": 3, "sample": 1}),
     "residual-scale": ("test_accuracy", {"depth": 2, "product": 3, "sample": 2}),
     "depth-atlas": ("agrees", {"architecture": 4}),
-    "depth-transfer": ("loss", {"scheme": 13, "place": 3, "rate": 4, "sample": 2}),
+    "depth-transfer": ("loss", {"scheme": 11, "place": 3, "rate": 4, "sample": 2}),
 }
 
 
