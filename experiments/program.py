@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiments.execution import Execution
 from resnet_sde.runs.cluster import CLUSTER, engine
+from resnet_sde.runs.store import write_whole
 
 EXPERIMENTS = (
     "trained-weights",
@@ -59,10 +60,9 @@ def run(name: str, options: argparse.Namespace, how: Execution) -> None:
     stem = options.out / f"{name}-{label}-{options.seed}"
     started = time.perf_counter()
     ds = experiment.run(seed=options.seed, how=how)
-    options.out.mkdir(parents=True, exist_ok=True)
-    ds.to_netcdf(stem.with_name(f"{stem.name}.nc"), engine="scipy")
+    write_whole(stem.with_name(f"{stem.name}.nc"), bytes(ds.to_netcdf(engine="scipy")))
     lines = module.report(ds)
-    stem.with_name(f"{stem.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(stem.with_name(f"{stem.name}.txt"), ("\n".join(lines) + "\n").encode())
     if options.page is not None:
         module.write_page(ds, options.page)
     print(

@@ -114,11 +114,11 @@ def train_command(**given: Any) -> None:
         for label, _, some in points
     ]
     document = json.dumps({**_header(cells, given, recipe, data), "cells": cells}, allow_nan=False)
+    emit(document if given["as_json"] else "\n".join(_table(cells)))  # before the disk can refuse it
     if out is not None:
         from resnet_sde.runs.store import write_whole
 
         write_whole(out / "train.json", document.encode())
-    emit(document if given["as_json"] else "\n".join(_table(cells)))
 
 
 def _axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_sde.runs.store import Damaged, key_of, read_record, write_whole
+from resnet_sde.runs.store import Damaged, key_of, read_record, remove_parts, write_whole
 
 log = logging.getLogger("resnet_sde")
 
@@ -56,10 +56,12 @@ def merge(stores: Sequence[str | Path], into: str | Path) -> Merged:
         if not any(_named(source)):
             raise ValueError(f"{source} has no records; give what was given as --out or store")
     for source in sources:
+        for place in {target / path.parent.relative_to(source) for path in _named(source)}:
+            for suffix in _RECORDS:
+                remove_parts(place, f"*{suffix}")
         for path in _named(source):
             counts[_taken(path, target / path.relative_to(source))] += 1
         for manifest in source.glob("manifest-*.json"):
-            target.mkdir(parents=True, exist_ok=True)
             if not (target / manifest.name).exists():
                 write_whole(target / manifest.name, manifest.read_bytes())
     return Merged(**counts)
@@ -90,8 +92,7 @@ def _taken(path: Path, goal: Path) -> str:
     try:
         kept = read_record(goal)[1]
     except (Damaged, OSError):
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(goal, path.read_bytes())
+        write_whole(goal, path.read_bytes(), sweep=False)
         return "taken"
     if not _same_arrays(record.arrays, kept.arrays):
         log.warning("%s is not taken, because %s answers the same request with other numbers", path, goal)

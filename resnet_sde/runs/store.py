@@ -9,6 +9,7 @@ arrays that `numpy.load` opens, or JSON where there are none; nothing in it is a
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -64,13 +65,23 @@ class Store:
             without arrays end with .json.
         manifest: what is being computed, and with what, for those who find the folder later; a file of its
             own.
+        opened: the folder is there and has been written to; what has become of it since costs no result.
 
     Raises:
         OSError: the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: str | Path, name: str, *, manifest: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        name: str,
+        *,
+        manifest: Mapping[str, Any] | None = None,
+        opened: bool = False,
+    ) -> None:
         self.folder, self._name, self._full = Path(folder).expanduser(), name, False
+        if opened:
+            return
         within = "" if name.startswith("{") else str(Path(name).parent)
         (self.folder / within).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.folder / within):
@@ -109,8 +120,7 @@ class Store:
             return False
         path = self.path(identity)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, _encode(_plain(identity), record, path.suffix))
+            write_whole(path, _encode(_plain(identity), record, path.suffix), sweep=False)
         except OSError as error:
             if not self._full:
                 log.warning("%s: %s; the work goes on, and this result is not kept", path, _reason(error))
@@ -132,7 +142,6 @@ def write_record(path: Path, identity: Identity, record: Record) -> None:
     Raises:
         OSError: it could not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, _encode(_plain(identity), record, path.suffix))
 
 
@@ -221,10 +230,16 @@ def _reason(error: Exception) -> str:
 # Files
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when it is complete and on disk.
+def write_whole(path: Path, content: bytes, *, sweep: bool = True) -> None:
+    """Write a file that appears under its name only when it is complete and on disk; its folder is made.
 
     A link is followed, so that it stays one; a device, a pipe or a folder is never replaced.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        sweep: remove what programs that were killed have left of this file. Among many files that takes
+            time, and is done for all of them when a store is opened.
 
     Raises:
         OSError: it could not be written; an older file of this name is untouched.
@@ -232,6 +247,9 @@ def write_whole(path: Path, content: bytes) -> None:
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, "is no ordinary file, which alone a result may replace", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if sweep:
+        remove_parts(path.parent, glob.escape(path.name))
     handle, name = _part_of(path)
     try:
         try:

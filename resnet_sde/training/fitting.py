@@ -123,7 +123,8 @@ def fit(
         keeper = None
         if folder is not None:
             known = identities or find_identities(members, recipe, data, device=str(device))
-            keeper = _Keeper(run, folder, known, checkpoint_every, tensorboard=tensorboard)
+            opened = identities is not None  # by those who know them
+            keeper = _Keeper(run, folder, known, checkpoint_every, tensorboard=tensorboard, opened=opened)
         elif tensorboard:
             raise ValueError("TensorBoard needs a folder to look at; give one that keeps the results")
         with progress_bar(shown=progress, total=run.steps, initial=run.step, desc=label, unit="step") as bar:
@@ -141,12 +142,20 @@ class _Keeper:
     """Keeps checkpoints and logs of a run while it goes on, and a last one when it is interrupted."""
 
     def __init__(
-        self, run: Run, folder: Path, identities: Identities, every: float, *, tensorboard: bool
+        self,
+        run: Run,
+        folder: Path,
+        identities: Identities,
+        every: float,
+        *,
+        tensorboard: bool,
+        opened: bool,
     ) -> None:
         self._run, self._folder, self._identities, self._every = run, folder.expanduser(), identities, every
-        self._store = checkpoints_in(folder)
-        load_checkpoint(run, self._store, identities)
-        self._lines, self._events = len(run.log), None
+        self._store = checkpoints_in(folder, opened=opened)
+        self._lines, self._events = 0, None
+        if load_checkpoint(run, self._store, identities) and run.log:
+            self._write_log()  # it may have ended between its last checkpoint and the log of that
         if tensorboard:
             places = [member_folder(self._folder, each) if each else None for each in identities]
             self._events = Events(places, run.step + 1)
@@ -158,13 +167,16 @@ class _Keeper:
         if time.monotonic() >= self._due:
             self._save()
         if len(run.log) > self._lines:
-            try:
-                write_log(run, self._folder, self._identities)
-            except OSError as error:  # it is written anew after the next epoch
-                log.warning("%s: %s; the log is not written", self._folder, error.strerror or error)
             if self._events is not None:
                 self._events.write(run.log[self._lines :])
-            self._lines = len(run.log)
+            self._write_log()
+
+    def _write_log(self) -> None:
+        try:
+            write_log(self._run, self._folder, self._identities)
+        except OSError as error:  # it is written anew after the next epoch
+            log.warning("%s: %s; the log is not written", self._folder, error.strerror or error)
+        self._lines = len(self._run.log)
 
     def _save(self) -> None:
         begun = time.monotonic()

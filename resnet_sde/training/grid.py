@@ -15,7 +15,7 @@ from resnet_sde.networks import Stack, save
 from resnet_sde.runs.execute import Executor, check_executor, execute
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
-from resnet_sde.runs.store import Identity, Record, Store, key_of, read_record
+from resnet_sde.runs.store import Damaged, Identity, Record, Store, key_of, read_record
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import Outcome, fit
@@ -200,8 +200,10 @@ class _Grid:
         found = {i: outcome for i in every if (outcome := _load(outcomes, known[i], networks)) is not None}
         if not alone:  # one that is missing is trained beside all that it was trained beside
             found = {i: found[i] for some in stacks if all(j in found for j in some) for i in some}
-        missing = [i for i in every if i not in found]
-        steps = {i: step_of(checkpoints_in(self.store), known[i]) for i in missing} if alone else None
+        missing, checkpoints = [i for i in every if i not in found], checkpoints_in(self.store)
+        for i in found:
+            checkpoints.remove(known[i])  # it may have ended between the outcome and this
+        steps = {i: step_of(checkpoints, known[i]) for i in missing} if alone else None
         return found, [self._task(some, known) for some in self.stacks(missing, steps)]
 
     def _task(self, positions: tuple[int, ...], known: Sequence[Identity | None]) -> _Task:
@@ -251,7 +253,7 @@ def _kept(task: _Task, outcomes: list[Outcome]) -> list[Outcome]:
     """Keep what has become of the members of a stack, instead of their checkpoints."""
     if task.store is None:
         return outcomes
-    finished, checkpoints = outcomes_in(task.store), checkpoints_in(task.store)
+    finished, checkpoints = (place(task.store, opened=True) for place in (outcomes_in, checkpoints_in))
     for i, outcome in enumerate(outcomes):
         if outcome.network is not None and not (task.store / outcome.network).exists():
             log.warning(
@@ -284,11 +286,17 @@ def _is_kept(outcome: Outcome, store: Path, identity: Identity) -> bool:
     """Whether its network is in the store, undamaged, and not that of another member."""
     if outcome.network is None:
         return False
+    path = store / outcome.network
     try:
-        _, record = read_record(store / outcome.network)
-    except (OSError, ValueError):
+        _, record = read_record(path)
+        if not isinstance(record.content, Mapping) or record.content.get("member") != key_of(identity):
+            raise Damaged(f"{path} cannot be taken, because it is of another network")
+    except FileNotFoundError:
         return False
-    return isinstance(record.content, Mapping) and record.content.get("member") == key_of(identity)
+    except (OSError, Damaged) as error:
+        log.warning("%s; it is trained anew", str(error).removesuffix("; give another"))
+        return False
+    return True
 
 
 def _load(store: Store, identity: Identity | None, networks: bool) -> Outcome | None:

@@ -53,14 +53,14 @@ def on_its_own(device: str) -> bool:
     return torch.device(device).type == "cpu"
 
 
-def outcomes_in(store: str | Path) -> Store:
+def outcomes_in(store: str | Path, *, opened: bool = False) -> Store:
     """Where outcomes are kept, each in the folder of its member."""
-    return Store(store, f"{{key}}/{OUTCOME}")
+    return Store(store, f"{{key}}/{OUTCOME}", opened=opened)
 
 
-def checkpoints_in(store: str | Path) -> Store:
+def checkpoints_in(store: str | Path, *, opened: bool = False) -> Store:
     """Where checkpoints are kept, each in the folder of its member."""
-    return Store(store, f"{{key}}/{CHECKPOINT}")
+    return Store(store, f"{{key}}/{CHECKPOINT}", opened=opened)
 
 
 def save_checkpoint(run: Run, store: Store, identities: Identities) -> None:
@@ -95,9 +95,7 @@ def write_log(run: Run, folder: Path, identities: Identities) -> None:
     for i, identity in enumerate(identities):
         if identity is not None:
             lines = (json.dumps(plain(line), allow_nan=False) + "\n" for line in run.member_log(i))
-            place = member_folder(folder, identity)
-            place.mkdir(parents=True, exist_ok=True)
-            write_whole(place / LOG, "".join(lines).encode())
+            write_whole(member_folder(folder, identity) / LOG, "".join(lines).encode())
 
 
 def member_folder(folder: Path, identity: Identity) -> Path:

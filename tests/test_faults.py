@@ -1,0 +1,81 @@
+"""A share of the injections of `faults.py`, and planted errors, which they must find."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from injected_errors import PLANTED
+from injected_faults import CHEAP, DEAR, OF_FIGURES, SCHEDULE
+from waiting import PATIENCE
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+COMMAND = Path(__file__).with_name("faults.py")
+ROOT = COMMAND.parent.parent
+SHARE = len(CHEAP)  # the first injections are one of each fault
+
+
+def inject(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(COMMAND), str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def kept(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "injections.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def injected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """One fault of each kind, then every planted error; the folder, and what was said."""
+    folder = tmp_path_factory.mktemp("faults")
+    answer = inject(folder, "--injections", str(SHARE), "--planted")
+    assert answer.returncode in (0, 1), answer.stderr
+    yield folder, answer.stdout
+
+
+def test_each_fault_is_injected_and_nothing_is_wrong_afterwards(injected: tuple[Path, str]) -> None:
+    folder, _ = injected
+    lines = kept(folder)
+    assert [line["fault"] for line in lines] == list(CHEAP)
+    assert not [line for line in lines if line["wrong"]]
+    assert sum(line["reached"] for line in lines) > SHARE / 2  # a signal at a time may come too late
+
+
+@pytest.mark.parametrize("error", list(PLANTED), ids=list(PLANTED))
+def test_a_planted_error_is_found(error: str, injected: tuple[Path, str]) -> None:
+    (line,) = [line for line in injected[1].splitlines() if line.startswith(f"planted: {error}: ")]
+    assert "NOT FOUND" not in line
+
+
+def test_what_is_there_is_not_injected_again(injected: tuple[Path, str]) -> None:
+    folder, _ = injected
+    before = kept(folder)
+    with (folder / "injections.jsonl").open("a") as file:
+        file.write('{"number": 7, "pro')  # as a killed run leaves it
+    answer = inject(folder, "--injections", str(SHARE))
+    assert (folder / "injections.jsonl").read_text().count("\n") == len(before)
+    assert f"| {CHEAP[0]}" in answer.stdout
+    assert answer.returncode == 0
+
+
+def test_the_schedule_has_every_fault_of_every_program() -> None:
+    assert len(set(SCHEDULE)) == len(SCHEDULE) == 3 * len(CHEAP) + len(OF_FIGURES) + len(DEAR)
+
+
+@pytest.mark.full
+def test_a_scheduler_and_real_workers_are_killed(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    for number, (_, fault) in enumerate(SCHEDULE):
+        if fault in DEAR:
+            answer = inject(tmp_path, "--first", str(number), "--injections", str(number + 1))
+            assert answer.returncode == 0, answer.stdout
+    assert {line["fault"] for line in kept(tmp_path)} == set(DEAR)
