@@ -44,9 +44,12 @@ def code() -> str:
 
 def known(folder: Path, digest: str) -> dict[int, Injection]:
     """Injections of this code that are there; a line that a killed run has not finished is none."""
-    found = {}
+    found: dict[int, Injection] = {}
     file = folder / LINES
-    for line in file.read_text().splitlines() if file.exists() else []:
+    text = file.read_text() if file.exists() else ""
+    if text and not text.endswith("\n"):
+        file.write_text(text + "\n")
+    for line in text.splitlines():
         try:
             plain = json.loads(line)
             if plain.pop("code") == digest:
