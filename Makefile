@@ -8,7 +8,7 @@ OLD_CORE := $(if $(filter x86_64,$(shell uname -m)),Nehalem,ARMV8)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-elsewhere lint bench figures theorems fuzz clean
+.PHONY: help demo test test-elsewhere lint bench figures theorems fuzz faults atlas clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -51,6 +51,9 @@ theorems: $(STAMP) ## every theorem and its controls at full budget (or with SEE
 
 fuzz: $(STAMP) ## ten thousand random modules through the depth check, in parts that are kept (20 minutes)
 	$(BIN)/python tests/depth_fuzz.py --pairs 10000
+
+faults: $(STAMP) ## a thousand faults injected into study, train, verify and figures, in parts that are kept (20 minutes)
+	$(BIN)/python tests/faults.py results/faults --injections 1000 --planted
 
 atlas: $(STAMP) ## every architecture of the depth atlas, with docs/depth-atlas.md
 	$(BIN)/python -m experiments depth-atlas --workers 2 --page docs/depth-atlas.md

@@ -1,6 +1,8 @@
 """`resnet-sde train`: cells, choice of the rate, resuming, refusals."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -125,3 +127,19 @@ def test_workers_leave_nothing_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "resnet_sde", "train", *words, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["table", "json"])
+def test_what_was_found_is_printed_before_the_disk_can_refuse_it(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes, **_: object) -> None:
+        if path.name == "train.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("resnet_sde.runs.store.write_whole", full)
+    status, output, errors = run(*TINY, "--lr", 0.01, "--out", tmp_path, *words, command="train")
+    assert status != 0
+    assert "0.01" in output
+    assert "No space left on device" in errors
+    assert "Traceback" not in errors

@@ -100,3 +100,15 @@ def test_other_numbers_under_one_name_are_said(
     found = Store(goal, "cells/{key}.npz").load({"n": 0})
     assert found is not None
     assert found.arrays["x"].tolist() == [1.0, 2.0]
+
+
+def test_what_a_killed_merge_has_left_is_removed(tmp_path: Path) -> None:
+    Store(tmp_path / "a", "cells/{key}.npz").save({"n": 0}, Record({"x": np.ones(1)}))
+    merge([tmp_path / "a"], tmp_path / "all")
+    left = tmp_path / "all" / "cells" / "0123456789abcdef.npz.1234.part"
+    other = left.with_name("download.part")
+    for path in (left, other):
+        path.write_bytes(b"half")
+    assert merge([tmp_path / "a"], tmp_path / "all") == Merged(taken=0, there=1, damaged=0)
+    assert not left.exists()
+    assert other.exists()

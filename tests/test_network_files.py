@@ -150,7 +150,7 @@ def test_every_trained_network_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_network_that_is_missing_or_damaged_is_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"stack": 2, "store": tmp_path}
     without = train(GRID, RECIPE, data(), **options)
@@ -168,6 +168,8 @@ def test_a_network_that_is_missing_or_damaged_is_trained_again(
     )
     assert train(GRID, RECIPE, data(), **options, keep_networks=True) == found
     assert trained == [GRID[0], GRID[2]]
+    damaged = "cannot be taken, because its content does not fit its checksum; it is trained anew"
+    assert caplog.messages == [f"{files[2]} {damaged}"]
     assert [file.read_bytes() for file in files] == before
     assert train(GRID, RECIPE, data(), **options) == found
     assert len(trained) == 2

@@ -239,6 +239,25 @@ def test_abandoned_parts_are_removed_and_living_ones_are_not(tmp_path: Path) -> 
     assert not Path(living).exists()
 
 
+def test_who_writes_a_file_removes_what_was_left_of_it(tmp_path: Path) -> None:
+    """Of results that are no records, such as pictures and logs, no store knows the names."""
+    path = tmp_path / "results" / "[a].png"
+    write_whole(path, b"old")
+    left = [path.with_name(f"{path.name}.{number}{PART}") for number in range(2)]
+    others = [path.with_name(f"{name}.1{PART}") for name in ("a.png", "b.png")]
+    for part in (*left, *others):
+        part.write_bytes(b"half")
+    handle, living = module._part_of(path)
+    write_whole(path, b"whole", sweep=False)
+    assert all(part.exists() for part in left)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert not any(part.exists() for part in left)
+    assert all(other.exists() for other in others)
+    assert Path(living).exists() or module.fcntl is None
+    os.close(handle)
+
+
 def test_a_part_that_was_removed_at_once_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from command_line import run
 from waiting import PATIENCE, wait_until
 
 import resnet_sde as rs
+from resnet_sde.runs.store import Store
 from resnet_sde.training import Data, Examples, Member, Outcome, Recipe, Run, fit, kept, train
 from resnet_sde.training.fitting import _Keeper
 
@@ -159,19 +162,54 @@ def test_a_full_disk_costs_no_result(
 ) -> None:
     whole = train(GRID[:2], RECIPE, data(), store=tmp_path / "whole", keep_networks=True)
 
-    def full(_: int) -> None:
+    def full(*_: object, **options: object) -> IO[bytes] | None:
         if opened:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return tried(dir=options["dir"]) if options else None
 
     opened: list[bool] = []
-    run_one = Run.advance
+    run_one, tried = Run.advance, tempfile.TemporaryFile
     monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     monkeypatch.setattr(Run, "advance", lambda self: opened.append(True) or run_one(self))
     found = train(GRID[:2], RECIPE, data(), store=tmp_path / "full", keep_networks=True)
     assert [one.test_loss for one in found] == [one.test_loss for one in whole]
     assert [one.network for one in found] == [None, None]
     assert "No space left on device" in caplog.text
     assert not list((tmp_path / "full").glob("*/*"))
+
+
+@pytest.mark.parametrize("ended", ["before the last log", "before checkpoints are removed"])
+def test_what_an_end_leaves_undone_is_done_by_the_next_run(
+    ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(GRID[:2], RECIPE, data(), store=tmp_path / "whole")
+    write = kept.write_log
+
+    def end(run: Run, *rest: object) -> None:
+        if run.finished:
+            raise KeyboardInterrupt
+        write(run, *rest)
+
+    def end_there(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        if ended == "before the last log":
+            context.setattr("resnet_sde.training.fitting.write_log", end)
+        else:
+            interrupted_after(5, tmp_path / "kept", context, GRID[:2])
+            context.setattr(Store, "remove", end_there)
+        with pytest.raises(KeyboardInterrupt):
+            train(GRID[:2], RECIPE, data(), store=tmp_path / "kept")
+    assert list((tmp_path / "kept").glob(f"*/{kept.CHECKPOINT}"))
+    assert train(GRID[:2], RECIPE, data(), store=tmp_path / "kept") == whole
+    contents = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json*")}
+        for folder in (tmp_path / "whole", tmp_path / "kept")
+    ]
+    assert contents[0] == contents[1]
+    assert not list(tmp_path.glob(f"*/*/{kept.CHECKPOINT}"))
 
 
 def test_a_folder_removed_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
