@@ -17,7 +17,7 @@ from injected_files import KINDS, damage
 from injected_moments import clock, full, moved, removed, signalled
 from injected_programs import PROGRAMS, contents, records
 from injected_runs import Ended, Request, Running, run
-from injected_workers import MOMENTS, Copy, ends
+from injected_workers import MOMENTS, ON_DISK, Copy, ends
 
 from resnet_sde.runs.store import PART, Damaged, read_record
 
@@ -178,36 +178,43 @@ class Case:
         self._no_process(first)
 
     def _disturbed(self, fault: str, again: int) -> None:
-        scratch, events, chance = self.place / f"disturbed {again}", self.known.events, self.chance
-        at = chance.randrange(1, events + 1)
-        signal_of = SIGNALS[fault.split()[0]] if fault.split()[0] in SIGNALS else None
+        scratch = self.place / f"disturbed {again}"
+        at = self.chance.randrange(1, self.known.events + 1)
+        sent = SIGNALS.get(fault.split()[0])
         if fault in AT_TIMES:
-            running = Running(self.request(), scratch)
-            if not running.ended_within(chance.random() * self.known.seconds):
-                running.signal(signal_of)
-                running.mark.write_text("later")
-            ended = running.wait()
+            ended = self._at_a_time(sent, scratch)
             if ended.result is not None:  # it came too late
                 self.found.reached = self.found.reached and bool(again)
                 return
         elif fault in OF_WORKERS:
-            moment, mark = chance.choice(MOMENTS), scratch / "reached"
-            end = ends(chance.randrange(2), moment, chance.choice((0, 0, 1)), _LEAVES[fault.split()[0]], mark)
-            prepare = lambda: setattr(Copy, "disturb", staticmethod(end))  # noqa: E731
-            ended = run(self.request(workers=2, prepare=prepare), scratch)
+            ended, sent = self._of_workers(fault, scratch), None
         elif fault in WITH_WORKERS:
-            at = (
-                chance.randrange(1, events // 4) if self.program == "train" else at
-            )  # its workers do the rest
-            what = signalled(signal_of, group=signal_of == signal.SIGINT)
+            if self.program == "train":  # most events are those of its workers
+                at = self.chance.randrange(1, self.known.events // 4)
+            what = signalled(sent, group=sent == signal.SIGINT)
             ended = run(self.request(at=at, what=what, workers=2), scratch)
         else:
-            ended = run(
-                self.request(at=at, what=signalled(signal_of) if signal_of else self._what(fault)), scratch
-            )
+            ended = run(self.request(at=at, what=signalled(sent) if sent else self._what(fault)), scratch)
         if not again:
             self.found.reached = bool(ended.reached)
-        self.judge(ended, signal_of if fault not in OF_WORKERS else None)
+        self.judge(ended, sent)
+
+    def _at_a_time(self, sent: signal.Signals, scratch: Path) -> Ended:
+        running = Running(self.request(), scratch)
+        running.wait_until_it_works()
+        if not running.ended_within(self.chance.random() * self.known.seconds):
+            running.signal(sent)
+            running.mark.write_text("later")
+        return running.wait()
+
+    def _of_workers(self, fault: str, scratch: Path) -> Ended:
+        """One of two workers ends, while it speaks with the program or, in training, writes what it keeps."""
+        moment, after = self.chance.choice(MOMENTS), self.chance.choice((0, 0, 1))
+        if self.program == "train" and self.chance.random() < 0.6:
+            moment, after = ON_DISK, self.chance.randrange(1, self.known.events // 2)
+        end = ends(self.chance.randrange(2), moment, after, _LEAVES[fault.split()[0]], scratch / "reached")
+        prepare = lambda: setattr(Copy, "disturb", staticmethod(end))  # noqa: E731
+        return run(self.request(workers=2, prepare=prepare), scratch)
 
     def _what(self, fault: str) -> Any:
         return {

@@ -29,12 +29,18 @@ class Events:
     mark: file that tells others that it has come to that, and whether records had been looked for before.
     """
 
+    current: Events
+
     def __init__(self, at: int | None, what: Callable[[Events], None], mark: Path) -> None:
         self.at, self.what, self.mark = at, what, mark
         self.count, self.full, self.looked = 0, 0, False
         self.loaded: list[str] = []
         self.saved: list[str] = []
         self._owner = os.getpid()
+
+    def take_over(self, at: int, what: Callable[[Events], None]) -> None:
+        """Count those of this process from now on, which is a worker."""
+        self.at, self.what, self.count, self._owner = at, what, 0, os.getpid()
 
     def tick(self) -> None:
         """One more event; workers have none."""
@@ -65,6 +71,7 @@ class Events:
 
     def hook(self) -> None:
         """From now on."""
+        Events.current = self
         for module, name in (
             *((os, name) for name in ("fsync", "replace", "chmod", "unlink", "mkdir")),
             (tempfile, "mkstemp"),

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from injected_moments import Events
 from injected_programs import PROGRAMS
 from injected_workers import use_copies
-from waiting import members
+from waiting import members, wait_until
 
 from resnet_sde.runs import interrupts
 
@@ -105,6 +105,10 @@ class Running:
             else:
                 os.kill(self.pid, number)
 
+    def wait_until_it_works(self) -> None:
+        """Until it answers signals as programs do."""
+        wait_until(lambda: (self.scratch / "works").exists() or self.ended_within(0), "it does not start")
+
     def ended_within(self, seconds: float) -> bool:
         return bool(select.select([self._handle], [], [], seconds)[0])
 
@@ -169,6 +173,7 @@ def _become(request: Request, scratch: Path) -> NoReturn:
 
 def _main(request: Request, events: Events, scratch: Path) -> int:
     """As the command line does: an error that a request can meet is a line, and status 2."""
+    (scratch / "works").touch()
     how: dict[str, Any] = {"workers": request.workers}
     try:
         if request.address is not None:

@@ -20,8 +20,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from injected_moments import Events
+
 from resnet_sde.runs import processes, worker
 
+ON_DISK = "asks the disk"
 MOMENTS = ("reads what it shares", "has read it", "takes a task", "has an answer", "sends it", "has sent it")
 
 
@@ -78,8 +81,11 @@ def use_copies() -> None:
 
 
 def ends(which: int, moment: str, after: int, how: str, mark: Path) -> Callable[[int], None]:
-    """What ends one of the workers, by a signal or by leaving, at a moment of the task after so many."""
-    left = [after]
+    """What ends one of the workers, by a signal or by leaving.
+
+    moment: one of MOMENTS, of the task after so many; or ON_DISK, at the event `after`.
+    """
+    left = [0 if moment == ON_DISK else after]
 
     def reach(here: str, begin: Callable[[], object] = lambda: None) -> None:
         left[0] -= here == moment
@@ -92,7 +98,9 @@ def ends(which: int, moment: str, after: int, how: str, mark: Path) -> Callable[
             time.sleep(10**6)
 
     def disturb(number: int) -> None:
-        if number == which:
+        if number == which and moment == ON_DISK:
+            Events.current.take_over(after, lambda _: reach(moment))
+        elif number == which:
             worker._load = _around(worker._load, reach, "reads what it shares", "has read it")
             worker._answer = _around(worker._answer, reach, "takes a task", "has an answer")
             worker._tell = _telling(worker._tell, reach)
