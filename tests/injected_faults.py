@@ -180,7 +180,7 @@ class Case:
     def _disturbed(self, fault: str, again: int) -> None:
         scratch = self.place / f"disturbed {again}"
         at = self.chance.randrange(1, self.known.events + 1)
-        sent = SIGNALS.get(fault.split()[0])
+        sent = SIGNALS.get(fault.replace(",", "").split()[0])
         if fault in AT_TIMES:
             ended = self._at_a_time(sent, scratch)
             if ended.result is not None:  # it came too late

@@ -75,9 +75,11 @@ class Events:
         for module, name in (
             *((os, name) for name in ("fsync", "replace", "chmod", "unlink", "mkdir")),
             (tempfile, "mkstemp"),
-            (Path, "read_bytes"),
         ):
             setattr(module, name, self.around(getattr(module, name)))
+        read = Path.read_bytes
+        counted = self.around(read)
+        Path.read_bytes = lambda path: (read if path.suffix == ".py" else counted)(path)  # type: ignore[method-assign]
         fdopen, temporary = os.fdopen, tempfile.TemporaryFile
 
         def in_halves(handle: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:

@@ -24,7 +24,7 @@ from waiting import members, wait_until
 from resnet_sde.runs import interrupts
 
 PATIENCE = 300.0  # seconds after which a program hangs, whatever else the machine does
-_AFTERWARDS = 30.0  # seconds that its processes may take to notice that it has ended
+AFTERWARDS = 30.0  # seconds that its processes may take to notice that it has ended
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Running:
         _, status = os.waitpid(self.pid, 0)
         os.close(self._handle)
         seconds = time.monotonic() - self.started
-        end = time.monotonic() + _AFTERWARDS
+        end = time.monotonic() + AFTERWARDS
         while (left := members(self.pid)) and time.monotonic() < end:
             time.sleep(0.01)
         for process in left:
