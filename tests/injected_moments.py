@@ -77,9 +77,6 @@ class Events:
             (tempfile, "mkstemp"),
         ):
             setattr(module, name, self.around(getattr(module, name)))
-        read = Path.read_bytes
-        counted = self.around(read)
-        Path.read_bytes = lambda path: (read if path.suffix == ".py" else counted)(path)  # type: ignore[method-assign]
         fdopen, temporary = os.fdopen, tempfile.TemporaryFile
 
         def in_halves(handle: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -99,7 +96,9 @@ class Events:
 
         def counted_load(store: Store, identity: Any) -> Any:
             self.looked = True
+            self.tick()
             found = load(store, identity)
+            self.tick()
             if found is not None:
                 self.loaded.append(_name(store, identity))
             return found
