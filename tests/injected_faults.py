@@ -339,7 +339,7 @@ def _shared_memory() -> set[str]:
 
 def _leaked(before: set[str]) -> set[str]:
     """What is new in /dev/shm and mapped by no living process: others may work here too."""
-    new = {name for name in _shared_memory() - before if name.startswith(("sem.", "psm_", "torch_", "wnsm_"))}
+    new = {name for name in _shared_memory() - before if name.startswith(("sem.mp-", "psm_", "torch_"))}
     if new:
         maps = "".join(_maps(folder) for folder in Path("/proc").glob("[0-9]*"))
         new = {name for name in new if f"/dev/shm/{name}" not in maps}
