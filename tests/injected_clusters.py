@@ -21,7 +21,7 @@ _UNTIL_IT_WORKS = 2.0  # seconds in which it is killed, every second time; else 
 def disturb(case: Case) -> None:
     """Kill a worker that was started as ever, or the scheduler or a worker of a cluster."""
     if "real" in case.found.fault:
-        _kill(case, lambda pid: members(pid)[1:2], copies=False, workers=2)
+        _kill(case, lambda pid: [each for each in members(pid) if each != pid][:1], copies=False, workers=2)
         return
     place = case.place / "cluster"
     place.mkdir(parents=True)
