@@ -85,7 +85,7 @@ def table(found: Iterable[Injection]) -> list[str]:
     return [head, rule, *lines]
 
 
-def plant(folder: Path) -> list[str]:
+def plant(harness: Harness) -> list[str]:
     """Plant every error; the names of those that nothing shows."""
     missed, injected_runs.AFTERWARDS = [], 1.0  # what is planted on purpose is not waited for
     for name, (error, program, faults) in PLANTED.items():
@@ -94,13 +94,12 @@ def plant(folder: Path) -> list[str]:
             for cycle in range(TRIES)
             for fault in faults
         ]
-        harness = Harness(folder / "planted", error)
+        harness.plant = error
         shown = next((found for number in numbers if (found := harness.inject(number)).wrong), None)
         print(f"planted: {name}: {shown.wrong[0] if shown else 'NOT FOUND'}", flush=True)
         missed += [] if shown else [name]
         for left in Path("/dev/shm").glob("sem.mp-planted*"):
             left.unlink()
-    shutil.rmtree(folder / "planted", ignore_errors=True)
     return missed
 
 
@@ -122,7 +121,7 @@ def main() -> int:
             keep(folder, found[number], digest)
             for line in found[number].wrong:
                 print(number, found[number].program, found[number].fault, line, sep=": ", flush=True)
-    missed = plant(work) if options.planted else []
+    missed = plant(harness) if options.planted else []
     found = {number: each for number, each in found.items() if number < options.injections}
     seconds, used = time.perf_counter() - started, sum(os.times()[:4])
     print(*table(found.values()), f"{seconds:.0f} s, of processors {used:.0f} s", sep="\n")

@@ -87,11 +87,14 @@ class Harness:
 
     Args:
         folder: for what is left by programs; everything in it may be removed.
+
+    Attributes:
         plant: is called in every process, and plants an error that must be found.
     """
 
-    def __init__(self, folder: Path, plant: Callable[[], None] = lambda: None) -> None:
-        self.folder, self.plant = folder, plant
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plant: Callable[[], None] = lambda: None
         self._known: dict[str, Undisturbed] = {}
 
     def undisturbed(self, program: str) -> Undisturbed:
