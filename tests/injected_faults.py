@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,9 @@ class Harness:
         if program not in self._known:
             store = self.folder / "undisturbed" / program / "store"
             shutil.rmtree(store.parent, ignore_errors=True)
+            with redirect_stdout(io.StringIO()):  # what it imports and remembers here is there in its copies
+                PROGRAMS[program].run(store.with_name("here"))
+            assert len(os.listdir("/proc/self/task")) == 1, "a process of several threads cannot be copied"
             ended = run(Request(program, store), store.with_name("run"))
             assert ended.result is not None, ended.stderr
             self._known[program] = Undisturbed(
