@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import small_training
+import tqdm
 import xarray as xr
 from small_study import DISPLACEMENT, X, white
 
@@ -30,6 +31,7 @@ OVER = {"beta": [0.5, 1.0], "depth": [2, 5]}
 NETWORKS = 1200  # in a cell, which is kept in two parts
 THEOREMS = ("length-depth-scale", "one-path-many-depths")
 FIGURE = "poole_lengths"
+tqdm.tqdm.monitor_interval = 0  # no thread, which no copy would have
 REMOVED = b"the folder is gone, and the only result with it"
 TINY = poole_lengths.Poole(samples=3, width=10, cells=3)
 
