@@ -1,14 +1,16 @@
 """A share of the injections of `faults.py`, and planted errors, which they must find."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import code, keep, known
 from injected_errors import PLANTED
-from injected_faults import CHEAP, DEAR, OF_FIGURES, SCHEDULE
+from injected_faults import CHEAP, DEAR, OF_FIGURES, SCHEDULE, Injection
 from waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -56,15 +58,17 @@ def test_a_planted_error_is_found(error: str, injected: tuple[Path, str]) -> Non
     assert "NOT FOUND" not in line
 
 
-def test_what_is_there_is_not_injected_again(injected: tuple[Path, str]) -> None:
-    folder, _ = injected
-    before = kept(folder)
-    with (folder / "injections.jsonl").open("a") as file:
+def test_what_is_there_is_not_injected_again(injected: tuple[Path, str], tmp_path: Path) -> None:
+    lines = kept(injected[0])
+    (digest,) = {line["code"] for line in lines}
+    assert digest == code()
+    shutil.copy(injected[0] / "injections.jsonl", tmp_path)
+    with (tmp_path / "injections.jsonl").open("a") as file:
         file.write('{"number": 7, "pro')  # as a killed run leaves it
-    answer = inject(folder, "--injections", str(SHARE))
-    assert kept(folder) == before
-    assert f"| {CHEAP[0]}" in answer.stdout
-    assert answer.returncode == 0
+    assert list(known(tmp_path, digest)) == list(range(SHARE))
+    keep(tmp_path, Injection(SHARE, "study", "kill -9"), digest)
+    assert list(known(tmp_path, digest)) == list(range(SHARE + 1))
+    assert not known(tmp_path, "other code")
 
 
 def test_the_schedule_has_every_fault_of_every_program() -> None:
