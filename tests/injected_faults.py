@@ -296,6 +296,7 @@ class Case:
         """The same request again, undisturbed, serial: nothing lost, nothing twice, nothing left."""
         there = records(self.store, PROGRAMS[self.program]) if self.store.exists() else {}
         whole = {name for name, content in there.items() if self.known.records.get(name) == content}
+        before = contents(self.store) if self.store.exists() else {}
         ended = run(self.request(), self.place / "again")
         self._finished(ended)
         if ended.result != self.known.result:
@@ -304,7 +305,8 @@ class Case:
             self._counted(ended, whole)
         for name, loud in self.named.items():
             outcome = name.replace("network.npz", "outcome.json")
-            unseen = outcome != name and outcome in self.named  # nobody asks for the network then
+            # Without a whole outcome nobody asks for the network.
+            unseen = outcome != name and (outcome in self.named or outcome not in before)
             if loud and not unseen and not any(str(self.store / name) in line for line in ended.lines):
                 self._wrong(f"{name} was damaged, and nothing says so")
         if not self.named and ended.stderr:
