@@ -12,7 +12,7 @@ import xarray as xr
 
 from experiments.execution import HERE, Execution
 from resnet_sde._versions import current_versions
-from resnet_sde.training import Data, Member, Outcome, Recipe, load_data, train
+from resnet_sde.training import Data, Member, Recipe, TrainingResult, load_data, train
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
@@ -75,7 +75,7 @@ def outcomes_over(
     return xr.Dataset(variables, coordinates), everything.reshape(shape)
 
 
-def of_outcomes(everything: np.ndarray, value: Callable[[Outcome], object]) -> np.ndarray:
+def of_outcomes(everything: np.ndarray, value: Callable[[TrainingResult], object]) -> np.ndarray:
     """A number, or an array, of every outcome; the axes of the grid first."""
     found = np.array([value(each) for each in everything.flat])
     return found.reshape(*everything.shape, *found.shape[1:])

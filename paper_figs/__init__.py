@@ -2,5 +2,5 @@
 
 Every module has `BUDGETS` (the declared experiments by the name of the budget), `compute(budget,
 seed)`, which gives a dataset, `draw(dataset)`, which gives a figure, and `check(dataset)`, which gives the
-criteria that the numbers must meet. The docstring is the caption. ``python -m paper_figs --help`` runs them.
+claims that must hold. The docstring is the caption. ``python -m paper_figs --help`` runs them.
 """

@@ -19,11 +19,11 @@ from matplotlib.patheffects import withStroke
 import resnet_sde as rs
 from experiments.accuracy_plane import BLOCKS, LEVEL, AccuracyPlane
 from experiments.trained import at_best_rate
-from paper_figs.criteria import Criterion
 from paper_figs.maps import COLOURS, colour_bar
 from paper_figs.style import BLACK, BLUE, ORANGE, VERMILLION, house_style, new_figure, panel_title
 from paper_figs.wide import SMALL, key, panel_legend
 from resnet_sde import estimate
+from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import Estimate
 
 EDGE = 0.2
@@ -158,13 +158,13 @@ def _small_hurst(ax: Axes, apart: xr.DataArray) -> None:
     panel_legend(ax, f"{apart.sizes['sample']} seeds, 95 %", loc="upper right")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset, of: AccuracyPlane) -> list[Criterion]:
+def check(ds: xr.Dataset, of: AccuracyPlane) -> list[Claim]:
     """Where res-1 learns and where not; whether training tells it apart from res-3 at small H."""
-    criteria = [*_of_points(ds, of), _everywhere(ds, of)]
-    return criteria if of.images.limit or of.samples == 1 else criteria + _of_blocks(ds)
+    claims = [*_of_points(ds, of), _everywhere(ds, of)]
+    return claims if of.images.limit or of.samples == 1 else claims + _of_blocks(ds)
 
 
 def learned(of: AccuracyPlane) -> float:
@@ -172,41 +172,41 @@ def learned(of: AccuracyPlane) -> float:
     return LEARNED_OF_SMOKE if of.images.limit else LEARNED[of.images.source.partition(":")[0]]
 
 
-def _of_points(ds: xr.Dataset, of: AccuracyPlane) -> list[Criterion]:
-    accuracy, criteria = at_best_rate(ds).test_accuracy.sel(block="res-1").mean("sample"), []
-    wanted = dict.fromkeys(LEARN, (learned(of), 1.0)) | dict.fromkeys(REFUSE, (0.0, REFUSED))
+def _of_points(ds: xr.Dataset, of: AccuracyPlane) -> list[Claim]:
+    accuracy, claims = at_best_rate(ds).test_accuracy.sel(block="res-1").mean("sample"), []
+    wanted = dict.fromkeys(LEARN, (at_least, learned(of))) | dict.fromkeys(REFUSE, (at_most, REFUSED))
     reasons = {(0.5, 0.3): ON_THE_EDGE}
     if of.images.source.startswith("fashion-mnist"):
         reasons[0.5, 0.1] = OF_DIGITS
-    for point, (low, high) in wanted.items():
+    for point, (claim, bound) in wanted.items():
         at = accuracy.sel(dict(zip(("hurst", "beta"), point, strict=True)), method="nearest")
         hurst, beta = float(at.hurst), float(at.beta)
         if max(abs(hurst - point[0]), abs(beta - point[1])) < NEAR:
             name = f"res-1, accuracy at H = {hurst:.3g}, beta = {beta:.3g}"
-            criteria.append(Criterion(name, float(at), low, high, reasons.get(point, "")))
-    return criteria
+            claims.append(claim(name, at, bound, reasons.get(point, "")))
+    return claims
 
 
-def _everywhere(ds: xr.Dataset, of: AccuracyPlane) -> Criterion:
+def _everywhere(ds: xr.Dataset, of: AccuracyPlane) -> Claim:
     """The worst cell from the edge on; near the edge it is known to fail."""
     accuracy = at_best_rate(ds).test_accuracy.sel(block="res-1").mean("sample")
     height = accuracy.beta - np.maximum(accuracy.hurst, 0.5) + EDGE
     worst = accuracy.where(height >= 0).argmin(("hurst", "beta"))
     reason = ON_THE_EDGE if float(height[worst]) < 2 * NEAR else ""
     name = f"res-1, lowest accuracy from beta = max(H, 1/2) - {EDGE:g} on"
-    return Criterion(name, float(accuracy[worst]), learned(of), 1.0, reason)
+    return at_least(name, accuracy[worst], learned(of), reason)
 
 
-def _of_blocks(ds: xr.Dataset) -> list[Criterion]:
+def _of_blocks(ds: xr.Dataset) -> list[Claim]:
     """Intervals of level 95 % over seeds."""
     apart = differences(ds)
     least = apart.isel(hurst=0, beta=0)
     where = f"H = {float(least.hurst):g}, beta = {float(least.beta):g}"
-    between, above = (interval(zone(apart, of)) for of in (False, True))
+    inside, above = (interval(zone(apart, of)) for of in (False, True))
     low, name = "lower end of the interval of res-1 minus res-3", "H < 1/2, beta"
     return [
-        Criterion(f"{where}, {low}", interval(least).low, 0.0, 1.0),
-        Criterion(f"{name} between the edges of learning, {low}", between.low, 0.0, 1.0),
-        Criterion(f"{name} above both edges, {low}", above.low, -SAME, SAME),
-        Criterion(f"{name} above both edges, upper end", above.high, -SAME, SAME),
+        at_least(f"{where}, {low}", interval(least).low, 0.0),
+        at_least(f"{name} between the edges of learning, {low}", inside.low, 0.0),
+        between(f"{name} above both edges, {low}", above.low, -SAME, SAME),
+        between(f"{name} above both edges, upper end", above.high, -SAME, SAME),
     ]

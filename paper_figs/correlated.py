@@ -27,7 +27,6 @@ from scipy import stats
 
 from experiments.correlated_weights import QUANTITIES, CorrelatedWeights
 from paper_figs import smooth, white
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, points
 from paper_figs.style import (
     BLACK,
@@ -42,6 +41,7 @@ from paper_figs.style import (
     panel_title,
 )
 from paper_figs.wide import panel_legend
+from resnet_sde.claims import Claim, at_most, equal
 
 BUDGETS = {
     "smoke": CorrelatedWeights((10, 120), (10, 120), samples=12, draws=4000),
@@ -53,7 +53,7 @@ STYLES = {
     FORWARD: {**SIMULATION, "label": "states"},
     GRADIENT: {**SIMULATION, "color": ORANGE, "marker": "s", "label": "gradients"},
 }
-FALSE_ALARM = 1e-3  # of all criteria on factors and on differences together, shared out evenly
+FALSE_ALARM = 1e-3  # of all claims on factors and on differences together, shared out evenly
 LARGEST_SHIFT = 0.008  # 4.5 standard deviations √2 d^{−3/2} / π over the choice of C, at width 40
 SHOWN = {"": 0.5, "smooth_": 1.0}  # the critical beta, by the prefix of the variable
 LIMITS = {("", 1.0): (1e-2, 1.0), ("", 0.5): (0.5, 1.1), ("smooth_", 1.0): (0.15, 0.45)}
@@ -156,26 +156,26 @@ def _gap(ds: xr.Dataset, prefix: str, quantity: Quantity) -> xr.DataArray:
     return both[0] - both[1]
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Those of independent weights; differences to them; and mean squares given C."""
-    criteria = []
+    claims = []
     for quantity in (FORWARD, GRADIENT):
         for law, found in (
             ("white", white.check(part(ds, ""), quantity)),
             ("smooth", smooth.check(part(ds, "smooth_"), quantity)),
         ):
-            criteria += [replace(criterion, name=f"{law}, {criterion.name}") for criterion in found]
+            claims += [replace(claim, name=f"{law}, {claim.name}") for claim in found]
     tests = [*_of_factors(ds), *_of_differences(ds)]
     share = FALSE_ALARM / len(tests)
     for name, z, freedom in tests:
         furthest = float(stats.t.isf(share / 2, freedom))
-        criteria.append(Criterion(f"{name}, |t|", abs(z), 0.0, furthest))
+        claims.append(at_most(f"{name}, |t|", abs(z), furthest))
     mean = float(2 * ds.branch_factor.mean())
     name = "twice E‖V φ(W h)‖² / ‖h‖² given C, mean over directions"
-    return [*criteria, Criterion.near(name, mean, 1.0, LARGEST_SHIFT)]
+    return [*claims, equal(name, mean, 1.0, LARGEST_SHIFT)]
 
 
 def _of_factors(ds: xr.Dataset) -> Iterator[tuple[str, float, float]]:

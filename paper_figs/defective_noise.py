@@ -26,12 +26,12 @@ from scipy.interpolate import PchipInterpolator
 
 from experiments.defective_noise import GENERATORS, QUANTITIES, Generators
 from experiments.plane import zero_level
-from paper_figs.criteria import Criterion
 from paper_figs.fig7 import HURSTS_OF_LEVELS, INTERPOLATION, LEVELS, grid
 from paper_figs.ratios import FORWARD, GRADIENT
 from paper_figs.style import BLUE, VERMILLION, house_style, legend_below, new_figure, panel_title
 from paper_figs.wide import INTERVAL, Z, graded, panel_legend, points
 from resnet_sde._versions import current_versions
+from resnet_sde.claims import Claim, at_least, at_most, equal
 
 EXACT, PUBLISHED = GENERATORS
 HURSTS = (0.05, 0.2, 0.35, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
@@ -189,44 +189,44 @@ def _added(ax: Axes, ds: xr.Dataset) -> None:
     ax.set(xlabel=r"$\beta$", ylabel=r"added to $\log_{10}$ of the ratio", yscale="log")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """The maps, what is known of their moments, and networks on them."""
     return [*_maps(ds), *_known_moments(ds), *_mean_fields(ds), *_networks(ds)]
 
 
-def _maps(ds: xr.Dataset) -> Iterator[Criterion]:
+def _maps(ds: xr.Dataset) -> Iterator[Claim]:
     for generator in GENERATORS:
         of = ds.sel(generator=generator)
         text = f"{generator} map, largest distance of its covariance to that of the law"
-        yield Criterion(text, float(of.not_stationary.max()), 0, EXACTLY)
+        yield at_most(text, of.not_stationary.max(), EXACTLY)
         text = f"{generator} map, variance of the sum of all layers over L^2H, largest distance to 1"
-        yield Criterion(text, float(abs(of.sum_variance - 1).max()), 0, EXACTLY)
+        yield at_most(text, abs(of.sum_variance - 1).max(), EXACTLY)
     exact = ds.sel(generator=EXACT)
     for text, off in (
         ("variance", exact.variance - 1),
         ("covariance at lag 1", exact.lag_one - (2 ** (2 * ds.hurst - 1) - 1)),
     ):
-        yield Criterion(f"exact map, largest error of the {text}", float(abs(off).max()), 0, EXACTLY)
+        yield at_most(f"exact map, largest error of the {text}", abs(off).max(), EXACTLY)
 
 
-def _known_moments(ds: xr.Dataset) -> Iterator[Criterion]:
+def _known_moments(ds: xr.Dataset) -> Iterator[Claim]:
     """Errors by depth and H; and at 1000 layers the variance before imaginary roots are dropped."""
     for error, depth, hurst in zip(
         ds.error.values, ds.error_depth.values, ds.error_hurst.values, strict=True
     ):
         text = f"published map, largest error of variance and lag 1, L = {depth}, H = {hurst:g}"
-        yield Criterion.near(text, error, ERRORS[int(depth), float(hurst)], ROUNDING * 0.01)
+        yield equal(text, error, ERRORS[int(depth), float(hurst)], ROUNDING * 0.01)
     if ds.attrs["depth"] == 1000:
         for hurst, known in SWAPPED.items():
             text = f"published map with imaginary roots, variance, H = {hurst:g}"
             digits = 0.0001 if known < 1.1 else 0.001
-            yield Criterion.near(text, ds.with_imaginary_roots.sel(hurst=hurst), known, ROUNDING * digits)
+            yield equal(text, ds.with_imaginary_roots.sel(hurst=hurst), known, ROUNDING * digits)
 
 
-def _mean_fields(ds: xr.Dataset) -> Iterator[Criterion]:
+def _mean_fields(ds: xr.Dataset) -> Iterator[Claim]:
     """Exact levels next to the table of Figure 7; the defect next to the first order where little moves.
 
     Second orders change the log of a mean square displacement D by D at most, and so log10 of its root.
@@ -235,19 +235,17 @@ def _mean_fields(ds: xr.Dataset) -> Iterator[Criterion]:
         for quantity, key in zip(QUANTITIES, (FORWARD, GRADIENT), strict=True):
             known = PchipInterpolator(HURSTS_OF_LEVELS, LEVELS[key])(ds.hurst)
             off = abs(level(ds).sel(generator=EXACT, quantity=quantity) - known).max(skipna=False)
-            yield Criterion(
-                f"{quantity}, exact, distance of levels to known ones", float(off), 0, INTERPOLATION
-            )
+            yield at_most(f"{quantity}, exact, distance of levels to known ones", off, INTERPOLATION)
     theory = added(ds)[0].isel(beta=-1)
     second = 100 ** ds.log10_theory.isel(beta=-1).max("generator") / (2 * math.log(10))
     first = ds.first_order.sel(generator=PUBLISHED) - ds.first_order.sel(generator=EXACT)
     ratio = abs(theory - first) / second
     for quantity in QUANTITIES:
         text = f"{quantity}, what the defect adds, distance to first order over what second order can"
-        yield Criterion(text, float(ratio.sel(quantity=quantity).max()), 0, 1)
+        yield at_most(text, ratio.sel(quantity=quantity).max(), 1)
 
 
-def _networks(ds: xr.Dataset) -> Iterator[Criterion]:
+def _networks(ds: xr.Dataset) -> Iterator[Claim]:
     """Networks next to the mean field, and how far the right edge moves."""
     theory, networks = added(ds)
     hursts = ds.network_hurst.values
@@ -259,22 +257,22 @@ def _networks(ds: xr.Dataset) -> Iterator[Criterion]:
     moves = (single.sel(generator=PUBLISHED) - single.sel(generator=EXACT)).isel(network_hurst=-1)
     for quantity in QUANTITIES:
         text = f"{quantity}, what the defect adds, networks to mean field over what chance allows"
-        yield Criterion(text, float(off.sel(quantity=quantity).max()), 0, 1)
+        yield at_most(text, off.sel(quantity=quantity).max(), 1)
         text = f"{quantity}, level, networks to mean field"
-        yield Criterion(text, float(away.sel(quantity=quantity).max(skipna=False)), 0, LEVEL_DISTANCE)
+        yield at_most(text, away.sel(quantity=quantity).max(skipna=False), LEVEL_DISTANCE)
         move, text = moves.sel(quantity=quantity), f"{quantity}, H = {hursts[-1]:g}, level moves up"
-        yield Criterion(f"{text}, in standard errors", float(move.mean() / error_of(move)), 3, math.inf)
+        yield at_least(f"{text}, in standard errors", move.mean() / error_of(move), 3)
         mean_field = level(ds).sel(quantity=quantity, hurst=hursts[-1])
         far = float(mean_field.sel(generator=PUBLISHED) - mean_field.sel(generator=EXACT))
-        yield Criterion.near(f"{text}, networks", float(move.mean()), far, Z * float(error_of(move)))
+        yield equal(f"{text}, networks", move.mean(), far, Z * float(error_of(move)))
     if ds.attrs["depth"] == 1000:
         yield from _reported(ds, networks.sel(quantity="states"))
 
 
-def _reported(ds: xr.Dataset, networks: xr.DataArray) -> Iterator[Criterion]:
+def _reported(ds: xr.Dataset, networks: xr.DataArray) -> Iterator[Claim]:
     """What others measured the defect to add, on as few networks as Figure 7 has in a cell."""
     for (hurst, beta), known in ADDED.items():
         here = networks.sel(network_hurst=hurst).interp(beta=beta)
         error = math.hypot(float(error_of(here)), float(here.std("sample", ddof=1)) / CELL**0.5)
         text = f"states, H = beta = {hurst:g}, what the defect adds to log10"
-        yield Criterion.near(text, float(here.mean()), known, Z * error)
+        yield equal(text, here.mean(), known, Z * error)

@@ -9,7 +9,7 @@ network and a layer cost, forward and back: for k inputs a deferred layer draws 
 2 d², whatever k. Dashed lines have the slopes 2 and 1.
 
 Times (variable `seconds`) are those of the machine that made the figure: one thread, float32, the best of
-three runs. They differ from run to run, and no criterion is about them.
+three runs. They differ from run to run, and no claim is about them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from scipy import stats
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import drawn
 from paper_figs.style import (
     BLUE,
@@ -45,6 +44,7 @@ from paper_figs.style import (
 from paper_figs.wide import dataset, fitted_slope, key, panel_legend
 from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
+from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.estimate import LEVEL
 from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.matrices import Dense
@@ -97,7 +97,7 @@ SQUARE = 2 * math.log(10)  # from log₁₀ of a ratio to the natural logarithm 
 POWERS = {"dense": 2, "deferred": 1}  # of the width, at large widths
 SHOWN = 1000  # networks of panel b
 GRID = (-0.8, 1.8, 400)  # of panel a
-FALSE_ALARM = 1e-3  # of all criteria on laws together, shared out evenly
+FALSE_ALARM = 1e-3  # of all claims on laws together, shared out evenly
 
 
 @observable("input", gradients=True)
@@ -287,7 +287,7 @@ def _widths(ax: Axes, ds: xr.Dataset) -> None:
     ax.set_xlabel("width $d$")
 
 
-# The criteria
+# The claims
 
 
 def drawn_by(method: str, width: xr.DataArray, inputs: xr.DataArray | int) -> xr.DataArray:
@@ -295,22 +295,22 @@ def drawn_by(method: str, width: xr.DataArray, inputs: xr.DataArray | int) -> xr
     return 2 * width**2 + 0 * inputs if method == "dense" else 4 * width * inputs
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Laws of both methods next to each other and to exact means; counts."""
     tests = list(_scores(ds))
     share = FALSE_ALARM / (len(tests) + len(RATIOS))
     furthest = float(stats.norm.isf(share / 2))
-    criteria = [Criterion(f"{name}, |z|", abs(z), 0.0, furthest) for name, z in tests]
+    claims = [at_most(f"{name}, |z|", abs(z), furthest) for name, z in tests]
     for name in RATIOS:
         p = _p_value(ds, name)
-        criteria.append(Criterion(f"{name}, p-value of the Kolmogorov-Smirnov test", p, share, math.inf))
+        claims.append(at_least(f"{name}, p-value of the Kolmogorov-Smirnov test", p, share))
     rounding = ds.attrs["depth"] * float(np.finfo(np.float32).eps)
     for method in METHODS:
         moved = float(ds.moved_product.sel(weights=method))
-        criteria.append(Criterion(f"{method}, largest |⟨p_0, h_0⟩ − ⟨p_L, h_L⟩|", moved, 0.0, rounding))
+        claims.append(at_most(f"{method}, largest |⟨p_0, h_0⟩ − ⟨p_L, h_L⟩|", moved, rounding))
         off = abs(ds.numbers.sel(weights=method) - drawn_by(method, ds.width, ds.inputs)).max()
-        criteria.append(Criterion(f"{method}, random numbers less what they should be", float(off), 0, 0))
-    return criteria
+        claims.append(equal(f"{method}, random numbers less what they should be", off, 0))
+    return claims
 
 
 def _p_value(ds: xr.Dataset, name: str) -> float:

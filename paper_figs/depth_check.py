@@ -9,13 +9,12 @@ norm of the stream against k / L, with and without the factor, and what the acti
 d: the rate of one AdamW step that changes the stream by 5 %: what writes must learn like 1/L, the matrices
 inside like 1/√L (lines of the theory).
 
-The criteria: every bug is named by its sentence in every check, the sound network is blamed in none of its
+The claims: every bug is named by its sentence in every check, the sound network is blamed in none of its
 checks, each with a seed of its own.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,7 +25,6 @@ from matplotlib.lines import Line2D
 
 from experiments.depth_networks import PLANTED
 from experiments.planted_bugs import BUGS, GROUPS, ROLES, WRITERS, PlantedBugs
-from paper_figs.criteria import Criterion
 from paper_figs.maps import ticks_within
 from paper_figs.style import (
     BLACK,
@@ -42,6 +40,7 @@ from paper_figs.style import (
     panel_title,
 )
 from paper_figs.wide import DOTTED, dataset, key, panel_legend
+from resnet_sde.claims import Claim, at_least, at_most, equal
 
 BUDGETS = {
     "smoke": PlantedBugs(depths=(8, 16), seeds=2, sound=2, bugs=1, rate_depths=(4, 12), rate_seeds=3),
@@ -164,37 +163,37 @@ def _rates(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, loc="lower left")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Bugs named and nothing else; exponents, growth and rates as they are known."""
     return [*_said(ds), *_measured(ds)]
 
 
-def _said(ds: xr.Dataset) -> Iterator[Criterion]:
+def _said(ds: xr.Dataset) -> Iterator[Claim]:
     sound = ds.sel(network="none")
     count = int(sound.checks)
-    yield Criterion(f"sound network, blamed in how many of {count} checks", float(sound.blamed), 0, 0)
+    yield equal(f"sound network, blamed in how many of {count} checks", sound.blamed, 0)
     for name in BUGS:
         at = ds.sel(network=name)
         count = int(at.checks)
-        yield Criterion(f"{name}, named in how many of {count} checks", float(at.named), count, count)
+        yield equal(f"{name}, named in how many of {count} checks", at.named, count)
 
 
-def _measured(ds: xr.Dataset) -> Iterator[Criterion]:
+def _measured(ds: xr.Dataset) -> Iterator[Claim]:
     tolerance = BETA_TOLERANCE[ds.attrs["budget"]]
     for name, expected in {"none": BETA, "lost": 0.0, "position": 0.0, **dict.fromkeys(UNSEEN, BETA)}.items():
         value = float(ds.beta.sel(network=name, of="value"))
-        yield Criterion.near(f"{name}, β of the block", value, expected, tolerance)
+        yield equal(f"{name}, β of the block", value, expected, tolerance)
     for name, writer in {"w3": "w2", "q, k, v": "wo"}.items():
         value = float(ds.writer_beta.sel(network=name, writer=writer, of="value"))
-        yield Criterion.near(f"{name}, β of {writer}", value, 1.0, tolerance)
+        yield equal(f"{name}, β of {writer}", value, 1.0, tolerance)
     for name in PLANTED:
-        low, high = (0.9, math.inf) if name == "copies" else (-math.inf, 0.65)
-        yield Criterion(f"{name}, coherence", float(ds.coherence.sel(network=name)), low, high)
+        claim, bound = (at_least, 0.9) if name == "copies" else (at_most, 0.65)
+        yield claim(f"{name}, coherence", ds.coherence.sel(network=name), bound)
     off = np.abs(np.sqrt(1 + ds.action) / ds.growth - 1).max()
-    yield Criterion("growth, largest relative distance to √(1 + S)", float(off), 0, GROWTH_TOLERANCE)
+    yield at_most("growth, largest relative distance to √(1 + S)", off, GROWTH_TOLERANCE)
     for group, expected in RATES.items():
         value = float(ds.rate_exponent.sel(group=group, of="value"))
-        yield Criterion.near(f"rate exponent of {group}", value, expected, RATE_TOLERANCE[ds.attrs["budget"]])
+        yield equal(f"rate exponent of {group}", value, expected, RATE_TOLERANCE[ds.attrs["budget"]])

@@ -30,7 +30,6 @@ from matplotlib.lines import Line2D
 
 from experiments.depth_transfer import BUDGETS, SCHEMES, crossings, octaves, predicted, shift
 from experiments.execution import HERE, Execution
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import ticks
 from paper_figs.style import (
     BLUE,
@@ -44,6 +43,7 @@ from paper_figs.style import (
     panel_title,
 )
 from paper_figs.wide import DOTTED, dataset, graded, key, panel_legend
+from resnet_sde.claims import Claim, at_least, at_most, equal
 
 STAYS = 0.4  # octaves
 NEAR = 0.25  # exponents of theory and of sweeps
@@ -140,37 +140,37 @@ def _shifts(ax: Axes, ds: xr.Dataset, shown: dict[str, str], *, band: bool) -> N
     panel_legend(ax, loc="lower left", ncols=3, columnspacing=0.8)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Training learns; where enough is trained, crossings do what is claimed of each scheme."""
     budget = ds.attrs["budget"]
     losses = ds.loss.mean("sample")
     least = float((losses.min("rate") / losses.isel(rate=0)).max())
     name = "largest ratio of the least loss to that at the smallest rate"
-    criteria = [Criterion(name, least, 0, LEARNED[budget])]
+    claims = [at_most(name, least, LEARNED[budget])]
     if budget == "smoke":  # a few steps: no loss comes down
-        return criteria
+        return claims
     names = [str(name) for name in ds.scheme.values]
     compared = [name for name in names if SCHEMES[name].claim in ("stays", "moves")]
     outside = sum(int(np.isnan(crossings(ds, name)).sum()) for name in compared)
-    criteria.append(Criterion("networks that cross outside of the grid of rates", outside, 0, 0))
-    return [*criteria, *(criterion for name in names for criterion in _claimed(ds, name))]
+    claims.append(equal("networks that cross outside of the grid of rates", outside, 0))
+    return [*claims, *(claim for name in names for claim in _claimed(ds, name))]
 
 
-def _claimed(ds: xr.Dataset, name: str) -> Iterator[Criterion]:
+def _claimed(ds: xr.Dataset, name: str) -> Iterator[Claim]:
     claim, found = SCHEMES[name].claim, shift(ds, name)
     if claim == "stays":
         largest = max(abs(found.low), abs(found.high))
-        yield Criterion(f"{name}, largest shift in the interval, octaves", largest, 0, STAYS)
+        yield at_most(f"{name}, largest shift in the interval, octaves", largest, STAYS)
     if claim == "moves":
-        yield Criterion(f"{name}, smallest shift down in the interval, octaves", -found.high, STAYS, math.inf)
+        yield at_least(f"{name}, smallest shift down in the interval, octaves", -found.high, STAYS)
         exponent, law = found.value / octaves(ds, name), predicted(ds, name) / octaves(ds, name)
-        yield Criterion.near(f"{name}, exponent of the crossing", exponent, law, NEAR)
+        yield equal(f"{name}, exponent of the crossing", exponent, law, NEAR)
     if claim == "fails":
         deep = ds.sel(scheme=name).isel(place=-1)
         kept = deep.log2_rate.where(np.isfinite(deep.loss).any("sample")).max()
         down = float(crossings(ds, name)[0].mean() - kept)
         what = "octaves from the shallow crossing down to rates at which deep networks are not lost"
-        yield Criterion(f"{name}, {what}", down, STAYS, math.inf)
+        yield at_least(f"{name}, {what}", down, STAYS)

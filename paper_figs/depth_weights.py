@@ -29,10 +29,10 @@ from matplotlib.patches import Patch
 from experiments import depth_convergence
 from experiments.depth_convergence import DepthConvergence, rate
 from experiments.execution import HERE, Execution
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import ticks
 from paper_figs.style import BLACK, BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import INTERVAL, key
+from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import mean
 
 BUDGETS = {
@@ -124,24 +124,27 @@ def _rates(ax: Axes, ds: xr.Dataset) -> None:
     ax.grid(False, axis="y")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Rates, whose intervals must meet what is expected; which law ends nearer; whether networks learned."""
-    criteria = [_rate(ds, law, beta) for law, beta in RATES]
+    claims = [_rate(ds, law, beta) for law, beta in RATES]
     last = np.log(ds.root_mean_square.sel(beta=1.0).isel(depth=-1))
     nearer = mean(torch.from_numpy((last.sel(law="white") - last.sel(law="smooth")).values))
     name = f"beta = 1, N = {int(last.depth)}, lower end of the mean log distance of white over smooth weights"
-    criteria.append(Criterion(name, nearer.low, 0.0, math.inf))
+    claims.append(at_least(name, nearer.low, 0.0))
     if ds.attrs["budget"] != "smoke":
         loss = float(ds.loss.sel(beta=1.0).mean("sample").max())
-        criteria.append(Criterion("beta = 1, largest mean square error after training", loss, 0.0, LEARNED))
-    return criteria
+        claims.append(at_most("beta = 1, largest mean square error after training", loss, LEARNED))
+    return claims
 
 
-def _rate(ds: xr.Dataset, law: str, beta: float) -> Criterion:
-    """The interval has level 99.9 %, which is the chance that a criterion passes where it should."""
+def _rate(ds: xr.Dataset, law: str, beta: float) -> Claim:
+    """The interval has level 99.9 %, which is the chance that a claim passes where it should."""
     found, (low, high) = rate(ds, law, beta), RATES[law, beta]
     granted = (found.high - found.low) / 2 + (BIAS if low == high else 0.0)
-    return Criterion(f"{law}, beta = {beta:g}, rate in 1/N", found.value, low - granted, high + granted)
+    name = f"{law}, beta = {beta:g}, rate in 1/N"
+    if math.isinf(low):
+        return at_most(name, found.value, high + granted)
+    return between(name, found.value, low - granted, high + granted)

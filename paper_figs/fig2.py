@@ -16,8 +16,9 @@ from scipy import stats
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization
-from paper_figs.criteria import Criterion, widened
+from paper_figs.ratios import widened
 from paper_figs.style import BLUE, THEORY, house_style, legend_below, new_figure, panel_title
+from resnet_sde.claims import Claim, at_least, equal
 
 BUDGETS = {
     "smoke": Initialization(rs.WhiteNoise(), (0.5,), (200,), samples=300, width=100),
@@ -61,13 +62,13 @@ def draw(ds: xr.Dataset) -> Figure:
     return fig
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Mean and shape of both ratios against the limit."""
-    law, criteria = limit_law(ds), []
+    law, claims = limit_law(ds), []
     for name, word in zip(RATIOS, ("forward", "gradient"), strict=True):
         values = 10 ** ds[name].to_numpy().ravel()
         tolerance = MEAN_TOLERANCE * widened(values.size, stated=10_000)
-        criteria.append(Criterion.near(f"{word}, mean ratio", values.mean(), law.mean(), tolerance))
+        claims.append(equal(f"{word}, mean ratio", values.mean(), law.mean(), tolerance))
         p = stats.kstest(values, law.cdf).pvalue
-        criteria.append(Criterion(f"{word}, p-value of the Kolmogorov-Smirnov test", p, SMALLEST_P, math.inf))
-    return criteria
+        claims.append(at_least(f"{word}, p-value of the Kolmogorov-Smirnov test", p, SMALLEST_P))
+    return claims

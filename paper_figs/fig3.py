@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_figs import white
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import GRADIENT
+from resnet_sde.claims import Claim
 
 BUDGETS = white.BUDGETS
 compute = white.compute
@@ -22,6 +22,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return white.draw(ds, GRADIENT)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return white.check(ds, GRADIENT)

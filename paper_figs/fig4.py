@@ -12,8 +12,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_figs import smooth
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import FORWARD
+from resnet_sde.claims import Claim
 
 BUDGETS = smooth.BUDGETS
 compute = smooth.compute
@@ -24,6 +24,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return smooth.draw(ds, FORWARD)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return smooth.check(ds, FORWARD)

@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_figs import smooth
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import GRADIENT
+from resnet_sde.claims import Claim
 
 BUDGETS = smooth.BUDGETS
 compute = smooth.compute
@@ -22,6 +22,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return smooth.draw(ds, GRADIENT)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return smooth.check(ds, GRADIENT)

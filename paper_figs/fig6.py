@@ -14,15 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.fractional_paths import FractionalPaths
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK, BLUE, GREEN, VERMILLION, house_style, new_figure, panel_title
+from resnet_sde.claims import Claim, between, equal
 
 BUDGETS = {
     "smoke": FractionalPaths((0.2, 0.5, 0.8), steps=1000, samples=400),
     "paper": FractionalPaths((0.2, 0.5, 0.8), steps=1000, samples=4000),
 }
 COLOURS = {0.2: VERMILLION, 0.5: BLUE, 0.8: GREEN}
-Z = 4.5  # standard deviations allowed by every criterion: false alarm 7e-6 each where it is Gaussian
+Z = 4.5  # standard deviations allowed by every claim: false alarm 7e-6 each where it is Gaussian
 
 # Mean and standard deviation of one path of 1000 steps.
 VARIATION = {0.2: (1.001, 0.050), 0.5: (1.0, 0.045), 0.8: (1.0, 0.115)}
@@ -72,9 +72,9 @@ def _histograms(ax: Axes, values: xr.DataArray, theory: dict[float, float]) -> N
         ax.axvline(value, color=BLACK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """The drawn path and the whole sample, for every Hurst index."""
-    criteria = []
+    claims = []
     root = math.sqrt(ds.sizes["sample"])
     for hurst in ds.hurst.values.tolist():
         one = ds.sel(hurst=hurst)
@@ -84,12 +84,12 @@ def check(ds: xr.Dataset) -> list[Criterion]:
         ):
             where, drawn = f"H = {hurst:g}, {name.replace('_', ' ')}", float(one[name][0])
             if name == "quadratic_variation" and hurst in SKEWED:
-                criteria.append(Criterion(f"{where} of the drawn path", drawn, *SKEWED[hurst]))
+                claims.append(between(f"{where} of the drawn path", drawn, *SKEWED[hurst]))
             else:
-                criteria.append(Criterion.near(f"{where} of the drawn path", drawn, mean, Z * sd))
+                claims.append(equal(f"{where} of the drawn path", drawn, mean, Z * sd))
             tolerance = Z * sd / root + ROUNDING
-            criteria.append(Criterion.near(f"{where}, mean", one[name].mean(), mean, tolerance))
+            claims.append(equal(f"{where}, mean", one[name].mean(), mean, tolerance))
         variance = one.endpoint.var("sample", ddof=1)
         tolerance = Z * math.sqrt(2) / root  # 0.1 for 4000 paths
-        criteria.append(Criterion.near(f"H = {hurst:g}, variance of B_1", variance, 1.0, tolerance))
-    return criteria
+        claims.append(equal(f"H = {hurst:g}, variance of B_1", variance, 1.0, tolerance))
+    return claims

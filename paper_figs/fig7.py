@@ -21,9 +21,9 @@ from scipy.interpolate import PchipInterpolator
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.plane import Plane, over_networks, zero_level
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import FORWARD, GRADIENT
 from paper_figs.style import BLACK, GREEN, house_style, legend_below, new_figure, panel_title
+from resnet_sde.claims import Claim, at_most, equal
 
 
 def grid(low: float, high: float, count: int) -> tuple[float, ...]:
@@ -125,15 +125,15 @@ def _titles(axes: Iterable[Axes], ds: xr.Dataset) -> None:
         ax.set_xlabel("Hurst index $H$")
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Networks next to their mean field, and the levels of ratio 1 of both next to a table."""
-    budget, criteria = ds.attrs["budget"], []
+    budget, claims = ds.attrs["budget"], []
     for quantity in (FORWARD, GRADIENT):
         theory, mean = ds[f"{quantity.variable}_theory"], over_networks(ds[quantity.variable])["mean"]
         moderate = (abs(theory) <= SCALE) & (ds.hurst <= HURST_AT_MOST)
         name = f"{quantity.word}, mean distance of log10 ratios to the mean field"
         distance = abs(mean - theory).where(moderate).mean()
-        criteria.append(Criterion(name, float(distance), 0.0, DISTANCE[quantity]))
+        claims.append(at_most(name, distance, DISTANCE[quantity]))
         known = PchipInterpolator(HURSTS_OF_LEVELS, LEVELS[quantity])(ds.hurst)
         for of, values, tolerance in (
             ("mean field", theory, INTERPOLATION),
@@ -142,5 +142,5 @@ def check(ds: xr.Dataset) -> list[Criterion]:
             away = zero_level(values) - known
             worst = int(abs(away).fillna(np.inf).argmax("hurst"))  # no level at all is the worst
             name = f"{quantity.word}, beta where the ratio is 1, {of}, H = {float(ds.hurst[worst]):.3g}"
-            criteria.append(Criterion.near(name, zero_level(values)[worst], known[worst], tolerance))
-    return criteria
+            claims.append(equal(name, zero_level(values)[worst], known[worst], tolerance))
+    return claims

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from experiments import trained_weights
 from experiments.execution import HERE, Execution
 from paper_figs import trained_paths
-from paper_figs.criteria import Criterion
+from resnet_sde.claims import Claim
 
 BUDGETS = {name: trained_weights.BUDGETS[name] for name in ("smoke", "cpu", "paper")}
 
@@ -32,6 +32,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return trained_paths.draw(ds, BUDGETS[ds.attrs["budget"]])
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return trained_paths.check(ds, BUDGETS[ds.attrs["budget"]])

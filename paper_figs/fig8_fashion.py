@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments import trained_weights
 from experiments.execution import HERE, Execution
 from paper_figs import trained_paths
-from paper_figs.criteria import Criterion
+from resnet_sde.claims import Claim
 
 _NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
 BUDGETS = {name: trained_weights.BUDGETS[of] for name, of in _NAMES.items()}
@@ -31,6 +31,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return trained_paths.draw(ds, BUDGETS[ds.attrs["budget"]])
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return trained_paths.check(ds, BUDGETS[ds.attrs["budget"]])

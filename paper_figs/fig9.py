@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from experiments import accuracy_plane
 from experiments.execution import HERE, Execution
 from paper_figs import accuracy_maps
-from paper_figs.criteria import Criterion
+from resnet_sde.claims import Claim
 
 BUDGETS = {name: accuracy_plane.BUDGETS[name] for name in ("smoke", "cpu", "paper")}
 
@@ -33,6 +33,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return accuracy_maps.draw(ds)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return accuracy_maps.check(ds, BUDGETS[ds.attrs["budget"]])

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments import accuracy_plane
 from experiments.execution import HERE, Execution
 from paper_figs import accuracy_maps
-from paper_figs.criteria import Criterion
+from resnet_sde.claims import Claim
 
 _NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
 BUDGETS = {name: accuracy_plane.BUDGETS[of] for name, of in _NAMES.items()}
@@ -31,6 +31,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return accuracy_maps.draw(ds)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
-    """The criteria of this figure."""
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
     return accuracy_maps.check(ds, BUDGETS[ds.attrs["budget"]])

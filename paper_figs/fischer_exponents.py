@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import DOTS, STEP, Networks, agrees, equals, last_squares
 from paper_figs.style import BLUE, GREEN, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -28,6 +27,7 @@ from paper_figs.wide import (
     panel_legend,
     points,
 )
+from resnet_sde.claims import Claim, between, equal
 from resnet_sde.finite_width import output_response
 from resnet_sde.meanfield import lengths
 
@@ -130,30 +130,28 @@ def draw(ds: xr.Dataset) -> Figure:
     return fig
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Known values, how fast limits are approached, and networks next to theory."""
-    criteria = []
+    claims = []
     for b, known in KNOWN.items():
         for name, values in zip(("kernel", "response"), known, strict=True):
             found = ds.theory.sel(b=b, of=name, depth=list(KNOWN_DEPTHS))
             ratio = found / np.array(values)
-            criteria.append(equals(f"b = {b:g}, {name}, relative", ratio, np.ones(3), 1e-7))
+            claims.append(equals(f"b = {b:g}, {name}, relative", ratio, np.ones(3), 1e-7))
     deep = ds.theory.sel(of="kernel").where(ds.depth >= 100, drop=True)
     for b, power in APPROACH.items():
         away = np.abs(deep.sel(b=b).values - LIMITS[b][0])
         slope = fitted_slope(np.log(deep.depth.values), np.log(away))
-        criteria.append(
-            Criterion.near(f"b = {b:g}, power of L by which K comes to its limit", slope, power, 0.03)
-        )
+        claims.append(equal(f"b = {b:g}, power of L by which K comes to its limit", slope, power, 0.03))
     growth = fitted_slope(np.log(deep.depth.values), np.log(deep.sel(b=0.25).values))
-    criteria.append(Criterion("b = 0.25, power of L by which K grows", growth, 0.5, 0.7))
+    claims.append(between("b = 0.25, power of L by which K grows", growth, 0.5, 0.7))
     width = ds.attrs["width"]
     for b in COLOURS:
         for name in ("kernel", "response"):
             found, theory = ds.simulated.sel(b=b, of=name), ds.simulated_theory.sel(b=b, of=name)
             value, error = (found.sel(estimate=which) for which in ("value", "error"))
-            criteria.append(agrees(f"b = {b:g}, {name}", value, error, theory, 5 / width * theory))
-    return criteria
+            claims.append(agrees(f"b = {b:g}, {name}", value, error, theory, 5 / width * theory))
+    return claims

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import (
     DASHES,
     Networks,
@@ -29,6 +28,7 @@ from paper_figs.narrow import (
 )
 from paper_figs.style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, key, mean_and_error, panel_legend, points
+from resnet_sde.claims import Claim, between, equal
 from resnet_sde.finite_width import FiniteSize, finite_size
 
 DEPTHS = (5, 10, 20, 40, 80, 160, 320)
@@ -214,17 +214,17 @@ def _points(ax: Axes, x: xr.DataArray, found: xr.DataArray, colour: str) -> None
     points(ax, x, found.sel(estimate="value"), found.sel(estimate="error"), colour)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Theory next to known values, networks next to theory, and what depth does."""
     known = [KNOWN_OF_DEPTH[depth] for depth in ds.depth.values.tolist()]
-    criteria = [equals("at the optimal scale", ds.of_depth, known, ROUNDING)]
+    claims = [equals("at the optimal scale", ds.of_depth, known, ROUNDING)]
     for name, values in KNOWN.items():
-        criteria.append(equals(f"{name} against ρ", ds.at_scales.sel(quantity=name), values, 1e-9))
+        claims.append(equals(f"{name} against ρ", ds.at_scales.sel(quantity=name), values, 1e-9))
     linear = ds.relative.sel(network="feed-forward")
-    criteria.append(equals("linear feed-forward, over 2 (L + 1)", linear / (2 * (ds.depth + 1)), 1, 1e-9))
+    claims.append(equals("linear feed-forward, over 2 (L + 1)", linear / (2 * (ds.depth + 1)), 1, 1e-9))
     width = ds.attrs["width"]
     for name in ("variance", "conditional", "shift"):
         theory = ds.of_depth.sel(quantity=name, depth=ds.simulated_depth)
@@ -237,15 +237,13 @@ def check(ds: xr.Dataset) -> list[Criterion]:
             ),
         ):
             value, error = (found.sel(estimate=which) for which in ("value", "error"))
-            criteria.append(agrees(f"{where}, {name}", value, error, expected, 5 / width * abs(expected)))
+            claims.append(agrees(f"{where}, {name}", value, error, expected, 5 / width * abs(expected)))
     last = ds.of_depth.isel(depth=slice(-2, None)).sel(quantity="conditional_without_memory")
     doublings = math.log2(float(ds.depth[-1] / ds.depth[-2]))
     ratio = float(last[1] / last[0]) ** (1 / doublings)
-    criteria.append(
-        Criterion.near("Var of the conditional kernel without memory, twice the depth", ratio, 0.5, 0.03)
-    )
+    claims.append(equal("Var of the conditional kernel without memory, twice the depth", ratio, 0.5, 0.03))
     least = float(ds.at_best.sel(of="variance", estimate="value")[-1])
     forgetful = float(ds.of_depth.sel(quantity="without_memory", depth=ds.simulated_depth[-1]))
     name = "deepest networks, share of Var C that is missing without memory"
-    criteria.append(Criterion(name, 1 - forgetful / least, 0.4, 1))
-    return criteria
+    claims.append(between(name, 1 - forgetful / least, 0.4, 1))
+    return claims

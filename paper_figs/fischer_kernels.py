@@ -14,7 +14,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import (
     DASHES,
     Networks,
@@ -40,6 +39,7 @@ from paper_figs.wide import (
     panel_legend,
     points,
 )
+from resnet_sde.claims import Claim, between, equal
 
 NETS = {
     "residual": Networks(depth=10, gain=0.3, sigma_w2=1.2, k0=0.1),
@@ -180,13 +180,13 @@ def _widths(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, loc="center right")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Theory next to known values, networks next to theory, and 1/width."""
     residual = ds.sel(network="residual")
-    criteria = [
+    claims = [
         equals("limit of C", residual.limit.sel(kernel="C"), KNOWN_BRANCH, 1e-8),
         equals("width Var C", residual.variance_theory, KNOWN_VARIANCE, 1e-8),
         equals("width times shift of C", residual["shift"].sel(kernel="C"), KNOWN_SHIFT, 1e-8),
@@ -195,27 +195,25 @@ def check(ds: xr.Dataset) -> list[Criterion]:
         row = ds.sel(network=name)
         for kernel in COLOURS:
             one = row.sel(kernel=kernel)
-            criteria.append(agrees(f"{name}, mean of {kernel}", one["mean"], one.mean_error, one.theory))
+            claims.append(agrees(f"{name}, mean of {kernel}", one["mean"], one.mean_error, one.theory))
         error, theory = row.variance_error, row.variance_theory
-        criteria.append(agrees(f"{name}, variance of C", row.variance, error, theory))
+        claims.append(agrees(f"{name}, variance of C", row.variance, error, theory))
     last = residual.isel(layer=-1)
     if ds.attrs["budget"] == "paper":
         name = "mean of C of the readout at width 256"
-        criteria.append(Criterion.near(name, last["mean"].sel(kernel="C"), READOUT_MEAN, 6e-4))
+        claims.append(equal(name, last["mean"].sel(kernel="C"), READOUT_MEAN, 6e-4))
     missing = 1 - float(last.without_memory / last.variance)
-    criteria.append(Criterion("share of Var C that is missing without memory", missing, 0.35, 1))
-    return criteria + _scaling(ds)
+    claims.append(between("share of Var C that is missing without memory", missing, 0.35, 1))
+    return claims + _scaling(ds)
 
 
-def _scaling(ds: xr.Dataset) -> list[Criterion]:
-    criteria, width = [], ds.networks_width.values
+def _scaling(ds: xr.Dataset) -> list[Claim]:
+    claims, width = [], ds.networks_width.values
     for name, known, tolerance in (("variance", VARIANCE, 0.02), ("shift", SHIFT, 0.05)):
         value, error = (ds.readout.sel(of=name, estimate=which).values for which in ("value", "error"))
         slope = fitted_slope(np.log(width), np.log(np.abs(value) / width))
-        criteria.append(
-            Criterion.near(f"readout, slope of the {name} in the width", slope, -1, SLOPE_TOLERANCE)
-        )
+        claims.append(equal(f"readout, slope of the {name} in the width", slope, -1, SLOPE_TOLERANCE))
         limit = extrapolated(width, value, error)
         where = f"readout, width times {name}, extrapolated"
-        criteria.append(Criterion.near(where, limit, known, tolerance * abs(known)))
-    return criteria
+        claims.append(equal(where, limit, known, tolerance * abs(known)))
+    return claims

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import Networks, equals, ticks
 from paper_figs.style import (
     BLACK,
@@ -30,6 +29,7 @@ from paper_figs.style import (
     panel_title,
 )
 from paper_figs.wide import LINE, dataset, fitted_slope, graded, key, note, panel_legend
+from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.finite_width import Optimum, diagonal_optimum, saturation_kernel, saturation_scale
 
 
@@ -202,27 +202,25 @@ def _reached(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, "$K_0$", loc="upper right")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """The exponent, the approximations, and known values of prefactors and kernels."""
     depths, exact = ds.depth.values, ds.scale.sel(way="exact")
     chosen = (FITTED[0] <= depths) & (depths <= FITTED[1])
     slope = fitted_slope(np.log(depths[chosen]), np.log(exact.values[chosen]))
-    criteria = [Criterion("slope of ln ρ* in ln L, 20 to 200", slope, *SLOPE)]
+    claims = [between("slope of ln ρ* in ln L, 20 to 200", slope, *SLOPE)]
     for method, depth, tolerance in DISTANCES:
         off = abs(float(ds.scale.sel(way=method, depth=depth) / exact.sel(depth=depth)) - 1)
-        criteria.append(
-            Criterion(f"L = {depth}, {method}, relative distance to the maximum", off, 0, tolerance)
-        )
+        claims.append(at_most(f"L = {depth}, {method}, relative distance to the maximum", off, tolerance))
     prefactors = ds.prefactor.sel(sigma_w2=list(WEIGHTS))
-    criteria.append(equals("prefactors", prefactors, list(PREFACTORS.values()), 1e-3))
-    criteria.append(equals("K*", ds.saturation_known, list(SATURATION.values()), 1e-12))
+    claims.append(equals("prefactors", prefactors, list(PREFACTORS.values()), 1e-3))
+    claims.append(equals("K*", ds.saturation_known, list(SATURATION.values()), 1e-12))
     for start, tolerance in REACHED.items():
         off = float(abs(ds.reached.sel(k0=start) / ds.reached_theory - 1).max())
         name = f"K_0 = {start:g}, kernel reached over K*, largest distance to 1"
-        criteria.append(Criterion(name, off, 0, tolerance))
+        claims.append(at_most(name, off, tolerance))
     wrong = int((ds.reached.isnull() != (ds.reached_theory <= ds.k0)).sum())
-    criteria.append(Criterion("networks with a maximum though K* <= K_0, or the reverse", wrong, 0, 0))
-    return criteria
+    claims.append(equal("networks with a maximum though K* <= K_0, or the reverse", wrong, 0))
+    return claims

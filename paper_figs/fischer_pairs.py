@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import Networks, agrees, covariance, equals, seen
 from paper_figs.style import (
     BLACK,
@@ -30,6 +29,7 @@ from paper_figs.style import (
     panel_title,
 )
 from paper_figs.wide import LINE, NETWORKS, dataset, key, mean_and_error, panel_legend, points
+from resnet_sde.claims import Claim
 from resnet_sde.finite_width import finite_size_pair
 from resnet_sde.observables import observable
 
@@ -178,13 +178,13 @@ def _lines(ax: Axes, theory: xr.DataArray, found: xr.DataArray, colours: dict[st
         points(ax, line.layer, measured.sel(estimate="value"), measured.sel(estimate="error"), colour)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """The readout next to known values, networks next to theory at every layer."""
     last = ds.isel(layer=-1)
-    criteria = [
+    claims = [
         equals("C of the readout", last.limit, KNOWN_BRANCH, 1e-11),
         equals("width Cov C of the readout", last.overlap, KNOWN_OVERLAPS, QUADRATURE),
         equals("width times shift of the readout", last["shift"], KNOWN_SHIFT, QUADRATURE),
@@ -198,5 +198,5 @@ def check(ds: xr.Dataset) -> list[Criterion]:
         ("responses", ds.networks_response, ds.response, 5 / width),
     ):
         value, error = (found.sel(estimate=which) for which in ("value", "error"))
-        criteria.append(agrees(name, value, error, theory, relative * abs(theory) + 1e-12))
-    return criteria
+        claims.append(agrees(name, value, error, theory, relative * abs(theory) + 1e-12))
+    return claims

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import Networks, agrees, equals, extrapolated, seen, ticks
 from paper_figs.style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import LINE, NETWORKS, dataset, key, panel_legend, points
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import finite_size_pair, posterior_shift
 from resnet_sde.observables import observable
 
@@ -168,30 +168,30 @@ def _scales(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, "targets", loc="upper left")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Theory next to known values, networks next to theory and on the way to it as the width grows."""
-    criteria = []
+    claims = []
     width = ds.networks_width.values
     for target, known in KNOWN.items():
         row = ds.sel(target=target)
         chosen = [value is not None for value in known]
         values = [value for value in known if value is not None]
-        criteria.append(equals(f"targets {target}", row.limit.values[chosen], values, 5e-4))
+        claims.append(equals(f"targets {target}", row.limit.values[chosen], values, 5e-4))
         largest = float(abs(row.limit).max())
         value, error = (row.of_width.sel(estimate=which) for which in ("value", "error"))
         allowed = HIGHER_ORDERS / width[:, None] * largest
-        criteria.append(agrees(f"targets {target}, all widths", value, error, row.limit, allowed))
+        claims.append(agrees(f"targets {target}, all widths", value, error, row.limit, allowed))
         one = row.of_width.sel(entry="12")
         at_infinity = extrapolated(width, one.sel(estimate="value").values, one.sel(estimate="error").values)
         if ds.attrs["budget"] == "paper":
             expected = float(row.limit.sel(entry="12"))
             name = f"targets {target}, entry 12 extrapolated"
-            criteria.append(Criterion.near(name, at_infinity, expected, 0.05 * abs(expected)))
+            claims.append(equal(name, at_infinity, expected, 0.05 * abs(expected)))
         value, error = (row.simulated.sel(estimate=which) for which in ("value", "error"))
         theory = row.simulated_theory
         allowed = HIGHER_ORDERS / ds.attrs["width"] * abs(theory).max("entry").values[:, None]
-        criteria.append(agrees(f"targets {target}, all scales", value, error, theory, allowed))
-    return criteria
+        claims.append(agrees(f"targets {target}, all scales", value, error, theory, allowed))
+    return claims

@@ -21,10 +21,10 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import Networks, ticks
 from paper_figs.style import BLACK, BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import INTERVAL, dataset, graded, key, panel_legend
+from resnet_sde.claims import Claim, between
 from resnet_sde.datasets import load_images
 from resnet_sde.finite_width import diagonal_optimum, off_diagonal_optimum
 from resnet_sde.meanfield import gaps, lengths
@@ -194,20 +194,20 @@ def _error(values: xr.DataArray) -> xr.DataArray:
     return INTERVAL * values.std("split", ddof=1) / values.sizes["split"] ** 0.5
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """The law 1/√L of the best scale, and how the error rises on both sides."""
-    criteria = []
+    claims = []
     for depth in ds.depth.values.tolist():
         row = ds.sel(depth=depth)
         product = float(row.best.mean("split")) * math.sqrt(depth)
-        criteria.append(Criterion(f"L = {depth}, ρ√L of the least test error", product, *BEST))
+        claims.append(between(f"L = {depth}, ρ√L of the least test error", product, *BEST))
         error = row.error.mean("split")
         for name, value in (("least", error.min()), ("smallest ρ", error[0]), ("largest ρ", error[-1])):
-            criteria.append(Criterion(f"L = {depth}, test error, {name}", float(value), *ERRORS[name]))
+            claims.append(between(f"L = {depth}, test error, {name}", value, *ERRORS[name]))
         length, angle = ds.optima.sel(of_depth=depth).values
         inside = (product / math.sqrt(depth) - length) / (angle - length)
-        criteria.append(Criterion(f"L = {depth}, place of the best ρ between the optima", inside, 0, 1))
-    return criteria
+        claims.append(between(f"L = {depth}, place of the best ρ between the optima", inside, 0, 1))
+    return claims

@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import (
     DASHES,
     MAXIMUM,
@@ -43,6 +42,7 @@ from paper_figs.wide import (
     panel_legend,
     points,
 )
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import diagonal_optimum, output_response
 from resnet_sde.finite_width.continuum import Growth
 from resnet_sde.finite_width.squares import squares as moments_of_squares
@@ -264,50 +264,46 @@ def _scales(ax: Axes) -> None:
     ax.set(xlabel="residual scale $ρ$", ylabel=r"$dC/dK^0$", xlim=(SMALLEST, LARGEST), ylim=(0, 1.72))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Responses next to known values, the maxima where they belong, networks next to theory."""
     table = np.array([TABLE[depth] for depth in ds.depth.values.tolist()])
     peaks = [PEAKS[depth] for depth in ds.depth.values.tolist()]
-    criteria = [
+    claims = [
         equals("response of the readout", ds.tabulated, table, 1e-8),
         equals("scale of the maximum", ds.peak.sel(at="scale"), peaks, 1e-4),
     ]
     for depth, (product, height) in SCALED_PEAKS.items():
         row = ds.scaled_peak.sel(scaled_depth=depth)
         found = float(row.sel(at="scale")) * math.sqrt(depth)
-        criteria.append(Criterion.near(f"L = {depth}, ρ√L of the maximum", found, product, 1e-4))
-        criteria.append(
-            Criterion.near(f"L = {depth}, height of the maximum", row.sel(at="response"), height, 1e-3)
-        )
+        claims.append(equal(f"L = {depth}, ρ√L of the maximum", found, product, 1e-4))
+        claims.append(equal(f"L = {depth}, height of the maximum", row.sel(at="response"), height, 1e-3))
     near = ds.sel(product=ds.product < COLLAPSED + 1e-9)
     for depth, known in COLLAPSE.items():
         off = float(abs(near.scaled.sel(scaled_depth=depth) / near.limit - 1).max())
         name = f"L = {depth}, relative distance to infinite depth for ρ√L up to {COLLAPSED:g}"
-        criteria.append(Criterion.near(name, off, known, 1e-4))
-    return criteria + _of_layers(ds) + _of_networks(ds)
+        claims.append(equal(name, off, known, 1e-4))
+    return claims + _of_layers(ds) + _of_networks(ds)
 
 
-def _of_layers(ds: xr.Dataset) -> list[Criterion]:
+def _of_layers(ds: xr.Dataset) -> list[Claim]:
     last = ds.layer_response.sel(network="residual", of="K").isel(layer=-1)
-    criteria = [Criterion.near("residual, dK_20/dK_0", last, LAST_RESPONSE, 1e-5)]
+    claims = [equal("residual, dK_20/dK_0", last, LAST_RESPONSE, 1e-5)]
     for name, known in DECAY.items():
         response = ds.layer_response.sel(network=name, of="C").values
         late = ds.layer.values >= 10
-        criteria.append(
-            Criterion.near(f"{name}, decay length", depth_scale(response, late), known, 0.01 * known)
-        )
-    return criteria
+        claims.append(equal(f"{name}, decay length", depth_scale(response, late), known, 0.01 * known))
+    return claims
 
 
-def _of_networks(ds: xr.Dataset) -> list[Criterion]:
+def _of_networks(ds: xr.Dataset) -> list[Claim]:
     found, error = (ds.simulated.sel(estimate=which) for which in ("value", "error"))
     theory = ds.simulated_theory
-    criteria = [agrees("response against ρ", found, error, theory, 0.015 * theory)]
+    claims = [agrees("response against ρ", found, error, theory, 0.015 * theory)]
     row = ds.sel(network="residual")
     error, theory = row.networks_layer_response_error, row.layer_response
     allowed = 2 / ds.attrs["width"]
-    criteria.append(agrees("response along layers", row.networks_layer_response, error, theory, allowed))
-    return criteria
+    claims.append(agrees("response along layers", row.networks_layer_response, error, theory, allowed))
+    return claims

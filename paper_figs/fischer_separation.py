@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.narrow import DASHES, MAXIMUM, STEP, TRIANGLE, Networks, agrees, equals, seen, ticks
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import DASHED, LINE, NETWORKS, dataset, graded, key, mean_and_error, panel_legend, points
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import (
     diagonal_optimum,
     off_diagonal_optimum,
@@ -196,28 +196,28 @@ def _optima(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, "$K_0$", loc="upper left", ncols=3)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Optima and gains next to known values, networks next to theory."""
     peaks = np.array(list(PEAKS.values()))
     gain = ds.peak.sel(at="gain") / peaks[:, 1]
-    criteria = [
+    claims = [
         equals("optimal scales", ds.peak.sel(at="scale"), peaks[:, 0], 1e-3),
         equals("gains, relative", gain, np.ones(len(peaks)), 1e-3),
     ]
     for k0, row in OPTIMA.items():
         found = ds.optimum.sel(k0=k0, of_cosine=list(row))
-        criteria.append(equals(f"K_0 = {k0:g}, optimal scales", found, list(row.values()), 1e-3))
+        claims.append(equals(f"K_0 = {k0:g}, optimal scales", found, list(row.values()), 1e-3))
         length, known = float(ds.length_optimum.sel(k0=k0)), DIAGONAL[k0]
         if known is None:
             name = f"K_0 = {k0:g}, optima of the response to length"
-            criteria.append(Criterion(name, math.isfinite(length), 0, 0))
+            claims.append(equal(name, math.isfinite(length), 0))
         else:
             name = f"K_0 = {k0:g}, optimum of the response to length"
-            criteria.append(Criterion.near(name, length, known, 1e-4))
+            claims.append(equal(name, length, known, 1e-4))
     found, error = (ds.simulated.sel(estimate=which) for which in ("value", "error"))
     allowed = 5 / ds.attrs["width"] * ds.simulated_theory
-    criteria.append(agrees("separation", found, error, ds.simulated_theory, allowed))
-    return criteria
+    claims.append(agrees("separation", found, error, ds.simulated_theory, allowed))
+    return claims

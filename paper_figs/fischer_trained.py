@@ -21,10 +21,10 @@ from matplotlib.lines import Line2D
 from experiments import residual_scale
 from experiments.execution import HERE, Execution
 from experiments.residual_scale import best_product
-from paper_figs.criteria import Criterion
 from paper_figs.maps import ticks_within
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import DASHED, DOTTED, INTERVAL, graded, key, panel_legend
+from resnet_sde.claims import Claim, at_least, between
 from resnet_sde.finite_width import off_diagonal_response, output_response
 
 BUDGETS = residual_scale.BUDGETS
@@ -100,35 +100,35 @@ def _error(values: xr.DataArray) -> xr.DataArray:
     return values.std("sample", ddof=1) / np.sqrt(values.count("sample"))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Least losses at one ρ√L for all depths, accuracies that fall beyond it, and maxima of responses."""
-    criteria = []
+    claims = []
     accuracy = ds.test_accuracy.mean("sample")
     for depth in ds.depth.values.tolist():
         of = accuracy.sel(depth=depth)
         lost = float(of.max() - of.where(ds["product"] > LARGE).max())
         name = f"L = {depth}, accuracy lost at rho sqrt(L) > {LARGE:g}"
         reason = OF_TEN_LAYERS if depth == 10 else ""
-        criteria += [Criterion(name, lost, LOST, 1.0, reason), *_largest(ds, depth)]
+        claims += [at_least(name, lost, LOST, reason), *_largest(ds, depth)]
     if ds.attrs["budget"] == "smoke":  # three scales: the least loss is at the end of the grid
-        return criteria
+        return claims
     best = best_product(ds).mean("sample")
     for depth in ds.depth.values.tolist():
         found, of = float(best.sel(depth=depth)), ds.sel(depth=depth)
-        criteria.append(Criterion(f"L = {depth}, rho sqrt(L) of the least test loss", found, *BEST))
+        claims.append(between(f"L = {depth}, rho sqrt(L) of the least test loss", found, *BEST))
         place = (found - float(of.response)) / float(of.pair_response - of.response)
         name = f"L = {depth}, the same, from the response to length (0) to that to angles (1)"
-        criteria.append(Criterion(name, place, *CLOSER))
+        claims.append(between(name, place, *CLOSER))
     shallow, deep = (depth for depth in ds.depth.values.tolist() if depth in (10, 40))
     ratio = float(best.sel(depth=shallow) / best.sel(depth=deep)) * math.sqrt(deep / shallow)
-    criteria.append(Criterion(f"best rho at L = {shallow} over that at L = {deep}", ratio, *RATIO))
-    return criteria
+    claims.append(between(f"best rho at L = {shallow} over that at L = {deep}", ratio, *RATIO))
+    return claims
 
 
-def _largest(ds: xr.Dataset, depth: int) -> list[Criterion]:
+def _largest(ds: xr.Dataset, depth: int) -> list[Claim]:
     """The responses at the stated scales over those at both sides."""
     of = BUDGETS[ds.attrs["budget"]]
 
@@ -138,10 +138,10 @@ def _largest(ds: xr.Dataset, depth: int) -> list[Criterion]:
     def angle(product: float) -> float:
         return off_diagonal_response(of.model(product / math.sqrt(depth)), of.k0, 0.0, depth=depth)
 
-    criteria = []
+    claims = []
     for name, word, response in (("response", "length", length), ("pair_response", "angles", angle)):
         product = float(ds[name].sel(depth=depth))
         beside = max(response(product * (1 + sign * BESIDE)) for sign in (1, -1))
         where = f"L = {depth}, response to {word} beside its maximum, over that there"
-        criteria.append(Criterion(where, beside / response(product), 0.0, 1.0))
-    return criteria
+        claims.append(between(where, beside / response(product), 0.0, 1.0))
+    return claims

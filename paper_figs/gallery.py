@@ -1,11 +1,10 @@
-"""The figures that were made, as one page with their captions and criteria."""
+"""The figures that were made, as one page with their captions and claims."""
 
 from __future__ import annotations
 
 import base64
 import io
 import logging
-import math
 import re
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -14,12 +13,13 @@ from pathlib import Path
 from PIL import Image
 
 from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
-from paper_figs.criteria import Criterion
 from paper_figs.making import Record
 from paper_figs.stored import SUFFIX
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Outcome
 from resnet_sde.runs.store import write_whole
 from resnet_sde.theorems.report.shell import whole_page
-from resnet_sde.theorems.report.words import number
+from resnet_sde.theorems.report.words import badge, claimed, measured
 
 log = logging.getLogger("resnet_sde")
 
@@ -49,8 +49,8 @@ def page(records: Sequence[Record], folder: Path) -> str:
 
 
 def _header(records: Sequence[Record]) -> str:
-    criteria = [criterion for record in records for criterion in record.criteria]
-    failed = sum(not c.passed for c in criteria)
+    claims = [claim for record in records for claim in record.claims]
+    failed = sum(not c.holds for c in claims)
     seconds = {r.dataset_of: r.seconds or 0.0 for r in records if r.name not in TRAINED}
     versions = dict(item for record in records for item in record.versions.items())
     facts = {
@@ -60,14 +60,14 @@ def _header(records: Sequence[Record]) -> str:
     rows = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
     )
-    wrong = [record for record in records if not all(c.passed for c in record.criteria)]
+    wrong = [record for record in records if not all(c.holds for c in record.claims)]
     links = ", ".join(f'<a href="#{escape(r.name)}">{escape(r.name)}</a>' for r in wrong)
-    attention = f'<p class="attention"><strong>A criterion fails:</strong> {links}.</p>' if wrong else ""
+    attention = f'<p class="attention"><strong>A claim fails:</strong> {links}.</p>' if wrong else ""
     return f"""<header>
 <h1>Figures, checked</h1>
-<p class="counts">{len(records)} figures. {len(criteria) - failed} of {len(criteria)} criteria pass.</p>
+<p class="counts">{len(records)} figures. {len(claims) - failed} of {len(claims)} claims hold.</p>
 <p class="words">Every figure is drawn from numbers that resnet_sde computed, and judged by them: a
-criterion is a number and the interval in which it must lie. Where one fails for a known reason, the reason
+claim is a number and what it must be. Where one fails for a known reason, the reason
 stands beside it.</p>
 {attention}
 <dl class="facts">{rows}</dl>
@@ -108,35 +108,30 @@ def _article(record: Record, folder: Path) -> str:
 <p class="command"><code>{command}</code><br>{made}</p>
 </div>
 </div>
-{_criteria(record.criteria)}
+{_claims(record.claims)}
 </article>
 """
 
 
-def _criteria(criteria: Sequence[Criterion]) -> str:
-    failed = [c for c in criteria if not c.passed]
-    words = f"{len(criteria) - len(failed)} of {len(criteria)} criteria pass"
-    rows = "".join(map(_row, [*failed, *(c for c in criteria if c.passed)]))
-    return f"""<details{" open" if failed else ""}><summary>{_badge(not failed)} {words}</summary>
-<table class="criteria">
+def _claims(claims: Sequence[Claim]) -> str:
+    failed = [c for c in claims if not c.holds]
+    words = f"{len(claims) - len(failed)} of {len(claims)} claims hold"
+    sign = badge(Outcome.FAILS if failed else Outcome.HOLDS)
+    rows = "".join(map(_row, [*failed, *(c for c in claims if c.holds)]))
+    return f"""<details{" open" if failed else ""}><summary>{sign} {words}</summary>
+<table class="claims">
 <thead><tr><th scope="col" class="verdict">verdict</th><th scope="col">quantity</th>
-<th scope="col" class="measured">measured</th><th scope="col" class="claimed">wanted</th></tr></thead>
+<th scope="col" class="measured">measured</th><th scope="col" class="claimed">claimed</th></tr></thead>
 <tbody>{rows}</tbody>
 </table></details>"""
 
 
-def _row(c: Criterion) -> str:
-    reason = f"<small>{_prose(c.reason)}</small>" if c.reason and not c.passed else ""
-    wanted = f"&gt; {number(c.low)}" if math.isinf(c.high) else f"{number(c.low)} to {number(c.high)}"
+def _row(c: Claim) -> str:
+    known = f"<small>{_prose(c.known)}</small>" if c.known and not c.holds else ""
     return (
-        f'<tr><td class="verdict">{_badge(c.passed)}</td><th scope="row">{escape(c.name)}{reason}</th>'
-        f'<td class="measured">{number(c.measured)}</td><td class="claimed">{wanted}</td></tr>\n'
+        f'<tr><td class="verdict">{badge(c.outcome)}</td><th scope="row">{escape(c.name)}{known}</th>'
+        f'<td class="measured">{measured(c)}</td><td class="claimed">{claimed(c)}</td></tr>\n'
     )
-
-
-def _badge(passed: bool) -> str:
-    kind, symbol, word = ("holds", "✓", "passes") if passed else ("fails", "✗", "fails")
-    return f'<span class="badge {kind}"><span aria-hidden="true">{symbol}</span> {word}</span>'
 
 
 def _prose(text: str) -> str:

@@ -22,7 +22,6 @@ import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization
 from paper_figs import white
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, points, smooth_depths
 from paper_figs.style import (
     house_style,
@@ -31,6 +30,7 @@ from paper_figs.style import (
     new_figure,
     panel_title,
 )
+from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
 
 
@@ -55,7 +55,7 @@ class Leaky:
 
 
 BUDGETS = {budget: Leaky(networks) for budget, networks in white.BUDGETS.items()}
-Z = white.Z  # standard errors allowed by every criterion: two-sided false alarm 7e-6 each
+Z = white.Z  # standard errors allowed by every claim: two-sided false alarm 7e-6 each
 ROOTS = {  # root mean squares as they are printed elsewhere, by beta and depth
     (0.5, 10): "1.0951",
     (0.5, 1000): "1.1268",
@@ -103,36 +103,36 @@ def _scale(ax: Axes, beta: float) -> None:
         ax.set_ylim(*limits)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Mean squares against their exact values, logarithms where ratios explode, known root mean squares."""
     found = [
-        criterion
+        claim
         for quantity in (FORWARD, GRADIENT)
         for beta in ds.beta.values.tolist()
         for depth in ds.depth.values.tolist()
-        for criterion in _cell(ds, quantity, beta, depth)
+        for claim in _cell(ds, quantity, beta, depth)
     ]
     return [_printed(ds), *found]
 
 
-def _printed(ds: xr.Dataset) -> Criterion:
+def _printed(ds: xr.Dataset) -> Claim:
     """The exact root mean squares must round to what is known."""
     off = []
     for (beta, depth), text in ROOTS.items():
         known = Decimal(text)
         unit = float(Decimal(1).scaleb(known.as_tuple().exponent))  # of its last digit
         off.append(abs(math.sqrt(moments(ds, beta, depth).mean_square_displacement) - float(known)) / unit)
-    return Criterion("exact root mean squares, distance to known ones in their last digit", max(off), 0, 0.5)
+    return at_most("exact root mean squares, distance to known ones in their last digit", max(off), 0.5)
 
 
-def _cell(ds: xr.Dataset, quantity: Quantity, beta: float, depth: int) -> Iterator[Criterion]:
+def _cell(ds: xr.Dataset, quantity: Quantity, beta: float, depth: int) -> Iterator[Claim]:
     log10, known = ds[quantity.variable].sel(beta=beta, depth=depth), moments(ds, beta, depth)
     where, errors = f"{quantity.word}, beta = {beta:g}, L = {depth}", Z / math.sqrt(log10.size)
     if beta >= 0.5:
         expected, tolerance = known.mean_square_displacement, errors * known.std_square_displacement
-        yield Criterion.near(f"{where}, mean ratio²", (100**log10).mean(), expected, tolerance)
+        yield equal(f"{where}, mean ratio²", (100**log10).mean(), expected, tolerance)
         return
     expected = known.mean_log_growth / (2 * math.log(10))
     if expected >= math.log10(white.EXPLODED):
         tolerance = errors * known.std_log_growth / (2 * math.log(10))
-        yield Criterion.near(f"{where}, mean log10 ratio", log10.mean(), expected, tolerance)
+        yield equal(f"{where}, mean log10 ratio", log10.mean(), expected, tolerance)

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import cleandoc, signature
 from pathlib import Path
@@ -20,10 +20,10 @@ from threadpoolctl import threadpool_limits
 
 from experiments.execution import HERE, Execution
 from paper_figs.catalogue import TRAINED
-from paper_figs.criteria import Criterion
 from paper_figs.stored import KEPT, SUFFIX, load, store
 from paper_figs.style import save
 from resnet_sde._versions import current_versions
+from resnet_sde.claims import Claim
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import key_of, write_whole
@@ -69,24 +69,25 @@ class Record:
     seconds: float | None
     versions: dict[str, str]
     taken: bool
-    criteria: tuple[Criterion, ...]
+    claims: tuple[Claim, ...]
 
     @property
     def wrong(self) -> bool:
-        """Whether a criterion fails for no known reason; tiny datasets are no evidence."""
-        return self.budget != "smoke" and any(not c.passed and not c.reason for c in self.criteria)
+        """Whether a claim fails for no known reason; tiny datasets are no evidence."""
+        return self.budget != "smoke" and any(not c.holds and not c.known for c in self.claims)
 
     def save(self, folder: Path) -> None:
         """Write it as JSON."""
-        plain = json.dumps(asdict(self), ensure_ascii=False, indent=1, default=float)
-        write_whole(folder / f"{self.name}.json", plain.encode())
+        plain = vars(self) | {"claims": [claim.to_json() for claim in self.claims]}
+        text = json.dumps(plain, ensure_ascii=False, indent=1)
+        write_whole(folder / f"{self.name}.json", text.encode())
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Record | None:
         """The record of a figure; None if there is none, it cannot be read, or it is that of another."""
         try:
             plain = json.loads((folder / f"{name}.json").read_bytes())
-            found = cls(**{**plain, "criteria": tuple(Criterion(**each) for each in plain["criteria"])})
+            found = cls(**{**plain, "claims": tuple(map(Claim.from_json, plain["claims"]))})
             return found if found.name == name else None
         except (OSError, TypeError, ValueError, KeyError):
             return None
@@ -150,7 +151,7 @@ def make(names: Sequence[str], request: Request, how: Execution = HERE) -> list[
 
 
 def _record(name: str, figure: ModuleType, ds: xr.Dataset, dataset_of: str, taken: bool) -> Record:
-    """What is known of the figure, with the numbers of its criteria."""
+    """What is known of the figure, with the numbers of its claims."""
     title, _, caption = cleandoc(figure.__doc__ or "").partition("\n\n")
     return Record(
         name=name,
@@ -162,7 +163,7 @@ def _record(name: str, figure: ModuleType, ds: xr.Dataset, dataset_of: str, take
         seconds=float(ds.attrs["seconds"]) if "seconds" in ds.attrs else None,
         versions=json.loads(ds.attrs["versions"]),
         taken=taken,
-        criteria=tuple(figure.check(ds)),
+        claims=tuple(figure.check(ds)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the figures of finite width share: networks, their kernels in simulations, criteria.
+"""What the figures of finite width share: networks, their kernels in simulations, claims.
 
 All are after Fischer, Dahmen & Helias (2023); lines are the theory, points are random networks.
 """
@@ -18,14 +18,14 @@ from torch import Tensor
 
 import resnet_sde as rs
 from paper_figs import wide
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK
 from paper_figs.wide import mean_and_error
+from resnet_sde.claims import Claim, at_most
 from resnet_sde.finite_width import FiniteSize, finite_size
 from resnet_sde.finite_width.finite_size import forgetful
 from resnet_sde.observables import observable
 
-Z = 4.0  # standard errors that a criterion grants to chance: two-sided false alarm 6e-5
+Z = 4.0  # standard errors that a claim grants to chance: two-sided false alarm 6e-5
 STEP = 1e-4  # of difference quotients, relative
 
 
@@ -188,14 +188,14 @@ def ticks(ax: Axes, which: str, values: Sequence[float]) -> None:
     getattr(ax, f"{which}axis").minorticks_off()
 
 
-# Criteria
+# Claims
 
 
 agrees = partial(wide.agrees, z=Z)
 
 
-def equals(name: str, values: object, expected: object, tolerance: float) -> Criterion:
+def equals(name: str, values: object, expected: object, tolerance: float) -> Claim:
     """Largest distance to a table of known values."""
     values, expected = np.asarray(values, dtype=float), np.asarray(expected, dtype=float)
     off = np.abs(values - expected).max()
-    return Criterion(f"{name}, largest distance to known values", off, 0, tolerance)
+    return at_most(f"{name}, largest distance to known values", off, tolerance)

@@ -27,7 +27,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.orders import DEEP, ROWS, SHALLOW, Orders, Row, young
-from paper_figs.criteria import Criterion
 from paper_figs.style import (
     BLACK,
     BLUE,
@@ -43,6 +42,7 @@ from paper_figs.style import (
     panel_title,
 )
 from paper_figs.wide import NETWORKS, key, panel_legend
+from resnet_sde.claims import Claim, at_least, at_most, equal
 
 GRID = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 BUDGETS = {
@@ -197,28 +197,28 @@ def _rows(ax: Axes, ds: xr.Dataset) -> None:
     ax.set(xlabel="order", xlim=(LEFT - 0.1, 1.15), xticks=[-0.5, 0, 0.5, 1], ylim=(0.4, len(ROWS) + 0.6))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Whole intervals within the tolerances, and controls outside."""
     return [*_check_one(ds), *_check_two(ds), *_check_rows(ds)]
 
 
-def holds(name: str, order: xr.DataArray, expected: float, tolerance: float) -> Criterion:
+def holds(name: str, order: xr.DataArray, expected: float, tolerance: float) -> Claim:
     """The end of an interval that is further from what is expected must be within the tolerance."""
     off = max(abs(float(order.sel(end=end)) - expected) for end in ("low", "high"))
-    return Criterion(f"{name}, furthest end of its interval from {expected:.3g}", off, 0.0, tolerance)
+    return at_most(f"{name}, furthest end of its interval from {expected:.3g}", off, tolerance)
 
 
-def fails(name: str, order: xr.DataArray, expected: float, tolerance: float) -> Criterion:
+def fails(name: str, order: xr.DataArray, expected: float, tolerance: float) -> Claim:
     """No point of the interval of a control may be within the tolerance."""
     low, high = (float(order.sel(end=end)) for end in ("low", "high"))
     off = max(low - expected, expected - high)
-    return Criterion(f"control, {name}, distance of its interval to {expected:.3g}", off, tolerance, math.inf)
+    return at_least(f"control, {name}, distance of its interval to {expected:.3g}", off, tolerance)
 
 
-def _check_one(ds: xr.Dataset) -> Iterator[Criterion]:
+def _check_one(ds: xr.Dataset) -> Iterator[Claim]:
     for hurst in ds.hurst.values.tolist():
         for kind in ("strong", "weak"):
             found = ds[kind].sel(hurst=hurst)
@@ -230,13 +230,13 @@ def _check_one(ds: xr.Dataset) -> Iterator[Criterion]:
             yield fails(f"one matrix, H = {hurst:g}, {control}", found, 2 * hurst - 1, ONE_TOLERANCE)
 
 
-def _check_two(ds: xr.Dataset) -> Iterator[Criterion]:
+def _check_two(ds: xr.Dataset) -> Iterator[Claim]:
     """Of the ratio of the errors at both depths; where it says little, that the distance falls."""
     for name in ("relu", "tanh"):
         for hurst in ds[f"hurst_{name}"].values.tolist():
             found, expected = ds[name].sel({f"hurst_{name}": hurst}), young(name, hurst).strong_order
             where = f"two matrices, {name}, H = {hurst:g}"
-            yield Criterion(f"{where}, lower end of the order", float(found.sel(end="low")), 0.0, math.inf)
+            yield at_least(f"{where}, lower end of the order", found.sel(end="low"), 0.0)
             if expected > LEAST_ORDER - 1e-9:
                 yield holds(f"{where}, ratio of errors", _ratio(found), _power(expected), RATIO_TOLERANCE)
         for hurst in ds[f"own_{name}"].values.tolist():
@@ -256,10 +256,10 @@ def _ratio(order: xr.DataArray) -> xr.DataArray:
     return ratio.copy(data=ratio.sel(end=["value", "high", "low"]).to_numpy())
 
 
-def _check_rows(ds: xr.Dataset) -> Iterator[Criterion]:
+def _check_rows(ds: xr.Dataset) -> Iterator[Claim]:
     weak = float(ds.exact_weak)
     tolerance = {**ROW_TOLERANCE, "weak": WEAK_TOLERANCE[ds.attrs["budget"]]}
-    yield Criterion.near("order of the exact weak errors of linear networks", weak, 1.0, 0.1)
+    yield equal("order of the exact weak errors of linear networks", weak, 1.0, 0.1)
     for row in ROWS:
         one, expected, allowed = ds.sel(row=str(row)), theory(row), tolerance[row.kind]
         if str(row) == HALVED:

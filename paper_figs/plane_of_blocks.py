@@ -32,11 +32,11 @@ from scipy.interpolate import PchipInterpolator
 
 from experiments.plane import zero_level
 from experiments.plane_of_blocks import BLOCKS, QUANTITIES, BlockPlane, Networks, boundary
-from paper_figs.criteria import Criterion
 from paper_figs.fig7 import BOUNDARY, LEVEL, grid
 from paper_figs.style import BLACK, GREEN, ORANGE, house_style, new_figure, panel_title
 from paper_figs.wide import INTERVAL, Z, float64
 from resnet_sde._versions import current_versions
+from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import Displacements
 
 ONE, TWO, ODD = BLOCKS
@@ -226,10 +226,10 @@ def _points(ax: Axes, ds: xr.Dataset, found: xr.Dataset, name: str) -> None:
         )
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """The expansion next to a table and to β*, kernels next to the expansion, networks next to kernels."""
     return [
         *_table(ds),
@@ -241,13 +241,13 @@ def check(ds: xr.Dataset) -> list[Criterion]:
     ]
 
 
-def _table(ds: xr.Dataset) -> Iterator[Criterion]:
+def _table(ds: xr.Dataset) -> Iterator[Claim]:
     known = [hurst for hurst in TABLE_HURSTS if np.isclose(ds.hurst, hurst).any()]
     columns = [TABLE_HURSTS.index(hurst) for hurst in known]
     for quantity, rows in TABLE.items():
         found = ds.still.sel(quantity=quantity, block=TWO).isel(window=slice(1, None)).sel(hurst=known)
         off = abs(found.transpose("window", "hurst").values - np.array(rows)[:, columns]).max()
-        yield Criterion(f"{quantity}, two ReLU matrices, exponents next to a table", off, 0, ROUNDING)
+        yield at_most(f"{quantity}, two ReLU matrices, exponents next to a table", off, ROUNDING)
 
 
 def rate(name: str, quantity: str, hurst: float) -> float:
@@ -267,7 +267,7 @@ def rate(name: str, quantity: str, hurst: float) -> float:
     return min(1, 3 - 4 * hurst) if hurst < 0.75 else min(4 * hurst - 3, 2 - 2 * hurst)
 
 
-def _distances_to_boundaries(ds: xr.Dataset) -> Iterator[Criterion]:
+def _distances_to_boundaries(ds: xr.Dataset) -> Iterator[Claim]:
     depth = float(ds["first"][-1])
     for quantity in QUANTITIES:
         for name in BLOCKS:
@@ -280,10 +280,10 @@ def _distances_to_boundaries(ds: xr.Dataset) -> Iterator[Criterion]:
                 found = float(ds.still.sel(quantity=quantity, block=name, hurst=hurst).isel(window=-1))
                 ratios.append(abs(found - boundary(name, quantity, hurst)) / allowed)
             text = f"{quantity}, {name}, distance to beta* at 10^5 layers over what is allowed"
-            yield Criterion(text, max(ratios), 0, 1)
+            yield at_most(text, max(ratios), 1)
 
 
-def _kernels(ds: xr.Dataset) -> Iterator[Criterion]:
+def _kernels(ds: xr.Dataset) -> Iterator[Claim]:
     """The β of no change of kernels, next to that of the expansion at the same depths."""
     away = abs(zero_level(slope_of_theory(ds)) - ds.still.isel(window=0))
     second = (ds.block == ONE) & (ds.hurst < 0.5)
@@ -291,10 +291,10 @@ def _kernels(ds: xr.Dataset) -> Iterator[Criterion]:
         for text, where, allowed in (("first", ~second, FIRST), ("second", second, SECOND)):
             worst = away.sel(quantity=quantity).fillna(np.inf).where(where).max()
             name = f"{quantity}, beta of no change, kernel next to the expansion to {text} order"
-            yield Criterion(name, float(worst), 0, allowed)
+            yield at_most(name, worst, allowed)
 
 
-def _networks(ds: xr.Dataset) -> Iterator[Criterion]:
+def _networks(ds: xr.Dataset) -> Iterator[Claim]:
     """Networks next to kernels, with the share of gradients along the state.
 
     A mean square that is off by the share 1/width at one of the depths moves the slope, and so β, by
@@ -311,10 +311,10 @@ def _networks(ds: xr.Dataset) -> Iterator[Criterion]:
             hursts = ds.line_hurst[np.flatnonzero(lines)]
             off = abs(here.root - levels.sel(quantity=quantity, block=name, hurst=hursts))
             text = f"{quantity}, {name}, networks, distance to the kernel over what is allowed"
-            yield Criterion(text, float((off / (bias + Z * here.error)).max(skipna=False)), 0, 1)
+            yield at_most(text, (off / (bias + Z * here.error)).max(skipna=False), 1)
 
 
-def _contraction(ds: xr.Dataset) -> Iterator[Criterion]:
+def _contraction(ds: xr.Dataset) -> Iterator[Claim]:
     """One matrix, H < 1/2, at β*: narrow networks grow less than wide ones, which tend to infinite width."""
     few, many = sorted({int(width) for width in ds.width})
     narrow, wide = (
@@ -333,15 +333,13 @@ def _contraction(ds: xr.Dataset) -> Iterator[Criterion]:
             found = float(many * more.exponent - few * less.exponent) / (many - few)
             error = math.hypot(many * more.exponent_error, few * less.exponent_error) / (many - few)
             text = f"{quantity}, {ONE}, H = {hurst}, slope at beta*"
-            yield Criterion.near(f"{text}, extrapolated in width", found, expected, Z * error)
+            yield equal(f"{text}, extrapolated in width", found, expected, Z * error)
             if quantity == "states" and hurst >= CONTRACTING:
                 below = (expected - float(less.exponent)) / float(less.exponent_error)
-                yield Criterion(
-                    f"{text}, standard errors of width {few} below the kernel", below, 3, math.inf
-                )
+                yield at_least(f"{text}, standard errors of width {few} below the kernel", below, 3)
 
 
-def _opposite(ds: xr.Dataset) -> Iterator[Criterion]:
+def _opposite(ds: xr.Dataset) -> Iterator[Claim]:
     """One matrix falls and two grow at H = 0.2 and β = 0.4."""
     hurst, beta = OPPOSITE
     here = {"quantity": "states", "hurst": hurst, "beta": beta}
@@ -349,9 +347,9 @@ def _opposite(ds: xr.Dataset) -> Iterator[Criterion]:
     for name, expected in CHANGES.items():
         if tuple(ds.depth.values) == (250, 1000):
             text = f"states, {name}, H = {hurst}, beta = {beta}, change of log10, kernel"
-            yield Criterion.near(text, change.sel(block=name), expected, ROUNDINGS)
+            yield equal(text, change.sel(block=name), expected, ROUNDINGS)
         line = (ds.line_block == name) & (ds.line_hurst == hurst) & (ds.width == ds.width.min())
         seen = ds.sel(quantity="states", beta=beta).isel(line=np.flatnonzero(line)[0])
         sign = math.copysign(1, expected)
         text = f"states, {name}, H = {hurst}, beta = {beta}, change of networks in {sign:+g} standard errors"
-        yield Criterion(text, sign * float(seen.exponent / seen.exponent_error), 3, math.inf)
+        yield at_least(text, sign * float(seen.exponent / seen.exponent_error), 3)

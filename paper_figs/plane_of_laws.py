@@ -28,7 +28,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.plane_of_laws import BLOCKS, LAWS, QUANTITIES, LawPlane
-from paper_figs.criteria import Criterion
 from paper_figs.ratios import FORWARD, GRADIENT
 from paper_figs.style import (
     BLACK,
@@ -44,6 +43,7 @@ from paper_figs.style import (
 )
 from paper_figs.wide import DASHED, INTERVAL, LINE, Z, panel_legend
 from resnet_sde._versions import current_versions
+from resnet_sde.claims import Claim, at_least, at_most, between, equal
 
 BUDGETS = {
     "smoke": LawPlane((0.35, 0.7, 1.1), widths=(16, 32), samples=400, depth=24, inputs=1),
@@ -174,34 +174,34 @@ def _legend(fig: Figure) -> None:
     fig.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, columnspacing=1.4)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Deviations after extrapolation are chance; finite width and 5 % of variance are seen."""
-    return [criterion for quantity in QUANTITIES for criterion in _check(ds.sel(quantity=quantity), quantity)]
+    return [claim for quantity in QUANTITIES for claim in _check(ds.sel(quantity=quantity), quantity)]
 
 
-def _check(ds: xr.Dataset, quantity: str) -> Iterator[Criterion]:
+def _check(ds: xr.Dataset, quantity: str) -> Iterator[Claim]:
     z = deviations(ds, extrapolated(ds))
     limit = bound(z)
-    yield Criterion(f"{quantity}, largest deviation after extrapolation", float(abs(z).max()), 0, limit)
+    yield at_most(f"{quantity}, largest deviation after extrapolation", abs(z).max(), limit)
     # Scalings share their weights, so at least one number for each block and law is independent.
     groups = ds.sizes["block"] * ds.sizes["law"]
     low, high = np.sqrt(scipy.stats.chi2.ppf([LEVEL / 2, 1 - LEVEL / 2], groups) / groups)
     size = float(np.sqrt((z**2).mean()))
-    yield Criterion(f"{quantity}, root mean square deviation after extrapolation", size, low, high)
+    yield between(f"{quantity}, root mean square deviation after extrapolation", size, low, high)
     narrow = deviations(ds, ds[["mean", "error"]].isel(width=0))
     text = (
         f"{quantity}, the same at width {int(ds.width[0])} without extrapolation, where finite width is seen"
     )
-    yield Criterion(text, float(np.sqrt((narrow**2).mean())), high, math.inf)
+    yield at_least(text, np.sqrt((narrow**2).mean()), high)
     share, error = mean_share(ds, "theory")
     text = f"{quantity}, mean relative deviation at the largest beta"
-    yield Criterion.near(text, share, 0.0, Z * error)
+    yield equal(text, share, 0.0, Z * error)
     share, error = mean_share(ds, "planted")
     text = f"{quantity}, standard errors of the same with 5 % too much variance in the theory"
-    yield Criterion(text, abs(share) / error, PLANTED_AT_LEAST, math.inf)
+    yield at_least(text, abs(share) / error, PLANTED_AT_LEAST)
 
 
 def mean_share(ds: xr.Dataset, theory: str) -> tuple[float, float]:

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.poole_lengths import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
 from paper_figs.style import BLACK, house_style, new_figure, panel_title
 from paper_figs.wide import (
@@ -31,6 +30,7 @@ from paper_figs.wide import (
     points,
     tabulated,
 )
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.critical import critical_line
 from resnet_sde.meanfield.phases import fixed_points
@@ -155,21 +155,21 @@ def _iterates(ax: Axes, ds: xr.Dataset) -> None:
     ax.set(xlabel="layer $l$", ylabel="$c^l$", xlim=(-0.5, LAYERS + 0.5), ylim=(0, 1.02))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Fixed points next to known values, networks next to infinite width, order where chi_1 <= 1 only."""
-    criteria = [tabulated("c*", ds.c_star, C_STAR, 1e-10), tabulated("chi_1", ds.chi_1, CHI_1, 1e-11)]
+    claims = [tabulated("c*", ds.c_star, C_STAR, 1e-10), tabulated("chi_1", ds.chi_1, CHI_1, 1e-11)]
     ordered, together = ds.grid_chi_1 <= 1, ds.grid_c_star == 1
     settled = np.isfinite(ds.grid_c_star)  # not at σ_w = 1, σ_b = 0, where nothing settles
     wrong = int(((ordered != together) & settled).sum())
-    criteria.append(Criterion("cells in which c* = 1 and chi_1 <= 1 do not go together", wrong, 0, 0))
+    claims.append(equal("cells in which c* = 1 and chi_1 <= 1 do not go together", wrong, 0))
     for w in WEIGHTS:
         row = ds.sel(sigma_w2=w)
         for name, theory in (("mapped", row.mapped[::5]), ("correlation", row.correlation)):
             mean, error = row[f"networks_{name}"], row[f"networks_{name}_error"]
             name = f"sigma_w2 = {w:g}, {name}"
             # Where c = 1 networks have no error and no distance but rounding.
-            criteria.append(agrees(name, mean, error, theory, 5 / ds.attrs["width"]))
-    return criteria
+            claims.append(agrees(name, mean, error, theory, 5 / ds.attrs["width"]))
+    return claims

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK, BLUE, GREEN, VERMILLION, house_style, new_figure, panel_title
 from paper_figs.wide import (
     LINE,
@@ -33,6 +32,7 @@ from paper_figs.wide import (
     squared,
     tabulated,
 )
+from resnet_sde.claims import Claim, between, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.phases import fixed_points
 from resnet_sde.observables import log10_length
@@ -191,20 +191,20 @@ def _iterates(ax: Axes, ds: xr.Dataset) -> None:
 DIAGONAL = {"color": BLACK, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 BESIDE = {"textcoords": "offset points", "va": "center", "fontsize": 8}
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Fixed points and times to settle next to known values, networks next to infinite width."""
-    criteria = [tabulated("q*", ds.q_star, Q_STAR, 1e-10)]
+    claims = [tabulated("q*", ds.q_star, Q_STAR, 1e-10)]
     wrong = int((ds.settled != np.array(UNTIL_SETTLED)).sum())
-    criteria.append(Criterion("times to settle other than known", wrong, 0, 0))
+    claims.append(equal("times to settle other than known", wrong, 0))
     slowest = float(ds.grid_settled.where(ds.grid_b > 0).max())
-    criteria.append(Criterion("slowest time to settle, with a bias", slowest, 3, LONGEST))
+    claims.append(between("slowest time to settle, with a bias", slowest, 3, LONGEST))
     for w in WEIGHTS:
         row = ds.sel(sigma_w2=w)
         for name, theory in (("mapped", row.mapped_from), ("length", row.length)):
             mean, error = row[f"networks_{name}"], row[f"networks_{name}_error"]
             allowed = 3 * theory / ds.attrs["width"]
-            criteria.append(agrees(f"sigma_w2 = {w:g}, {name}", mean, error, theory, allowed))
-    return criteria
+            claims.append(agrees(f"sigma_w2 = {w:g}, {name}", mean, error, theory, allowed))
+    return claims

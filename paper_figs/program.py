@@ -1,6 +1,6 @@
 """Compute, store, draw and check the figures: ``python -m paper_figs fig1 fig2 --budget cpu``.
 
-Every figure leaves a dataset, a PDF, a PNG and a record of its criteria in the folder of the results, and all
+Every figure leaves a dataset, a PDF, a PNG and a record of its claims in the folder of the results, and all
 that are there make a gallery, index.html. What is stored there for the same request is not computed again.
 """
 
@@ -24,7 +24,7 @@ from resnet_sde.runs.progress import progress_bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 1 if a criterion fails for no known reason, 2 if the request cannot be served."""
+    """The exit status: 1 if a claim fails for no known reason, 2 if the request cannot be served."""
     options = parser().parse_args(arguments)
     names = PICTURES if "all" in options.figures else tuple(dict.fromkeys(options.figures))
     started, wrong = time.perf_counter(), False
@@ -58,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(record: Record, out: Path) -> list[str]:
-    """A line for the figure, one for each criterion, and a sum."""
+    """A line for the figure, one for each claim, and a sum."""
     how = "stored before" if record.taken else f"{record.seconds:.1f} s"
     return [
         f"{record.name}: {how}, {out / record.name}.pdf, {out / record.name}.png",
-        *(f"  {criterion}" for criterion in record.criteria),
-        f"  {sum(c.passed for c in record.criteria)} of {len(record.criteria)} criteria passed",
+        *(f"  {claim.outcome.value}  {claim}" for claim in record.claims),
+        f"  {sum(c.holds for c in record.claims)} of {len(record.claims)} claims hold",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,13 @@ from matplotlib.figure import Figure
 from experiments.initialization import mean_and_interval
 from paper_figs.style import SIMULATION, new_figure, panel_title
 
+REPETITIONS = 50  # networks in a cell for which the tolerances of figures 1, 3, 4 and 5 are stated
 FRACTIONS = {0.25: "1/4", 0.5: "1/2"}
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One of the two ratios: its variable in the dataset and how figures and criteria call it."""
+    """One of the two ratios: its variable in the dataset and how figures and claims call it."""
 
     variable: str
     symbol: str
@@ -53,3 +55,8 @@ def points(ax: Axes, log10: xr.DataArray, **style: object) -> None:
     label = f"mean of {log10.sizes['sample']} networks, 95 % bootstrap interval"
     ends = [mean - summary.low, summary.high - mean]
     ax.errorbar(summary.depth, mean, yerr=ends, **{**SIMULATION, "label": label, **style})
+
+
+def widened(samples: int, stated: int = REPETITIONS) -> float:
+    """Factor on a tolerance stated for `stated` networks that keeps its number of standard errors."""
+    return math.sqrt(stated / samples)

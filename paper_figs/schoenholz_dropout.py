@@ -18,7 +18,6 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
     LINE,
@@ -36,6 +35,7 @@ from paper_figs.wide import (
     tabulated,
 )
 from resnet_sde._random import Stream, stream
+from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.matrices import Deferred, Matrix
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.critical import critical_line, dropout_peak
@@ -201,26 +201,26 @@ def _peaks(ax: Axes, ds: xr.Dataset, colours: dict[float, str]) -> None:
         ax.plot([at], [height], color=colours[rate], **PEAK)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Lines next to known values, no plateau and no divergence with dropout, networks next to theory."""
-    criteria = []
+    claims = []
     for rate, known in TABLE.items():
         line = ds.sel(keep_rate=rate)
         at = line.sel(sigma_w2=list(TABLE_WEIGHTS))
         digits = {"c_star": 5e-6 / min(known[0]), "xi_c": 1e-4}
         for name, values in zip(("c_star", "xi_c"), known, strict=True):
-            criteria.append(tabulated(f"keep rate {rate:g}, {name}", at[name], values, digits[name]))
+            claims.append(tabulated(f"keep rate {rate:g}, {name}", at[name], values, digits[name]))
         if rate == 1:
             continue
         step = float(line.c_star.diff("sigma_w2").max())
-        criteria.append(Criterion(f"keep rate {rate:g}, largest step of c*", step, -np.inf, -1e-7))
+        claims.append(at_most(f"keep rate {rate:g}, largest step of c*", step, -1e-7))
         peak = float(ds.peak.sel(peak_rate=rate, of_peak="xi_c"))
-        criteria.append(Criterion.near(f"keep rate {rate:g}, peak of xi_c", peak, PEAKS[rate], 1e-5 * peak))
+        claims.append(equal(f"keep rate {rate:g}, peak of xi_c", peak, PEAKS[rate], 1e-5 * peak))
         above = float(line.xi_c.max() / peak)
-        criteria.append(Criterion(f"keep rate {rate:g}, largest xi_c over its peak", above, 0.999, 1 + 1e-9))
+        claims.append(between(f"keep rate {rate:g}, largest xi_c over its peak", above, 0.999, 1 + 1e-9))
     mean, error, theory = (ds.networks.sel(of=of) for of in ("mean", "error", "theory"))
-    criteria.append(agrees("correlations", mean, error, theory, 5 / ds.attrs["width"]))
-    return criteria
+    claims.append(agrees("correlations", mean, error, theory, 5 / ds.attrs["width"]))
+    return claims

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.style import house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
     DASHED,
@@ -37,6 +36,7 @@ from paper_figs.wide import (
     points,
     squared,
 )
+from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import parameter_gradients
 from resnet_sde.meanfield.fluctuations import gradient_log_variance
 from resnet_sde.meanfield.phases import fixed_points
@@ -235,36 +235,36 @@ def _covariance(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, loc="upper left")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Slopes next to theory, their sign, and the covariance of gradients."""
-    criteria = [
+    claims = [
         c for w in ds.sigma_w2.values.tolist() for c in _check(w, ds.sel(sigma_w2=w), ds.attrs["width"])
     ]
     mean = ds.slope.mean("sample")
-    criteria.append(Criterion("sigma_w2 = 1.5, slope", float(mean.sel(sigma_w2=1.5)), -np.inf, -1e-3))
-    criteria.append(Criterion("sigma_w2 = 2, slope", float(mean.sel(sigma_w2=2.0)), 1e-3, np.inf))
+    claims.append(at_most("sigma_w2 = 1.5, slope", mean.sel(sigma_w2=1.5), -1e-3))
+    claims.append(at_least("sigma_w2 = 2, slope", mean.sel(sigma_w2=2.0), 1e-3))
     for name in ("covariance", "square"):
         mean, error, theory = (ds[f"{name}{end}"] for end in ("", "_error", "_theory"))
         allowed = 5 * ds.crossed / ds.attrs["width"]
         # At the top both are 1, exactly.
         at = slice(1, None)
-        criteria.append(agrees(f"{name} of gradients", mean[at], error[at], theory[at], allowed[at]))
-    return criteria
+        claims.append(agrees(f"{name} of gradients", mean[at], error[at], theory[at], allowed[at]))
+    return claims
 
 
-def _check(w: float, row: xr.Dataset, width: int) -> Iterator[Criterion]:
+def _check(w: float, row: xr.Dataset, width: int) -> Iterator[Claim]:
     log_chi, mean, error = float(row.log_chi_1), float(row.slope.mean()), float(row.slope.std(ddof=1))
     typical = log_chi - float(row.log_variance) / 2
     name = f"sigma_w2 = {w:.4g}"
     if w in KNOWN:
-        yield Criterion.near(f"{name}, log chi_1", log_chi, KNOWN[w], 6e-5)
-    yield Criterion.near(f"{name}, mean slope next to log chi_1", mean, log_chi, SLOPE_TOLERANCE)
+        yield equal(f"{name}, log chi_1", log_chi, KNOWN[w], 6e-5)
+    yield equal(f"{name}, mean slope next to log chi_1", mean, log_chi, SLOPE_TOLERANCE)
     crossed = row.sizes["layer"] - 1 - row.layer
     theory = row.gradient_theory - row.log_variance * crossed / 2
     allowed = (10 + crossed / 2) / width
     yield agrees(f"{name}, log of gradients", row.gradient, row.gradient_error, theory, allowed)
     tolerance = Z * error / row.sizes["sample"] ** 0.5 + 1 / width / 2
-    yield Criterion.near(f"{name}, mean slope next to that of a typical network", mean, typical, tolerance)
+    yield equal(f"{name}, mean slope next to that of a typical network", mean, typical, tolerance)

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
     LINE,
@@ -33,6 +32,7 @@ from paper_figs.wide import (
     points,
     squared,
 )
+from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.critical import critical_line
 from resnet_sde.meanfield.phases import fixed_points
@@ -196,26 +196,26 @@ def _diagram(ax: Axes, ds: xr.Dataset, colours: list[str]) -> None:
     panel_legend(ax, r"$\sigma_w^2$ in b, c", loc="upper left", borderaxespad=0.3, handletextpad=0.2)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Boundary and rates next to known values, networks next to infinite width."""
     off = np.abs(ds.boundary_known.values - np.array(list(BOUNDARY.values()))).max()
     cells = int((ds.chi_1 < 1).sum())
-    criteria = [
-        Criterion("boundary, largest distance to known points", off, 0, 1e-6),
-        Criterion.near("ordered cells of a grid of 26 × 26", cells, ORDERED_CELLS, 0),
+    claims = [
+        at_most("boundary, largest distance to known points", off, 1e-6),
+        equal("ordered cells of a grid of 26 × 26", cells, ORDERED_CELLS, 0),
     ]
     for w in ds.sigma_w2.values.tolist():
         row, scales = ds.sel(sigma_w2=w), SCALES[w]
         for name, known in zip(("xi_q", "xi_c"), scales, strict=True):
             where = f"sigma_w2 = {w:g}, {name} from late layers"
-            criteria.append(Criterion.near(where, row[name], known, 0.01 * known))
+            claims.append(equal(where, row[name], known, 0.01 * known))
         width = ds.attrs["width"]
         mean, error = row.networks_length, row.networks_length_error
-        criteria.append(agrees(f"sigma_w2 = {w:g}, lengths", mean, error, row.length, 2 * row.length / width))
+        claims.append(agrees(f"sigma_w2 = {w:g}, lengths", mean, error, row.length, 2 * row.length / width))
         row = row.sel(layer=row.gap > RESOLVED)
         mean, error, allowed = row.networks_gap, row.networks_gap_error, row.gap * (5 + row.layer) / width
-        criteria.append(agrees(f"sigma_w2 = {w:g}, correlations", mean, error, row.gap, allowed))
-    return criteria
+        claims.append(agrees(f"sigma_w2 = {w:g}, correlations", mean, error, row.gap, allowed))
+    return claims

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
     DOTTED,
@@ -33,6 +32,7 @@ from paper_figs.wide import (
     squared,
     tabulated,
 )
+from resnet_sde.claims import Claim, at_least, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.critical import critical_line
 from resnet_sde.meanfield.phases import fixed_points
@@ -180,29 +180,29 @@ SAME_LAYERS = {"marker": "s", "markersize": 5.5, "markerfacecolor": "none", "mar
 BOUNDARY = {"linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Lines next to known values, peaks and divergence where they belong, networks next to their theory."""
-    criteria = []
+    claims = []
     for bias, row in TABLE.items():
         line, known = ds.sel(sigma_b2=bias), np.array(row)
         for name, column in (("xi_q", 0), ("xi_c", 1)):
             values = line[name].sel(sigma_w2=list(TABLE_WEIGHTS))
-            criteria.append(tabulated(f"sigma_b2 = {bias:g}, {name}", values, known[:, column], 1e-4))
+            claims.append(tabulated(f"sigma_b2 = {bias:g}, {name}", values, known[:, column], 1e-4))
         highest = float(line.xi_q.max())
         where = f"sigma_b2 = {bias:g}, largest xi_q"
-        criteria.append(Criterion.near(where, highest, PEAKS[bias], 0.005 * PEAKS[bias]))
+        claims.append(equal(where, highest, PEAKS[bias], 0.005 * PEAKS[bias]))
         ratio = line.xi_c_near / line.xi_c_near_expansion
         where = f"sigma_b2 = {bias:g}, xi_c beside the boundary"
-        criteria.append(tabulated(f"{where}, over 1/|chi_1 - 1|", ratio, 1, 0.01))
+        claims.append(tabulated(f"{where}, over 1/|chi_1 - 1|", ratio, 1, 0.01))
         far = line.xi_c.where(abs(line.sigma_w2 / line.critical - 1) > 0.05)
         least = float(line.xi_c_near.min() / far.max())
-        criteria.append(Criterion(f"{where}, over the largest elsewhere", least, 10, np.inf))
+        claims.append(at_least(f"{where}, over the largest elsewhere", least, 10))
     for scale in ds.scale.values.tolist():
         for w in ds.networks_w2.values.tolist():
             networks, _, theory = ds.fit.sel(scale=scale, networks_w2=w).values
             name = f"sigma_w2 = {w:g}, {scale} of networks over that of theory on the same layers"
-            criteria.append(Criterion.near(name, networks / theory, 1, FIT_TOLERANCE))
-    return criteria
+            claims.append(equal(name, networks / theory, 1, FIT_TOLERANCE))
+    return claims

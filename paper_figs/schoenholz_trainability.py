@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 
 from experiments.trainability import collapse
 from paper_figs import trainability
-from paper_figs.criteria import Criterion
 from paper_figs.maps import colour_bar, label_axes
 from paper_figs.style import BLUE, ORANGE, house_style, new_figure, panel_title
 from paper_figs.trainability import HIGH, LOW, called, plain
 from paper_figs.wide import key, panel_legend
+from resnet_sde.claims import Claim, at_least, at_most, between
 
 BUDGETS, compute = trainability.BUDGETS, trainability.compute
 SHADES = {LOW: ORANGE, HIGH: BLUE}  # of panel b, by threshold
@@ -56,24 +56,24 @@ def _depths(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, "accuracy", loc="lower right")
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Depths that follow ξ_c in both phases, and cells that can and that cannot be trained."""
     of = plain(ds)
-    criteria = [
+    claims = [
         trainability.known_scales(ds, of),
         trainability.learned(ds, of),
         trainability.refused(ds, of),
     ]
     if ds.attrs["budget"] == "smoke":  # twenty steps: no accuracy reaches a threshold
-        return criteria
-    criteria += [trainability.correlated(ds, of, threshold) for threshold in (HIGH, LOW)]
-    criteria.append(trainability.multiple(ds, of, HIGH, 3.5, 7))
+        return claims
+    claims += [trainability.correlated(ds, of, threshold) for threshold in (HIGH, LOW)]
+    claims.append(trainability.multiple(ds, of, HIGH, 3.5, 7))
     for threshold in (HIGH, LOW):
         slope = collapse(ds, of, threshold)["slope"]
-        criteria.append(Criterion(f"slope of log L* over log xi_c at accuracy {threshold:g}", slope, *SLOPE))
+        claims.append(between(f"slope of log L* over log xi_c at accuracy {threshold:g}", slope, *SLOPE))
     name = "relative spread of L*/|xi_grad| over that of L*/xi_c"
-    criteria.append(Criterion(name, trainability.spreads(ds, of), 1.0, np.inf))
+    claims.append(at_least(name, trainability.spreads(ds, of), 1.0))
     if ds.attrs["budget"] == "cpu":
-        criteria.append(trainability.cell(ds, of, 1.76, 48, 0.85, 1.0))
-        criteria.append(trainability.cell(ds, of, 9.0, 48, 0.0, 0.25))
-    return criteria
+        claims.append(at_least(*trainability.cell(ds, of, 1.76, 48), 0.85))
+        claims.append(at_most(*trainability.cell(ds, of, 9.0, 48), 0.25))
+    return claims

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import trainability
-from paper_figs.criteria import Criterion
 from paper_figs.maps import colour_bar, label_axes
 from paper_figs.style import BLACK, house_style, new_figure, panel_title
 from paper_figs.trainability import LOW, SETTINGS, called, chosen, plain
 from paper_figs.wide import graded, key, panel_legend
+from resnet_sde.claims import Claim, at_least, at_most
 
 BUDGETS, compute = trainability.BUDGETS, trainability.compute
 
@@ -56,18 +56,18 @@ def _depths(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, loc="lower right")
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Depths that follow the ξ_c of networks with dropout, and no deep networks at the critical line."""
-    criteria = []
+    claims = []
     for of in dropped(ds):
-        criteria += [trainability.known_scales(ds, of), trainability.learned(ds, of)]
-        criteria.append(trainability.refused(ds, of))
+        claims += [trainability.known_scales(ds, of), trainability.learned(ds, of)]
+        claims.append(trainability.refused(ds, of))
         if ds.attrs["budget"] == "smoke":  # twenty steps: no accuracy reaches a threshold
             continue
-        criteria.append(trainability.correlated(ds, of, LOW))
-        criteria.append(trainability.multiple(ds, of, LOW, 4.5, 7.5))
+        claims.append(trainability.correlated(ds, of, LOW))
+        claims.append(trainability.multiple(ds, of, LOW, 4.5, 7.5))
     if ds.attrs["budget"] == "cpu":
         strongest = min(dropped(ds), key=lambda name: SETTINGS[name].keep_rate)
-        criteria.append(trainability.cell(ds, strongest, 1.76, 48, 0.0, 0.3))
-        criteria.append(trainability.cell(ds, plain(ds), 1.76, 48, 0.85, 1.0))
-    return criteria
+        claims.append(at_most(*trainability.cell(ds, strongest, 1.76, 48), 0.3))
+        claims.append(at_least(*trainability.cell(ds, plain(ds), 1.76, 48), 0.85))
+    return claims

@@ -20,11 +20,11 @@ from matplotlib.lines import Line2D
 
 from experiments.trainability import collapse, deepest
 from paper_figs import trainability
-from paper_figs.criteria import Criterion
 from paper_figs.maps import colour_bar, label_axes, ticks_within
 from paper_figs.style import BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
 from paper_figs.trainability import CORRELATED, LOW, SETTINGS, called, chosen, plain
 from paper_figs.wide import key, note
+from resnet_sde.claims import Claim, at_least, at_most
 
 BUDGETS, compute = trainability.BUDGETS, trainability.compute
 FAST = {"sgd": 0.03, "rmsprop": 3e-4}  # rates from which on steps are not small
@@ -76,34 +76,34 @@ def _ratios(ax: Axes, ds: xr.Dataset, setting: str) -> None:
     ticks_within(ax, "y", (3, 5, 10, 20))
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Small steps obey the bound, larger ones that of gradients, and larger ones of RMSprop none."""
     at = [w for w in KNOWN_RATES if w in ds.sigma_w2.values]
     found = 1 / ds.xi_grad.sel(setting=plain(ds), sigma_w2=at)
     off = float(abs(found - [abs(KNOWN_RATES[w]) for w in at]).max())
-    criteria = [Criterion("1/|xi_grad|, largest distance to known values", off, 0.0, 5e-5)]
-    criteria += [trainability.learned(ds, of) for of in compared(ds)]
+    claims = [at_most("1/|xi_grad|, largest distance to known values", off, 5e-5)]
+    claims += [trainability.learned(ds, of) for of in compared(ds)]
     if ds.attrs["budget"] == "smoke":  # twenty steps: no accuracy reaches a threshold
-        return criteria
+        return claims
     for of in compared(ds):
         setting = SETTINGS[of]
         if setting.lr < FAST[setting.optimizer]:
-            criteria.append(trainability.correlated(ds, of, LOW))
+            claims.append(trainability.correlated(ds, of, LOW))
         elif setting.optimizer != "sgd":
-            criteria += _breaks(ds, of)
+            claims += _breaks(ds, of)
         else:
             name = f"{called(of)}, relative spread of L*/|xi_grad| over that of L*/xi_c"
-            criteria.append(Criterion(name, trainability.spreads(ds, of), 0.0, 1.0))
-    return criteria
+            claims.append(at_most(name, trainability.spreads(ds, of), 1.0))
+    return claims
 
 
-def _breaks(ds: xr.Dataset, setting: str) -> list[Criterion]:
+def _breaks(ds: xr.Dataset, setting: str) -> list[Claim]:
     """The bound does not hold: L* does not follow ξ_c, and the most ordered networks exceed it."""
     found = collapse(ds, setting, LOW)["correlation"]
     name = f"{called(setting)}, correlation of log L* and log xi_c at accuracy {LOW:g}"
-    criteria = [Criterion(name, found, -1.0, CORRELATED)]
+    claims = [at_most(name, found, CORRELATED)]
     of = ds.sel(setting=[plain(ds), setting])
     multiples = (deepest(of, LOW) / of.xi_c).where(of.xi_c < float(ds.depth.max()))
     most = float(multiples.sel(setting=setting).isel(sigma_w2=0) / multiples.sel(setting=plain(ds)).max())
     name = f"{called(setting)}, L*/xi_c of the most ordered networks over the largest of {called(plain(ds))}"
-    return [*criteria, Criterion(name, most, 1.0, np.inf)]
+    return [*claims, at_least(name, most, 1.0)]

@@ -1,4 +1,4 @@
-"""Smooth weights of length 0.1: the computation, panels and criteria that figures 4 and 5 share."""
+"""Smooth weights of length 0.1: the computation, panels and claims that figures 4 and 5 share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization, first_order
 from paper_figs import white
-from paper_figs.criteria import REPETITIONS, Criterion, widened
-from paper_figs.ratios import FORWARD, GRADIENT, Quantity, panels
+from paper_figs.ratios import FORWARD, GRADIENT, REPETITIONS, Quantity, panels, widened
 from paper_figs.style import BLACK, THEORY, THEORY_TOO, house_style, legend_below, log_scale
+from resnet_sde.claims import Claim, equal
 
 LAW = rs.SmoothNoise(0.1)
 INFINITE = "infinite width (r.m.s.)"
@@ -86,21 +86,21 @@ def draw(ds: xr.Dataset, quantity: Quantity) -> Figure:
     return fig
 
 
-def check(ds: xr.Dataset, quantity: Quantity) -> list[Criterion]:
+def check(ds: xr.Dataset, quantity: Quantity) -> list[Claim]:
     """Mean ratios at beta = 1 and 2, medians of the logarithm at beta = 1/2."""
     reference, log10 = REFERENCES[quantity], ds[quantity.variable]
     mean, median = (10**log10).mean("sample"), log10.median("sample")
-    widen, criteria = widened(ds.sizes["sample"]), []
+    widen, claims = widened(ds.sizes["sample"]), []
     for depth in ds.depth.values.tolist():
         where = f"{quantity.word}, beta = {{}}, L = {depth}, "
         scaled = depth * mean.sel(beta=2.0, depth=depth)
         name = where.format(2) + "L × mean ratio"
-        criteria.append(Criterion.near(name, scaled, reference.scaled, 0.03 * widen))
+        claims.append(equal(name, scaled, reference.scaled, 0.03 * widen))
         if depth >= 120:
             name, ratio = where.format(1) + "mean ratio", mean.sel(beta=1.0, depth=depth)
-            criteria.append(Criterion.near(name, ratio, reference.ratio, 0.03 * widen))
+            claims.append(equal(name, ratio, reference.ratio, 0.03 * widen))
         if depth in reference.medians:
             name, (expected, tolerance) = where.format(0.5) + "median log10 ratio", reference.medians[depth]
             measured = median.sel(beta=0.5, depth=depth)
-            criteria.append(Criterion.near(name, measured, expected, tolerance * widen))
-    return criteria
+            claims.append(equal(name, measured, expected, tolerance * widen))
+    return claims

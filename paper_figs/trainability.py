@@ -20,10 +20,10 @@ from experiments import trainability
 from experiments.execution import HERE, Execution
 from experiments.trainability import Setting, collapse, deepest
 from paper_figs import schoenholz_dropout as tables
-from paper_figs.criteria import Criterion
 from paper_figs.maps import DEPTHS, accuracy_map, ticks_within
 from paper_figs.style import BLACK, VERMILLION, log_scale
 from paper_figs.wide import tabulated
+from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.meanfield.phases import FixedPoints, fixed_points
 
 BUDGETS = trainability.BUDGETS
@@ -141,10 +141,10 @@ def depth_axes(ax: Axes, ds: xr.Dataset) -> None:
     ticks_within(ax, "y", DEPTHS)
 
 
-# Criteria
+# Claims
 
 
-def known_scales(ds: xr.Dataset, setting: str) -> Criterion:
+def known_scales(ds: xr.Dataset, setting: str) -> Claim:
     """The ξ_c of a setting next to known values; those have five digits."""
     _, known = tables.TABLE[SETTINGS[setting].keep_rate]
     row = ds.sel(setting=setting).xi_c
@@ -153,38 +153,38 @@ def known_scales(ds: xr.Dataset, setting: str) -> Criterion:
     return tabulated(f"{called(setting)}, xi_c", row.sel(sigma_w2=at), values, 1e-4)
 
 
-def learned(ds: xr.Dataset, setting: str) -> Criterion:
+def learned(ds: xr.Dataset, setting: str) -> Claim:
     """The shallowest networks nearest the critical line have learned, however few the steps were."""
     cell = ds.train_accuracy.sel(setting=setting).sel(sigma_w2=1.76, method="nearest").isel(depth=0)
     name = f"{called(setting)}, accuracy of the shallowest networks at sigma_w2 = {float(cell.sigma_w2):g}"
-    return Criterion(name, float(cell.mean()), GUESSED, np.inf)
+    return at_least(name, cell.mean(), GUESSED)
 
 
-def refused(ds: xr.Dataset, setting: str) -> Criterion:
+def refused(ds: xr.Dataset, setting: str) -> Claim:
     """The most ordered networks, where their depth is many times ξ_c, have not."""
     row = ds.sel(setting=setting).isel(sigma_w2=0)
     deep = row.train_accuracy.mean("sample").where(row.depth >= FORGOTTEN * row.xi_c)
     name = f"{called(setting)}, accuracy at sigma_w2 = {float(row.sigma_w2):g} from {FORGOTTEN} xi_c on"
-    return Criterion(name, float(deep.max()), 0.0, REFUSED)
+    return at_most(name, deep.max(), REFUSED)
 
 
-def cell(ds: xr.Dataset, setting: str, sigma_w2: float, depth: int, low: float, high: float) -> Criterion:
-    """The accuracy of the networks of one variance and depth."""
+def cell(ds: xr.Dataset, setting: str, sigma_w2: float, depth: int) -> tuple[str, float]:
+    """The accuracy of the networks of one variance and depth, after its name."""
     found = ds.train_accuracy.sel(setting=setting, sigma_w2=sigma_w2, depth=depth).mean()
-    return Criterion(f"{called(setting)}, accuracy at ({sigma_w2:g}, {depth})", float(found), low, high)
+    return f"{called(setting)}, accuracy at ({sigma_w2:g}, {depth})", float(found)
 
 
-def multiple(ds: xr.Dataset, setting: str, threshold: float, low: float, high: float) -> Criterion:
+def multiple(ds: xr.Dataset, setting: str, threshold: float, low: float, high: float) -> Claim:
     """The mean of n = L*/ξ_c."""
     found = collapse(ds, setting, threshold)["mean"]
-    return Criterion(f"{called(setting)}, mean L*/xi_c at accuracy {threshold:g}", found, low, high)
+    return between(f"{called(setting)}, mean L*/xi_c at accuracy {threshold:g}", found, low, high)
 
 
-def correlated(ds: xr.Dataset, setting: str, threshold: float) -> Criterion:
+def correlated(ds: xr.Dataset, setting: str, threshold: float) -> Claim:
     """Whether log L* follows log ξ_c."""
     found = collapse(ds, setting, threshold)["correlation"]
     name = f"{called(setting)}, correlation of log L* and log xi_c at accuracy {threshold:g}"
-    return Criterion(name, found, CORRELATED, 1.0)
+    return at_least(name, found, CORRELATED)
 
 
 def spreads(ds: xr.Dataset, setting: str) -> float:

@@ -1,8 +1,9 @@
-"""Weights along depth before and after training: the panels and criteria of figure 8, whatever the images."""
+"""Weights along depth before and after training: the panels and claims of figure 8, whatever the images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
@@ -12,9 +13,9 @@ from matplotlib.lines import Line2D
 
 import resnet_sde as rs
 from experiments.trained_weights import LAWS, TrainedWeights
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK, BLUE, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import key
+from resnet_sde.claims import Claim, at_least, at_most, equal
 
 Z = 4.5  # standard errors granted to the weights before training: two-sided false alarm 7e-6 each
 SMOOTH, ROUGH = 0.05, 0.8  # roughness that smooth weights stay below and independent ones above
@@ -119,35 +120,26 @@ def _cases(ax: Axes, ds: xr.Dataset) -> None:
     ax.grid(False, axis="x")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset, of: TrainedWeights) -> list[Criterion]:
+def check(ds: xr.Dataset, of: TrainedWeights) -> list[Claim]:
     """Roughness before training is that of its law, and a training from which networks learn keeps it."""
-    return [
-        criterion for case in ds.case.values.tolist() for criterion in _check(case, ds.sel(case=case), of)
-    ]
+    return [claim for case in ds.case.values.tolist() for claim in _check(case, ds.sel(case=case), of)]
 
 
-def _check(case: str, ds: xr.Dataset, of: TrainedWeights) -> list[Criterion]:
+def _check(case: str, ds: xr.Dataset, of: TrainedWeights) -> Iterator[Claim]:
     smoke = of.images.limit is not None
     mean, deviation = expected(of, case)
     tolerance = Z * deviation / math.sqrt(of.samples)
     before, after = ds.roughness_before.mean(), ds.roughness_after
+    yield equal(f"{case}, mean roughness before training", before, mean, tolerance)
     if case.startswith("smooth"):
-        kept = ("largest roughness after training", after.max(), 0.0, SMOOTH_OF_SMOKE if smoke else SMOOTH)
+        largest = SMOOTH_OF_SMOKE if smoke else SMOOTH
+        yield at_most(f"{case}, largest roughness after training", after.max(), largest)
     else:
-        kept = ("smallest roughness after training", after.min(), ROUGH, math.inf)
-    numbers = (
-        ("mean roughness before training", before, mean - tolerance, mean + tolerance),
-        kept,
-        (
-            "largest roughness of the change",
-            ds.roughness_of_change.max(),
-            0.0,
-            CHANGE_OF_SMOKE if smoke else SMOOTH,
-        ),
-        ("smallest relative change", ds.relative_change.min(), MOVED, math.inf),
-        ("mean test accuracy", ds.test_accuracy.mean(), accuracy(of), 1.0),
-    )
-    return [Criterion(f"{case}, {name}", float(value), low, high) for name, value, low, high in numbers]
+        yield at_least(f"{case}, smallest roughness after training", after.min(), ROUGH)
+    largest, change = CHANGE_OF_SMOKE if smoke else SMOOTH, ds.roughness_of_change
+    yield at_most(f"{case}, largest roughness of the change", change.max(), largest)
+    yield at_least(f"{case}, smallest relative change", ds.relative_change.min(), MOVED)
+    yield at_least(f"{case}, mean test accuracy", ds.test_accuracy.mean(), accuracy(of))

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 import resnet_sde as rs
 from experiments.trajectories import Trajectories
-from paper_figs.criteria import Criterion
 from paper_figs.style import (
     BLACK,
     BLUE,
@@ -32,6 +31,7 @@ from paper_figs.style import (
     new_figure,
     panel_title,
 )
+from resnet_sde.claims import Claim, at_least, at_most, equal
 
 LAWS = (
     rs.FractionalNoise(0.3),
@@ -210,31 +210,31 @@ def _rate(value: xr.DataArray) -> str:
     return "–" if math.isnan(value) else f"{float(value):.3g}"
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Networks come nearer to every limit, at its rate where it is known; those of H < 1/2 do not."""
-    return [criterion for law in ds.law.values.tolist() for criterion in _check(law, ds.sel(law=law))]
+    return [claim for law in ds.law.values.tolist() for claim in _check(law, ds.sel(law=law))]
 
 
-def _check(law: str, ds: xr.Dataset) -> Iterator[Criterion]:
+def _check(law: str, ds: xr.Dataset) -> Iterator[Claim]:
     if law == "fractional:0.3":
         yield from _check_control(law, ds)
         return
     distance = root_mean_square(ds.distance).values
     ratio = float((distance[1:] / distance[:-1]).max())
-    yield Criterion(f"{law}, largest ratio of a distance to the one before", ratio, 0.0, 0.9)
+    yield at_most(f"{law}, largest ratio of a distance to the one before", ratio, 0.9)
     order, width = (ds.order, 4) if law in LIMITS else (ds.narrow_order, 1)
     value = order.sel(end="value")
-    yield Criterion.near(f"{law}, order at width {width}", value, ORDERS[law], TOLERANCE)
+    yield equal(f"{law}, order at width {width}", value, ORDERS[law], TOLERANCE)
 
 
-def _check_control(law: str, ds: xr.Dataset) -> Iterator[Criterion]:
+def _check_control(law: str, ds: xr.Dataset) -> Iterator[Claim]:
     """H < 1/2 must not pass for a limit."""
     limits = int(ds.distance.notnull().sum())
-    yield Criterion(f"{law}, distances to a limit", limits, 0.0, 0.0)
+    yield equal(f"{law}, distances to a limit", limits, 0.0)
     moves = root_mean_square(ds.move).dropna("depth").values
-    yield Criterion(f"{law}, last move over the first", float(moves[-1] / moves[0]), 0.7, math.inf)
+    yield at_least(f"{law}, last move over the first", moves[-1] / moves[0], 0.7)
     measured = float(ds.narrow_order.sel(end="value"))
-    yield Criterion(f"{law}, order at width 1", measured, -math.inf, 0.05)
+    yield at_most(f"{law}, order at width 1", measured, 0.05)

@@ -21,10 +21,10 @@ from matplotlib.patches import Patch
 from experiments import variance_grids
 from experiments.execution import HERE, Execution
 from experiments.variance_grids import contour
-from paper_figs.criteria import Criterion
 from paper_figs.maps import CROSS, accuracy_map, blown_up, colour_bar, label_axes
 from paper_figs.style import BLACK, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import graded, key, panel_legend
+from resnet_sde.claims import Claim, at_most
 
 BUDGETS = variance_grids.BUDGETS
 WEIGHTS = (0.1, 1, 10)  # labels
@@ -155,11 +155,11 @@ def _against(ax: Axes, of: xr.Dataset, shown: Shown) -> None:
     ax.set(xlabel=shown.label, ylim=(-0.03, 1.03))
 
 
-# Criteria
+# Claims
 
 
 def called(kind: str, rule: str) -> str:
-    """The cells that a criterion speaks of."""
+    """The cells that a claim speaks of."""
     return f"{kind}, {rule}"
 
 
@@ -168,8 +168,8 @@ def within(of: xr.Dataset, number: str, low: float, high: float) -> xr.DataArray
     return of.test_accuracy.mean("sample").where((of[number] >= low) & (of[number] <= high))
 
 
-def known_growth(ds: xr.Dataset, kind: str) -> Criterion:
+def known_growth(ds: xr.Dataset, kind: str) -> Claim:
     """Where there are no biases, lengths of ReLU networks grow by the factor 1 + σ_w²/2 in every layer."""
     exact = ds.depth * np.log1p(ds.sigma_w2 / 2)
     off = float(abs(ds.log_q.sel(kind=kind) / exact - 1).max())
-    return Criterion(f"{kind}, log p, largest relative distance to the exact one", off, 0.0, 1e-9)
+    return at_most(f"{kind}, log p, largest relative distance to the exact one", off, 1e-9)

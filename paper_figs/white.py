@@ -1,4 +1,4 @@
-"""Independent uniform weights: the computation, panels and criteria that figures 1 and 3 share."""
+"""Independent uniform weights: the computation, panels and claims that figures 1 and 3 share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.initialization import Initialization
-from paper_figs.criteria import REPETITIONS, Criterion, widened
-from paper_figs.ratios import Quantity, panels, smooth_depths
+from paper_figs.ratios import REPETITIONS, Quantity, panels, smooth_depths, widened
 from paper_figs.style import THEORY, THEORY_TOO, house_style, legend_below, log_scale
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
 
 DEPTHS = (10, *range(120, 1001, 110))
@@ -23,7 +23,7 @@ BUDGETS = {
     "smoke": Initialization(LAW, (1.0, 0.25, 0.5), (10, 120, 1000), samples=12),
     "paper": Initialization(LAW, (1.0, 0.25, 0.5), DEPTHS, samples=REPETITIONS),
 }
-Z = 4.5  # standard errors allowed by every criterion: two-sided false alarm 7e-6 each
+Z = 4.5  # standard errors allowed by every claim: two-sided false alarm 7e-6 each
 SD_SQUARE, SD_RATIO = 0.1932, 0.117  # of D and of its root over networks, at width 40 and beta = 1/2
 MEAN_RATIO = {10: 0.784, 1000: 0.7956}  # at width 40 and beta = 1/2, from 10,000 networks
 EXPLODED = 10.0  # a ratio from which ‖h_L − h_0‖ and ‖h_L‖ have the same logarithm on the scale of the spread
@@ -65,14 +65,14 @@ def lines(ax: Axes, beta: float, depths: np.ndarray, known: list[HomogeneousMome
         ax.plot(depths[far], typical[far], label="exp of the mean log (theory)", **THEORY_TOO)
 
 
-def check(ds: xr.Dataset, quantity: Quantity) -> list[Criterion]:
+def check(ds: xr.Dataset, quantity: Quantity) -> list[Claim]:
     """Mean squares against their exact values; logarithms where the ratio explodes."""
     log10 = ds[quantity.variable]
     return [
-        criterion
+        claim
         for depth in ds.depth.values.tolist()
-        for beta, criteria in ((1.0, _identity), (0.5, _stable), (0.25, _explosion))
-        for criterion in criteria(
+        for beta, claims in ((1.0, _identity), (0.5, _stable), (0.25, _explosion))
+        for claim in claims(
             f"{quantity.word}, beta = {beta:g}, L = {depth}",
             log10.sel(beta=beta, depth=depth),
             moments(ds, beta, depth),
@@ -80,24 +80,24 @@ def check(ds: xr.Dataset, quantity: Quantity) -> list[Criterion]:
     ]
 
 
-def _identity(where: str, log10: xr.DataArray, known: HomogeneousMoments) -> list[Criterion]:
+def _identity(where: str, log10: xr.DataArray, known: HomogeneousMoments) -> list[Claim]:
     expected = known.mean_square_displacement
     tolerance = 0.14 * widened(log10.size) * expected
-    return [Criterion.near(f"{where}, mean ratio²", (100**log10).mean(), expected, tolerance)]
+    return [equal(f"{where}, mean ratio²", (100**log10).mean(), expected, tolerance)]
 
 
-def _stable(where: str, log10: xr.DataArray, known: HomogeneousMoments) -> list[Criterion]:
+def _stable(where: str, log10: xr.DataArray, known: HomogeneousMoments) -> list[Claim]:
     expected, root = known.mean_square_displacement, math.sqrt(log10.size)
-    criteria = [Criterion.near(f"{where}, mean ratio²", (100**log10).mean(), expected, Z * SD_SQUARE / root)]
+    claims = [equal(f"{where}, mean ratio²", (100**log10).mean(), expected, Z * SD_SQUARE / root)]
     if (mean := MEAN_RATIO.get(known.depth)) is not None:
-        criteria.append(Criterion.near(f"{where}, mean ratio", (10**log10).mean(), mean, Z * SD_RATIO / root))
-    return criteria
+        claims.append(equal(f"{where}, mean ratio", (10**log10).mean(), mean, Z * SD_RATIO / root))
+    return claims
 
 
-def _explosion(where: str, log10: xr.DataArray, known: HomogeneousMoments) -> list[Criterion]:
+def _explosion(where: str, log10: xr.DataArray, known: HomogeneousMoments) -> list[Claim]:
     expected = known.mean_log_growth / (2 * math.log(10))
     if expected < math.log10(EXPLODED):
         return []
     spread = known.std_log_growth / (2 * math.log(10))
     tolerance = Z * spread / math.sqrt(log10.size)
-    return [Criterion.near(f"{where}, mean log10 ratio", log10.mean(), expected, tolerance)]
+    return [equal(f"{where}, mean log10 ratio", log10.mean(), expected, tolerance)]

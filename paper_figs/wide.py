@@ -1,4 +1,4 @@
-"""What the figures of infinite width share: networks, inputs, criteria, and pieces of panels."""
+"""What the figures of infinite width share: networks, inputs, claims, and pieces of panels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.style import BLACK
 from resnet_sde._versions import current_versions
+from resnet_sde.claims import Claim, at_most
 
-Z = 5.0  # standard errors that a criterion grants to chance: two-sided false alarm 6e-7
+Z = 5.0  # standard errors that a claim grants to chance: two-sided false alarm 6e-7
 INTERVAL = 1.96  # standard errors of the intervals drawn, 95 %
 SMALL = 7  # points, of legends and notes inside panels
 
@@ -84,23 +84,23 @@ def depth_scale(distance: np.ndarray, window: np.ndarray) -> float:
     return -1 / fitted_slope(layers, np.log(distance[layers]))
 
 
-# Criteria
+# Claims
 
 
 def agrees(
     name: str, mean: object, error: object, theory: object, allowed: object = 0.0, z: float = Z
-) -> Criterion:
+) -> Claim:
     """Means of networks next to theory: largest distance over what finite width and chance explain."""
     mean, error, theory, allowed = (np.asarray(x, dtype=float) for x in (mean, error, theory, allowed))
     ratio = np.abs(mean - theory) / (allowed + z * error)
-    return Criterion(f"{name}, networks, largest distance to theory over what is allowed", ratio.max(), 0, 1)
+    return at_most(f"{name}, networks, largest distance to theory over what is allowed", ratio.max(), 1)
 
 
-def tabulated(name: str, values: object, expected: object, relative: float) -> Criterion:
+def tabulated(name: str, values: object, expected: object, relative: float) -> Claim:
     """Largest relative deviation from a table of known values."""
     values, expected = np.asarray(values, dtype=float), np.asarray(expected, dtype=float)
     off = np.abs(values / expected - 1).max()
-    return Criterion(f"{name}, largest relative deviation from known values", off, 0, relative)
+    return at_most(f"{name}, largest relative deviation from known values", off, relative)
 
 
 # Panels

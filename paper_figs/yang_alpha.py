@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import log_of_mean, networks
 from paper_figs.style import (
     BLACK,
@@ -44,6 +43,7 @@ from paper_figs.wide import (
     residual,
     tabulated,
 )
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.asymptotics import PowerAsymptotics, asymptotics
 
@@ -244,12 +244,12 @@ def _flows(ax: Axes, row: xr.Dataset) -> None:
     note(ax, 0.06, 0.07, r"$\alpha = 0.75$")
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Fixed points, constants, exponents and rates; networks next to theory."""
-    criteria = [
+    claims = [
         tabulated(f"alpha = {alpha:g}, constants", ds.constant.sel(alpha=alpha), known, 1e-8)
         for alpha, known in KNOWN.items()
     ]
@@ -260,30 +260,26 @@ def check(ds: xr.Dataset) -> list[Criterion]:
         share = float(above[k] / (above[k] - above[k - 1]))
         crossing = float(ds.gap[k]) - share * float(ds.gap[k] - ds.gap[k - 1])
         expected = float(ds.constant.sel(alpha=alpha, of="one_minus_e_star"))
-        criteria.append(
-            tabulated(f"alpha = {alpha:g}, where J crosses the diagonal", crossing, expected, 2e-3)
-        )
+        claims.append(tabulated(f"alpha = {alpha:g}, where J crosses the diagonal", crossing, expected, 2e-3))
     exponent = ds.constant.sel(of="gradient_exponent")
-    criteria.append(Criterion.near("least R", exponent.min(), 4, 1e-12))
-    criteria.append(
-        Criterion.near("least R, at alpha", ds.alpha[int(np.argmin(exponent.values))], 2 / 3, 1e-12)
-    )
+    claims.append(equal("least R", exponent.min(), 4, 1e-12))
+    claims.append(equal("least R, at alpha", ds.alpha[int(np.argmin(exponent.values))], 2 / 3, 1e-12))
     last = int(ds.layer[-1])
     for alpha, known in zip(GROWN, KNOWN_EXPONENTS, strict=True):
         row = ds.sel(grown=alpha)
         ends = row.log_p.sel(layer=[last // 2, last])
         found = float(ends.diff("layer").item() / np.log(2))
-        criteria.append(Criterion.near(f"alpha = {alpha:g}, exponent of p", found, known, 0.002))
+        claims.append(equal(f"alpha = {alpha:g}, exponent of p", found, known, 0.002))
         mean, error = log_of_mean(row.log_p_seen)
         theory = row.log_p[: len(mean)].values
         allowed = 10 / ds.attrs["width"]
-        criteria.append(agrees(f"alpha = {alpha:g}, log p", mean[1:], error[1:], theory[1:], allowed))
+        claims.append(agrees(f"alpha = {alpha:g}, log p", mean[1:], error[1:], theory[1:], allowed))
         away = np.log(np.abs(row.flow.values - float(row.fixed_gap)))
         fifth = len(away) // 5
         fitted = (away[-1 - fifth] - away[-1]) / float(ds.fold[-1] - ds.fold[-1 - fifth])
         for cosine, value in zip(COSINES, fitted.tolist(), strict=True):
             label = f"alpha = {alpha:g}, rate of cosines from {cosine:g}, over 1 - J'"
-            criteria.append(Criterion.near(label, value, 1, 0.01))
+            claims.append(equal(label, value, 1, 0.01))
     rate = float(ds.rate.sel(grown=0.75))
-    criteria.append(Criterion.near("alpha = 0.75, 1 - J'", rate, KNOWN_RATE, 0.01 * KNOWN_RATE))
-    return criteria
+    claims.append(equal("alpha = 0.75, 1 - J'", rate, KNOWN_RATE, 0.01 * KNOWN_RATE))
+    return claims

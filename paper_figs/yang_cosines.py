@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import VARIANCES, local_slope, name, networks
 from paper_figs.style import BLACK, BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -33,6 +32,7 @@ from paper_figs.wide import (
     points,
     residual,
 )
+from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
 
@@ -188,16 +188,16 @@ def _few(row: xr.Dataset) -> np.ndarray:
     return np.unique(np.geomspace(1, row.sizes["few_layer"] - 1, 9).astype(int))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Fixed points, slopes of the decay, and networks next to theory."""
-    criteria = []
+    claims = []
     for column, of in enumerate(("e_star", "delta_star")):
         found = ds.limit.sel(ratio=list(KNOWN), of=of).values
         off = np.abs(found - [row[column] for row in KNOWN.values()]).max()
-        criteria.append(Criterion(f"{of}, off known values by", float(off), 0, 1e-10))
+        claims.append(at_most(f"{of}, off known values by", off, 1e-10))
     last = ds.sizes["layer"] - 1
     for block in NAMES[:3]:
         row, layers = ds.sel(block=block), np.log(ds.layer.values.clip(1))
@@ -209,28 +209,28 @@ def check(ds: xr.Dataset) -> list[Criterion]:
             if layer in TOLERANCES:
                 for cosine, found in zip(COSINES[:3], slopes[:3], strict=True):
                     label = f"{block} from cosine {cosine:g}, corrected slope at layer {layer}"
-                    criteria.append(Criterion.near(label, found, -delta, TOLERANCES[layer]))
+                    claims.append(equal(label, found, -delta, TOLERANCES[layer]))
             if block in KNOWN_SLOPES[layer]:
                 label = f"{block}, known corrected slope at layer {layer}"
-                criteria.append(Criterion.near(label, slopes[0], KNOWN_SLOPES[layer][block], 6e-5))
+                claims.append(equal(label, slopes[0], KNOWN_SLOPES[layer][block], 6e-5))
             if layer == 2000 and block == NAMES[2]:
                 label = f"{block} from cosine 0.999, corrected slope at layer 2000"
-                criteria.append(Criterion.near(label, slopes[3], KNOWN_LATE_SLOPE, 6e-4))
-    return criteria + _check_plain(ds, last) + [_agree(ds, block) for block in NAMES]
+                claims.append(equal(label, slopes[3], KNOWN_LATE_SLOPE, 6e-4))
+    return claims + _check_plain(ds, last) + [_agree(ds, block) for block in NAMES]
 
 
-def _check_plain(ds: xr.Dataset, last: int) -> list[Criterion]:
+def _check_plain(ds: xr.Dataset, last: int) -> list[Claim]:
     row = ds.sel(block=NAMES[3], cosine=0.5)
     layers, e = np.log(ds.layer.values.clip(1)), np.log(1 - row.gap.values)
-    criteria = [Criterion.near(f"{NAMES[3]}, exponent", float(row.constant[1]), 1 - 2 / math.pi, 1e-12)]
+    claims = [equal(f"{NAMES[3]}, exponent", row.constant[1], 1 - 2 / math.pi, 1e-12)]
     for layer, (known, tolerance) in KNOWN_PLAIN.items():
         if layer <= last:
             label = f"{NAMES[3]}, slope at layer {layer}"
-            criteria.append(Criterion.near(label, local_slope(layers, e, layer), known, tolerance))
-    return criteria
+            claims.append(equal(label, local_slope(layers, e, layer), known, tolerance))
+    return claims
 
 
-def _agree(ds: xr.Dataset, block: str) -> Criterion:
+def _agree(ds: xr.Dataset, block: str) -> Claim:
     row = ds.sel(block=block, cosine=0.5)
     theory = 1 - row.gap[: ds.sizes["few_layer"]].values
     return agrees(f"{block}, cosine", row.e[1:], row.e_error[1:], theory[1:], 5 / ds.attrs["width"])

@@ -19,7 +19,6 @@ from torch import Tensor
 
 import resnet_sde as rs
 from paper_figs import residuals
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import PARAMETERS, VARIANCES, log_of_mean, name
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -34,6 +33,7 @@ from paper_figs.wide import (
     points,
     residual,
 )
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import lengths, parameter_gradients
 
 SIMULATED = rs.TwoLayer(rs.TANH, 1.69, 0.49, 1.5, 0.5)
@@ -132,32 +132,32 @@ def _far(ax: Axes, ds: xr.Dataset, colours: dict[str, str]) -> None:
     ax.set(xlabel="layer $l$", xlim=(1, last))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Theory next to known values and exponents, networks next to theory."""
-    criteria = [
-        Criterion.near(f"log chi at layer {layer}", ds.chi_theory.sel(state_layer=layer), known, 5.1e-5)
+    claims = [
+        equal(f"log chi at layer {layer}", ds.chi_theory.sel(state_layer=layer), known, 5.1e-5)
         for layer, known in KNOWN.items()
     ]
     for matrix, known in EXTRA.items():
         row = ds.extra.sel(matrix=matrix)
         last = row.sizes["far_layer"]
         exponent = float(row[last - 1] - row[last // 2 - 1]) / math.log(2)
-        criteria.append(Criterion.near(f"{matrix}, exponent beside the state", exponent, known, 2e-3))
+        claims.append(equal(f"{matrix}, exponent beside the state", exponent, known, 2e-3))
     width, many = ds.attrs["width"], ds.attrs["samples"]
     for layer, known in KNOWN_SPREAD.items():
         spread = float(ds.chi.sel(state_layer=layer).std("network", ddof=1))
         label = f"log chi at layer {layer}, standard deviation between networks"
-        criteria.append(Criterion.near(label, spread, known, 4 * known / math.sqrt(2 * many)))
-    criteria.append(_agrees("state, from layer 0", ds.chi, ds.chi_theory, width))
+        claims.append(equal(label, spread, known, 4 * known / math.sqrt(2 * many)))
+    claims.append(_agrees("state, from layer 0", ds.chi, ds.chi_theory, width))
     for parameter in PARAMETERS:
         row = ds.sel(parameter=parameter)
-        criteria.append(_agrees(parameter, row.gradient, row.gradient_theory, width))
-    return criteria
+        claims.append(_agrees(parameter, row.gradient, row.gradient_theory, width))
+    return claims
 
 
-def _agrees(label: str, logs: xr.DataArray, theory: xr.DataArray, width: int) -> Criterion:
+def _agrees(label: str, logs: xr.DataArray, theory: xr.DataArray, width: int) -> Claim:
     mean, error = log_of_mean(logs)
     return agrees(f"{label}, log of mean", mean, error, theory, 10 / width)

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import VARIANCES, log_of_mean, name, networks
 from paper_figs.style import house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -31,6 +30,7 @@ from paper_figs.wide import (
     points,
     residual,
 )
+from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
 
@@ -117,24 +117,22 @@ def _rest(ax: Axes, row: xr.Dataset, colour: str) -> None:
     ax.set(xlabel="layer $l$", xlim=(10, None), ylim=(-1.6, 1.5))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Constants, what the law leaves, and networks next to theory."""
-    criteria, layers = [], np.array(AT)
+    claims, layers = [], np.array(AT)
     for block, known_a, known in zip(NAMES, KNOWN_A, KNOWN_REST, strict=True):
         row = ds.sel(block=block)
         a, a_log = row.constant.values
         rest = row.growth_theory.sel(layer=layers).values - a * np.sqrt(layers) - a_log * np.log(layers)
-        criteria.append(Criterion.near(f"{block}, A", a, known_a, 1e-6))
+        claims.append(equal(f"{block}, A", a, known_a, 1e-6))
         off = np.abs(rest - known).max()
-        criteria.append(Criterion(f"{block}, beside the law, off known values by", float(off), 0, 5.1e-4))
+        claims.append(at_most(f"{block}, beside the law, off known values by", off, 5.1e-4))
         change = float(rest[2] - rest[1])
-        criteria.append(
-            Criterion.near(f"{block}, beside the law, change in the last decade", change, 0, 0.05)
-        )
+        claims.append(equal(f"{block}, beside the law, change in the last decade", change, 0, 0.05))
         mean, error = log_of_mean(row.growth)
         theory = row.growth_theory[: len(mean)].values
-        criteria.append(agrees(f"{block}, log of mean", mean, error, theory, 10 / ds.attrs["width"]))
-    return criteria
+        claims.append(agrees(f"{block}, log of mean", mean, error, theory, 10 / ds.attrs["width"]))
+    return claims

@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import VARIANCES, half_width, name, networks
 from paper_figs.style import BLACK, house_style, new_figure, panel_title
 from paper_figs.wide import (
@@ -31,6 +30,7 @@ from paper_figs.wide import (
     points,
     residual,
 )
+from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
 
@@ -126,28 +126,27 @@ def _networks(ax: Axes, layer: xr.DataArray, row: xr.Dataset, label: str, colour
     points(ax, layer[few], mean[few], row[f"{label}_error"][few], colour)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Theory next to known values, its bend, and networks next to theory."""
     half = ds.e_theory.sel(cosine=0.5)
-    criteria = [
-        Criterion.near(f"p at layer {layer}", ds.p_theory.sel(layer=layer), known, 5.1e-4)
+    claims = [
+        equal(f"p at layer {layer}", ds.p_theory.sel(layer=layer), known, 5.1e-4)
         for layer, known in KNOWN_P.items()
     ]
-    criteria += [
-        Criterion.near(f"e at layer {layer}", half.sel(layer=layer), known, 5.1e-5)
-        for layer, known in KNOWN_E.items()
+    claims += [
+        equal(f"e at layer {layer}", half.sel(layer=layer), known, 5.1e-5) for layer, known in KNOWN_E.items()
     ]
     bend = float(half.max() - np.maximum(half[0], half[-1]))
-    criteria.append(Criterion("e rises above both of its ends by", bend, 0.05, 1))
+    claims.append(between("e rises above both of its ends by", bend, 0.05, 1))
     allowed = half_width(ds.attrs["samples"], ds.attrs["width"], SPREAD)
     off = abs(ds.p / ds.p_theory - 1).max()
-    criteria.append(Criterion("networks, p over theory, largest distance to 1", float(off), 0, allowed))
+    claims.append(at_most("networks, p over theory, largest distance to 1", off, allowed))
     for cosine in COSINES:
         row = ds.sel(cosine=cosine)
         off = abs(row.e - row.e_theory).max()
         label = f"networks from cosine {cosine:g}, e, largest distance to theory"
-        criteria.append(Criterion(label, float(off), 0, allowed))
-    return criteria
+        claims.append(at_most(label, off, allowed))
+    return claims

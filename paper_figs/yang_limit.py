@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import networks
 from paper_figs.style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -32,6 +31,7 @@ from paper_figs.wide import (
     residual,
     tabulated,
 )
+from resnet_sde.claims import Claim, at_most, between
 from resnet_sde.meanfield import flow, flow_gaps, gaps, lengths
 
 BLOCKS = {
@@ -186,26 +186,26 @@ def _sweep(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, r"$\beta$", loc="upper left", ncols=2, columnspacing=0.8)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Limits, errors and other scalings next to known values; networks next to their own depth."""
-    criteria, scaled = [], errors(ds)
+    claims, scaled = [], errors(ds)
     for block, (limit, constants) in KNOWN.items():
-        criteria.append(tabulated(f"{block}, limit", ds.limit.sel(block=block), limit, 2e-10))
+        claims.append(tabulated(f"{block}, limit", ds.limit.sel(block=block), limit, 2e-10))
         row = scaled.sel(block=block)
         extrapolated = 2 * row.sel(depth=640) - row.sel(depth=320)
-        criteria.append(tabulated(f"{block}, error times depth", extrapolated, constants, 0.005))
+        claims.append(tabulated(f"{block}, error times depth", extrapolated, constants, 0.005))
         ratio = row.sel(depth=160) / row.sel(depth=320) * 2
         for end, value in (("least", ratio.min()), ("largest", ratio.max())):
             label = f"{block}, {end} ratio of errors at depths 160 and 320"
-            criteria.append(Criterion(label, float(value), 1.975, 2.005))
+            claims.append(between(label, value, 1.975, 2.005))
         seen = ds.sel(block=block)
         parts = (seen.e[1:], seen.e_error[1:], seen.e_theory[1:])
-        criteria.append(agrees(f"{block}, cosine", *parts, 5 / ds.attrs["width"]))
+        claims.append(agrees(f"{block}, cosine", *parts, 5 / ds.attrs["width"]))
     for (plain, beta), (known, digits) in KNOWN_SWEEP.items():
         off = np.abs(ds.sweep.sel(plain=plain, beta=beta).values - known) / np.array(digits)
         label = f"{plain}, beta = {beta:g}, off known values, in half units of their last digit"
-        criteria.append(Criterion(label, float(off.max()), 0, 1.01))
-    return criteria
+        claims.append(at_most(label, off.max(), 1.01))
+    return claims

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 import resnet_sde as rs
 from paper_figs import residuals
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import PARAMETERS, VARIANCES, log_of_mean, name, networks
 from paper_figs.style import house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -33,6 +32,7 @@ from paper_figs.wide import (
     points,
     residual,
 )
+from resnet_sde.claims import Claim, between, equal
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.meanfield.asymptotics import HomogeneousAsymptotics, asymptotics
 
@@ -164,44 +164,44 @@ def _gradients(ax: Axes, ds: xr.Dataset) -> None:
     panel_legend(ax, loc="upper right", ncols=2, columnspacing=1.2, handlelength=0.9)
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Lengths, slopes and gradients of infinite width; networks next to it."""
-    criteria, last, width = [], ds.sizes["layer"] - 1, ds.attrs["width"]
+    claims, last, width = [], ds.sizes["layer"] - 1, ds.attrs["width"]
     layers = _along(ds.layer).values
     for block, known in zip(NAMES, KNOWN, strict=True):
         row = ds.sel(block=block)
         rest = float(row.log_p[last]) - last * math.log1p(float(row.constant[0]))
-        criteria.append(Criterion.near(f"{block}, log p less its linear part", rest, known, 1e-9))
+        claims.append(equal(f"{block}, log p less its linear part", rest, known, 1e-9))
         slope = residuals.local_slope(layers, straightened(row, row.gap).values, last)
-        criteria.append(Criterion.near(f"{block}, slope of the straightened cosine", slope, 1, 1e-3))
+        claims.append(equal(f"{block}, slope of the straightened cosine", slope, 1, 1e-3))
         mean, error = log_of_mean(row.log_p_seen)
         theory = row.log_p[: len(mean)].values
-        criteria.append(agrees(f"{block}, log p", mean[1:], error[1:], theory[1:], 0))
+        claims.append(agrees(f"{block}, log p", mean[1:], error[1:], theory[1:], 0))
         gap, error = row.gap_seen.mean("network"), row.gap_seen.std("network", ddof=1)
         error = error / row.sizes["network"] ** 0.5
         theory = row.gap[: len(gap)].values
         allowed = 10 / width * theory
-        criteria.append(agrees(f"{block}, 1 - e", gap[1:], error[1:], theory[1:], allowed[1:]))
-    return criteria + _check_gradients(ds)
+        claims.append(agrees(f"{block}, 1 - e", gap[1:], error[1:], theory[1:], allowed[1:]))
+    return claims + _check_gradients(ds)
 
 
-def _check_gradients(ds: xr.Dataset) -> list[Criterion]:
+def _check_gradients(ds: xr.Dataset) -> list[Claim]:
     line = ds.gradient
     first, final = (line.isel(top_layer=k) for k in (0, -1))
     over = np.exp(first - final)
     growth, crossed = float(ds.constant.sel(block=NAMES[2])[0]), ds.sizes["top_layer"] - 1
     state = float(first.sel(parameter="state") - final.sel(parameter="state"))
     inner, outer = (float(over.sel(parameter=each)) for each in ("inner", "outer"))
-    criteria = [
-        Criterion.near("inner matrix, first layer over last", inner, 0.25, 0.0025),
-        Criterion("outer matrix, first layer over last", outer, 0.2, 5),
-        Criterion.near("state, log of first layer over last", state, crossed * math.log1p(growth), 1e-9),
+    claims = [
+        equal("inner matrix, first layer over last", inner, 0.25, 0.0025),
+        between("outer matrix, first layer over last", outer, 0.2, 5),
+        equal("state, log of first layer over last", state, crossed * math.log1p(growth), 1e-9),
     ]
     for parameter in PARAMETERS:
         mean, error = log_of_mean(ds.gradient_seen.sel(parameter=parameter))
         theory = ds.gradient.sel(parameter=parameter)
-        criteria.append(agrees(f"{parameter}, log of mean gradient", mean, error, theory, 1e-9))
-    return criteria
+        claims.append(agrees(f"{parameter}, log of mean gradient", mean, error, theory, 1e-9))
+    return claims

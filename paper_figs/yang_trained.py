@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from experiments.variance_grids import contour_slope, rank_correlations
 from paper_figs import variance_maps, yang_variances
-from paper_figs.criteria import Criterion
 from paper_figs.variance_maps import ADAPTIVE, FIXED, LAW, Shown, called
 from paper_figs.wide import tabulated
+from resnet_sde.claims import Claim, at_least, at_most, between
 
 BUDGETS, compute = variance_maps.BUDGETS, variance_maps.compute
 SHOWN = Shown(
@@ -50,27 +50,27 @@ def draw(ds: xr.Dataset) -> Figure:
     return variance_maps.draw(ds, SHOWN)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Accuracy follows the growth of gradients where rates fall like 1/L, and elsewhere it does not."""
     kinds = [kind for kind in SHOWN.kinds if kind in ds.kind.values]
-    criteria = [_recommended(ds, kind) for kind in kinds if set(ds.depth.values) & set(yang_variances.DEPTHS)]
+    claims = [_recommended(ds, kind) for kind in kinds if set(ds.depth.values) & set(yang_variances.DEPTHS)]
     if ds.attrs["budget"] == "smoke":
-        return criteria + [criterion for kind in kinds for criterion in _of_smoke(ds, kind)]
+        return claims + [claim for kind in kinds for claim in _of_smoke(ds, kind)]
     for kind in kinds:
-        criteria += _of_law(ds, kind)
+        claims += _of_law(ds, kind)
         if ds.attrs["budget"] == "cpu":
-            criteria += _slopes(ds, kind)
-    return criteria
+            claims += _slopes(ds, kind)
+    return claims
 
 
-def _recommended(ds: xr.Dataset, kind: str) -> Criterion:
+def _recommended(ds: xr.Dataset, kind: str) -> Claim:
     table = dict(zip(yang_variances.DEPTHS, KNOWN[kind], strict=True))
     depths = [depth for depth in ds.depth.values.tolist() if depth in table]
     found = ds.recommended.sel(kind=kind, depth=depths)
     return tabulated(f"{kind}, recommended sigma_w2", found, [table[depth] for depth in depths], 1e-5)
 
 
-def _of_smoke(ds: xr.Dataset, kind: str) -> list[Criterion]:
+def _of_smoke(ds: xr.Dataset, kind: str) -> list[Claim]:
     """Few steps, but gradients that grow by e^9 are in the way of few steps as well."""
     of = ds.sel(kind=kind, rule=LAW)
     accuracy = of.test_accuracy.mean("sample")
@@ -82,30 +82,30 @@ def _of_smoke(ds: xr.Dataset, kind: str) -> list[Criterion]:
     worse = float(accuracy.isel(depth=0, sigma_w2=-1) - accuracy.isel(depth=-1, sigma_w2=-1))
     name = called(kind, LAW)
     return [
-        Criterion(f"{name}, rank correlation with log growth", order, -1.0, ORDERED_OF_SMOKE),
-        Criterion(f"{name}, accuracy lost from the least to the largest depth", worse, BETTER, 1.0),
+        at_most(f"{name}, rank correlation with log growth", order, ORDERED_OF_SMOKE),
+        at_least(f"{name}, accuracy lost from the least to the largest depth", worse, BETTER),
     ]
 
 
-def _of_law(ds: xr.Dataset, kind: str) -> list[Criterion]:
+def _of_law(ds: xr.Dataset, kind: str) -> list[Claim]:
     """What holds where rates fall like 1/L."""
     name, ranks = called(kind, LAW), rank_correlations(ds, kind, LAW)
     growth = ranks["log_gradient_growth"]
     deepest = ds.sel(kind=kind, rule=LAW).isel(depth=-1)
     gained = float((deepest.at_recommended - deepest.at_one).mean())
     return [
-        Criterion(f"{name}, rank correlation with log growth", growth, -1.0, ORDERED),
-        Criterion(f"{name}, the same less that with sigma_w2", growth - ranks["sigma_w2"], -2.0, -STRONGER),
-        Criterion(f"{name}, accuracy at the recommended variance less that at 1", gained, BETTER, 1.0),
+        at_most(f"{name}, rank correlation with log growth", growth, ORDERED),
+        at_most(f"{name}, the same less that with sigma_w2", growth - ranks["sigma_w2"], -STRONGER),
+        at_least(f"{name}, accuracy at the recommended variance less that at 1", gained, BETTER),
     ]
 
 
-def _slopes(ds: xr.Dataset, kind: str) -> list[Criterion]:
+def _slopes(ds: xr.Dataset, kind: str) -> list[Claim]:
     """The law of the contour, and what is left of it with the same rate at all depths, and with RMSprop."""
     law, fixed, adaptive = (contour_slope(ds, kind, rule) for rule in (LAW, FIXED, ADAPTIVE))
     return [
-        Criterion(f"{called(kind, LAW)}, slope of the contour", law, *SLOPE),
-        Criterion(f"{called(kind, FIXED)}, slope of the contour", fixed, -FLAT, FLAT),
-        Criterion(f"{called(kind, ADAPTIVE)}, slope less that of {LAW}", adaptive - law, 0.0, np.inf),
-        Criterion(f"{called(kind, ADAPTIVE)}, slope less that of {FIXED}", adaptive - fixed, -np.inf, 0.0),
+        between(f"{called(kind, LAW)}, slope of the contour", law, *SLOPE),
+        between(f"{called(kind, FIXED)}, slope of the contour", fixed, -FLAT, FLAT),
+        at_least(f"{called(kind, ADAPTIVE)}, slope less that of {LAW}", adaptive - law, 0.0),
+        at_most(f"{called(kind, ADAPTIVE)}, slope less that of {FIXED}", adaptive - fixed, 0.0),
     ]

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from paper_figs import variance_maps
-from paper_figs.criteria import Criterion
 from paper_figs.variance_maps import ADAPTIVE, LAW, Shown, called, known_growth, within
+from resnet_sde.claims import Claim, at_least, at_most
 
 BUDGETS, compute = variance_maps.BUDGETS, variance_maps.compute
 OVERFLOW = float(np.log(np.finfo(np.float32).max))  # of a mean square
@@ -40,36 +40,36 @@ def draw(ds: xr.Dataset) -> Figure:
     return variance_maps.draw(ds, SHOWN)
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Lengths as known, and one length at all depths up to which networks are trained."""
     kind, budget = "relu full", ds.attrs["budget"]
     of = ds.sel(kind=kind)
     law = of.sel(rule=LAW)
     name = called(kind, LAW)
     failing = float(within(law, "log_q", FAILS, np.inf).max())
-    criteria = [
+    claims = [
         known_growth(ds, kind),
-        Criterion(f"{name}, largest accuracy where log p >= {FAILS:g}", failing, 0.0, UNTRAINED),
+        at_most(f"{name}, largest accuracy where log p >= {FAILS:g}", failing, UNTRAINED),
     ]
     if budget in TRAINED:
         working = float(within(law, "log_q", 0.0, WORKS).min())
         where = f"{name}, least accuracy where log p <= {WORKS:g}"
-        criteria.append(Criterion(where, working, TRAINED[budget], 1.0))
+        claims.append(at_least(where, working, TRAINED[budget]))
     if budget == "cpu":
         name, adaptive = called(kind, ADAPTIVE), of.sel(rule=ADAPTIVE)
         ranges = ((0.0, np.log(10), SMOOTH[0], OF_FOUR_LAYERS), (FAILS, FURTHER, SMOOTH[1], ""))
         for low, high, least, reason in ranges:
             found = float(within(adaptive, "log_q", low, high).min())
             where = f"{name}, least accuracy where log p is in [{low:.3g}, {high:.3g}]"
-            criteria.append(Criterion(where, found, least, 1.0, reason))
-        criteria.append(_ordered(ds))
-    return criteria
+            claims.append(at_least(where, found, least, reason))
+        claims.append(_ordered(ds))
+    return claims
 
 
-def _ordered(ds: xr.Dataset) -> Criterion:
+def _ordered(ds: xr.Dataset) -> Claim:
     """With a power of the ReLU accuracy follows lengths too, once they have grown tenfold."""
     of = ds.sel(kind=POWER, rule=ADAPTIVE)
     accuracy, grown = of.test_accuracy.mean("sample"), of.log_q >= np.log(10)
     pair = (values.transpose(*grown.dims).values[grown.values] for values in (accuracy, of.log_q))
     name = f"{called(POWER, ADAPTIVE)}, rank correlation with log p from {np.log(10):.3g} on"
-    return Criterion(name, float(stats.spearmanr(*pair).statistic), -1.0, ORDERED)
+    return at_most(name, stats.spearmanr(*pair).statistic, ORDERED)

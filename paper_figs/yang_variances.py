@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs.criteria import Criterion
 from paper_figs.residuals import log_of_mean, name, networks
 from paper_figs.style import house_style, log_scale, new_figure, panel_title
 from paper_figs.wide import (
@@ -34,6 +33,7 @@ from paper_figs.wide import (
     residual,
     tabulated,
 )
+from resnet_sde.claims import Claim, between
 from resnet_sde.meanfield import depth_law, lengths, recommend_variances
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
 
@@ -167,25 +167,25 @@ def _growth(ax: Axes, ds: xr.Dataset) -> None:
     ax.set(xlabel="depth $L$", xlim=(4, 1024), ylim=(0, 30))
 
 
-# The criteria
+# The claims
 
 
-def check(ds: xr.Dataset) -> list[Criterion]:
+def check(ds: xr.Dataset) -> list[Claim]:
     """Variances next to known values, their slopes and limits, networks next to the target."""
-    criteria, width = [], ds.attrs["width"]
+    claims, width = [], ds.attrs["width"]
     for k, known in enumerate(KNOWN):
         row = ds.sel(block=k).sigma_w2
-        criteria.append(tabulated(f"{name(BLOCKS[k])}, sigma_w2", row, known, 1e-5))
+        claims.append(tabulated(f"{name(BLOCKS[k])}, sigma_w2", row, known, 1e-5))
         for (near, far), low, high in (((256, 1024), -1.0285, -1.0065), ((8, 64), -1.445, -1.165)):
             slope = float(np.log(row.sel(depth=far) / row.sel(depth=near))) / math.log(far / near)
             label = f"{name(BLOCKS[k])}, slope from depth {near} to {far}"
-            criteria.append(Criterion(label, slope, low, high))
+            claims.append(between(label, slope, low, high))
     for target, limits in KNOWN_LIMITS.items():
         found = ds.limit.sel(target=target)
-        criteria.append(tabulated(f"target {target:g}, limits of sigma_w2 L", found, limits, 5e-6))
+        claims.append(tabulated(f"target {target:g}, limits of sigma_w2 L", found, limits, 5e-6))
     mean, error = log_of_mean(ds.growth)
     of_one = ds.growth_of_one.sel(line=ds.few_depth.values).values
     for choice, theory in (("recommended", np.full(len(mean.few_depth), TARGET)), ("one", of_one)):
         found, off = mean.sel(choice=choice), error.sel(choice=choice)
-        criteria.append(agrees(f"variance {choice}, log of mean growth", found, off, theory, 20 / width))
-    return criteria
+        claims.append(agrees(f"variance {choice}, log of mean growth", found, off, theory, 20 / width))
+    return claims

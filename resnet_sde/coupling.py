@@ -19,7 +19,7 @@ from torch import Tensor
 from resnet_sde._checks import check_memory, flag, positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer, SingleLayer
-from resnet_sde.estimate import Estimate, Status, mean, order, weak_order
+from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
 from resnet_sde.limits.exact import exact_end
@@ -62,10 +62,10 @@ class Convergence:
     intervals: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Outcome:
         """Whether the strong order is the expected one; undecided where there is nothing to compare."""
         if self.strong_order is None or self.expected is None:
-            return Status.UNDECIDED
+            return Outcome.UNDECIDED
         return self.strong_order.within(self.expected, TOLERANCE)
 
 

@@ -32,6 +32,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import SupportsFloat
 
 import numpy as np
 import scipy.optimize
@@ -49,12 +50,13 @@ _SHARE = 0.2  # of one value in the variance
 _RATES = -2.0, 4.0  # that a fit against a finite reference is looked for in
 
 
-class Status(enum.Enum):
-    """What an interval says about a claim; a sample too small says nothing."""
+class Outcome(enum.Enum):
+    """What the numbers say about a claim or a theorem; the last one says that it does not apply."""
 
     HOLDS = "holds"
     FAILS = "fails"
     UNDECIDED = "undecided"
+    NOT_MET = "assumption not met"
 
 
 @dataclass(frozen=True)
@@ -69,24 +71,29 @@ class Estimate:
     high: float
     reason: str | None = None
 
-    def within(self, target: float, tolerance: float) -> Status:
+    def within(self, target: float, tolerance: float) -> Outcome:
         """HOLDS if the whole interval lies in target ± tolerance, FAILS if none of it does, else UNDECIDED.
 
         An estimate that is not a number fails: a divergent quantity is no reason for doubt. One that its
         sample does not carry is UNDECIDED.
         """
         if self.reason is not None:
-            return Status.UNDECIDED
+            return Outcome.UNDECIDED
         if math.isnan(self.value):
-            return Status.FAILS
+            return Outcome.FAILS
         if target - tolerance <= self.low and self.high <= target + tolerance:
-            return Status.HOLDS
+            return Outcome.HOLDS
         outside = self.low > target + tolerance or self.high < target - tolerance
-        return Status.FAILS if outside else Status.UNDECIDED
+        return Outcome.FAILS if outside else Outcome.UNDECIDED
 
     def __str__(self) -> str:
         interval = f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
         return interval if self.reason is None else f"{interval} (undecided: {self.reason})"
+
+
+def exactly(value: SupportsFloat) -> Estimate:
+    """A number that involves no chance."""
+    return Estimate(float(value), float(value), float(value))
 
 
 def quantile(level: float, samples: int) -> float:

@@ -49,7 +49,7 @@ def drawn(name: str) -> Figure:
 
 
 def failures(name: str, ds: xr.Dataset) -> list[str]:
-    return [str(c) for c in module(name).check(ds) if not c.passed]
+    return [str(c) for c in module(name).check(ds) if not c.holds]
 
 
 def panels(figure: Figure) -> list[Axes]:

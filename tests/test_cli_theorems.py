@@ -239,7 +239,8 @@ def test_damaged_and_outdated_files_are_computed_again(
 
 HELPED = """
 from resnet_sde.estimate import Estimate
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.claims import Claim
+from resnet_sde.theorems.core import theorem
 SIZE = 0.0
 def measured():
     return SIZE

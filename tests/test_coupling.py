@@ -31,7 +31,7 @@ from resnet_sde import (
 )
 from resnet_sde._random import stream
 from resnet_sde.coupling import Comparison, PathErrors
-from resnet_sde.estimate import Status
+from resnet_sde.estimate import Outcome
 
 WHITE, SMOOTH = WhiteNoise(), SmoothNoise(0.3)
 Z = 4.42
@@ -123,9 +123,9 @@ def test_float32_runs_in_float32() -> None:
     model = Model(SingleLayer(TANH), WHITE, 4)
     for x in (states(1, 4).float(), states(1, 4)):
         found = couple(model, x, depths=(8, 16, 32, 64), samples=1000, reference=512)
-        assert found.status is Status.HOLDS, found.strong_order
+        assert found.status is Outcome.HOLDS, found.strong_order
     smooth = couple(Model(TwoLayer(TANH), SMOOTH, 4), states(1, 4).float(), depths=(8, 16, 32), samples=50)
-    assert smooth.status is Status.HOLDS
+    assert smooth.status is Outcome.HOLDS
 
 
 GOOD = {"depths": (4, 8), "samples": 3, "reference": 16}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from resnet_sde.estimate import LEVEL, Estimate, Status, mean, order, quantile, weak_order
+from resnet_sde.estimate import LEVEL, Estimate, Outcome, mean, order, quantile, weak_order
 
 DEPTHS = (16, 32, 64, 128)
 REFERENCE = 512
@@ -41,17 +41,17 @@ def test_verdicts_follow_the_interval(
     found = Estimate(value, value - left, value + right).within(target, tolerance)
     inside = [target - tolerance <= end <= target + tolerance for end in (value - left, value + right)]
     if all(inside):
-        assert found is Status.HOLDS
+        assert found is Outcome.HOLDS
     elif any(inside) or value - left < target < value + right:
-        assert found is Status.UNDECIDED
+        assert found is Outcome.UNDECIDED
     else:
-        assert found is Status.FAILS
+        assert found is Outcome.FAILS
 
 
 def test_what_is_not_a_number_fails_and_what_is_not_known_does_not() -> None:
-    assert Estimate(math.nan, math.nan, math.nan).within(0.5, 0.1) is Status.FAILS
-    assert Estimate(-math.inf, -math.inf, -math.inf).within(0.5, 0.1) is Status.FAILS
-    assert Estimate(0.5, -math.inf, math.inf).within(0.5, 0.1) is Status.UNDECIDED
+    assert Estimate(math.nan, math.nan, math.nan).within(0.5, 0.1) is Outcome.FAILS
+    assert Estimate(-math.inf, -math.inf, -math.inf).within(0.5, 0.1) is Outcome.FAILS
+    assert Estimate(0.5, -math.inf, math.inf).within(0.5, 0.1) is Outcome.UNDECIDED
     assert str(Estimate(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
 
 
@@ -69,7 +69,7 @@ def test_one_sample_says_nothing() -> None:
     assert mean(torch.tensor([2.0])) == Estimate(2.0, -math.inf, math.inf)
     found = order(DEPTHS, noisy(0.5, 1, seed=0))
     assert math.isfinite(found.value)
-    assert found.within(found.value, 10.0) is Status.UNDECIDED
+    assert found.within(found.value, 10.0) is Outcome.UNDECIDED
 
 
 def test_the_default_level_of_many_samples_is_normal() -> None:
@@ -93,7 +93,7 @@ def test_exact_power_laws_are_read_off_exactly(rate: float, scale: float, refere
 def test_the_error_of_the_reference_is_taken_out(rate: float, power: int) -> None:
     errors = noisy(rate, 600, 0, REFERENCE, power)
     found = order(DEPTHS, errors, reference=REFERENCE, power=power)
-    assert found.within(rate, 0.1) is Status.HOLDS, found
+    assert found.within(rate, 0.1) is Outcome.HOLDS, found
     naive = order(DEPTHS, errors)
     assert naive.value > found.value + 0.015, "the plain slope must be off, or this test shows nothing"
     other = order(DEPTHS, errors, reference=REFERENCE, power=1 if power > 1 else 2)
@@ -121,9 +121,9 @@ def test_verdicts_on_right_and_wrong_rates() -> None:
     right = [order(DEPTHS, noisy(0.5, 600, s), resamples=100).within(0.5, 0.15) for s in range(10)]
     wrong = [order(DEPTHS, noisy(0.15, 600, s), resamples=100).within(0.5, 0.15) for s in range(10)]
     few = [order(DEPTHS, noisy(0.5, 8, s), resamples=100).within(0.5, 0.15) for s in range(10)]
-    assert set(right) == {Status.HOLDS}
-    assert set(wrong) == {Status.FAILS}
-    assert set(few) == {Status.UNDECIDED}
+    assert set(right) == {Outcome.HOLDS}
+    assert set(wrong) == {Outcome.FAILS}
+    assert set(few) == {Outcome.UNDECIDED}
 
 
 @pytest.mark.parametrize("verb", [order, weak_order])
@@ -134,22 +134,22 @@ def test_divergence_fails_and_zero_errors_are_undecided(verb: Callable[..., Esti
             errors[3, 2] = bad
             found = verb(DEPTHS, errors, reference=reference)
             assert found.value == -math.inf
-            assert found.within(0.5, 0.1) is Status.FAILS
+            assert found.within(0.5, 0.1) is Outcome.FAILS
         found = verb(DEPTHS, torch.zeros(50, 4), reference=reference)
-        assert found.within(0.5, 0.1) is Status.UNDECIDED
+        assert found.within(0.5, 0.1) is Outcome.UNDECIDED
     single = torch.zeros(50, 4)
     single[7] = noisy(0.5, 1, 0)
-    assert verb(DEPTHS, single).within(0.5, 0.1) is Status.UNDECIDED, "most resamples see no error at all"
+    assert verb(DEPTHS, single).within(0.5, 0.1) is Outcome.UNDECIDED, "most resamples see no error at all"
 
 
 def test_a_mean_that_is_not_resolved_has_no_order() -> None:
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((200, 4)))
     signal = shape(1.0, REFERENCE)
     weak = weak_order(DEPTHS, signal + noise, reference=REFERENCE)
-    assert weak.within(1.0, 0.3) is Status.UNDECIDED
+    assert weak.within(1.0, 0.3) is Outcome.UNDECIDED
     clear = weak_order(DEPTHS, signal + 0.01 * signal * noise, reference=REFERENCE)
-    assert clear.within(1.0, 0.1) is Status.HOLDS
-    assert clear.within(0.5, 0.3) is Status.FAILS
+    assert clear.within(1.0, 0.1) is Outcome.HOLDS
+    assert clear.within(0.5, 0.3) is Outcome.FAILS
 
 
 def test_the_seed_decides() -> None:

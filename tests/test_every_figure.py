@@ -1,4 +1,4 @@
-"""What holds for every figure at the smoke budget: its criteria, where it came from, how it is drawn.
+"""What holds for every figure at the smoke budget: its claims, where it came from, how it is drawn.
 
 Seeds are fixed, so the checks cannot fail by chance; what a change of the random numbers would do is said
 where violations are planted. Numbers are made in torch's default precision, as on the command line: a

@@ -28,8 +28,9 @@ from experiments.fractional_paths import FractionalPaths
 from experiments.initialization import Initialization, first_order, mean_and_interval
 from paper_figs import fig1, fig2, fig4, fig6
 from paper_figs.catalogue import MARION
-from paper_figs.criteria import Criterion, widened
+from paper_figs.ratios import widened
 from paper_figs.style import save
+from resnet_sde.claims import at_least, between, equal
 
 PANELS = {"fig1": 3, "fig2": 2, "fig3": 3, "fig4": 3, "fig5": 3, "fig6": 5, "fig7": 4}
 
@@ -166,11 +167,13 @@ def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], n
     assert any(noticed in failure for failure in failures(name, plant()))
 
 
-def test_criteria_are_total() -> None:
-    assert Criterion.near("x", 1.0, 1.1, 0.2).passed
-    assert not Criterion.near("x", float("nan"), 1.1, 0.2).passed
-    assert not Criterion("p", 1e-5, 1e-4, float("inf")).passed
-    assert str(Criterion("p", 1e-5, 1e-4, float("inf"))) == "FAILED  p: 1e-05 > 0.0001"
+def test_claims_are_total() -> None:
+    assert equal("x", 1.0, 1.1, 0.2).holds
+    assert not equal("x", float("nan"), 1.1, 0.2).holds
+    assert between("x", 1.0, 0.9, 1.3).holds
+    assert not between("x", 1.4, 0.9, 1.3).holds
+    assert not at_least("p", 1e-5, 1e-4).holds
+    assert str(at_least("p", 1e-5, 1e-4)) == "p: 1e-05 ≥ 0.0001"
     assert widened(200) == 0.5
 
 

@@ -32,7 +32,7 @@ from resnet_sde import (
 )
 from resnet_sde import observables as ob
 from resnet_sde.coupling import Comparison
-from resnet_sde.estimate import Status
+from resnet_sde.estimate import Outcome
 from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.limits import ItoSDEInLaw
 from resnet_sde.paths import GridPath, SmoothPath
@@ -188,15 +188,15 @@ def test_couple_gives_orders(dtype: torch.dtype) -> None:
         gradients=True,
         **options,
     )
-    assert white.status is Status.HOLDS, white.strong_order
+    assert white.status is Outcome.HOLDS, white.strong_order
     assert white.gradient_order is not None
-    assert white.gradient_order.within(0.5, 0.15) is Status.HOLDS, white.gradient_order
+    assert white.gradient_order.within(0.5, 0.15) is Outcome.HOLDS, white.gradient_order
     smooth = couple(Model(TwoLayer(TANH), SmoothNoise(0.3), 4), states(1, 4).to("cuda", dtype), **options)
-    assert smooth.status is Status.HOLDS, smooth.strong_order
+    assert smooth.status is Outcome.HOLDS, smooth.strong_order
     young = couple(
         Model(SingleLayer(TANH), FractionalNoise(0.75), 1),
         torch.ones(1, 1, device="cuda", dtype=dtype),
         reference="exact",
         **options,
     )
-    assert young.status is Status.HOLDS, young.strong_order
+    assert young.status is Outcome.HOLDS, young.strong_order

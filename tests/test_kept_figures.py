@@ -10,7 +10,7 @@ from paper_figs.catalogue import PICTURES
 from paper_figs.making import Request, budget_of
 from paper_figs.stored import KEPT, SUFFIX, load
 
-KNOWN = {  # figures with criteria that are known to fail, and how many
+KNOWN = {  # figures with claims that are known to fail, and how many
     "fig9": 2,
     "fig9_fashion": 1,
     "yang_trained_relu": 1,
@@ -33,11 +33,11 @@ def test_a_request_holds_numbers_that_were_written_down(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_it_is_that_of_the_budget_and_meets_the_criteria(name: str) -> None:
+def test_it_is_that_of_the_budget_and_its_claims_hold(name: str) -> None:
     figure, ds = module(name), load(KEPT, name)
     budget = budget_of(figure, Request("cpu", 0, Path(), Path()))
     assert (ds.attrs["budget"], int(ds.attrs["seed"])) == (budget, 0)
     assert ds.attrs["experiment"] == repr(figure.BUDGETS[budget])
-    failed = [criterion for criterion in figure.check(ds) if not criterion.passed]
-    assert [str(criterion) for criterion in failed if not criterion.reason] == []
+    failed = [claim for claim in figure.check(ds) if not claim.holds]
+    assert [str(claim) for claim in failed if not claim.known] == []
     assert len(failed) == KNOWN.get(name, 0)

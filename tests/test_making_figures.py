@@ -1,4 +1,4 @@
-"""From a request to a dataset, a picture and a record of its criteria, and to the page of all of them."""
+"""From a request to a dataset, a picture and a record of its claims, and to the page of all of them."""
 
 import json
 import shutil
@@ -16,9 +16,9 @@ from experiments.execution import Execution
 from experiments.initialization import Initialization
 from paper_figs import fig2, fig7, gallery, making, stored
 from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
-from paper_figs.criteria import Criterion
 from paper_figs.making import Record, Request, budget_of, make_all
 from paper_figs.program import main, parser
+from resnet_sde.claims import Claim, at_least, at_most
 from resnet_sde.runs.store import Store
 
 LEFT = ("fig2.json", "fig2.nc.gz", "fig2.pdf", "fig2.png", "index.html")
@@ -52,12 +52,12 @@ class TestCommand:
         words = ["fig2", "--budget", "smoke", "--seed", str(2**40), "--out", str(tmp_path)]
         assert main(words) == 0
         first = capsys.readouterr().out
-        assert "4 of 4 criteria passed" in first
+        assert "4 of 4 claims hold" in first
         assert {p.name for p in tmp_path.iterdir()} == set(LEFT)
         assert main([*words, "--redraw"]) == 0
         assert capsys.readouterr().out.splitlines()[1:-1] == first.splitlines()[1:-1]
 
-    def test_a_failed_criterion_beyond_smoke_is_an_error(self, tmp_path: Path) -> None:
+    def test_a_failed_claim_beyond_smoke_is_an_error(self, tmp_path: Path) -> None:
         for budget, status in (("smoke", 0), ("paper", 1)):
             stored.store(wrong().assign_attrs(budget=budget), tmp_path, "fig2")
             assert main(["fig2", "--redraw", "--out", str(tmp_path)]) == status
@@ -226,7 +226,7 @@ class TestWhatIsStored:
         record = Record.load(out, "fig2")
         assert record is not None
         assert (record.budget, record.seed, record.dataset_of) == ("smoke", 0, "fig2")
-        assert record.criteria == tuple(fig2.check(stored.load(out, "fig2")))
+        assert record.claims == tuple(fig2.check(stored.load(out, "fig2")))
         assert record.title.endswith(".")
         (out / "fig2.json").write_text("{}")
         assert Record.load(out, "fig2") is None
@@ -241,20 +241,20 @@ class TestWhatIsStored:
 # The page
 
 
-def made(folder: Path, name: str, *criteria: Criterion) -> None:
+def made(folder: Path, name: str, *claims: Claim) -> None:
     """A record with a picture, which is a plot of Figure 2."""
     Record(name, f"A figure, {name}.", "Of `code` & more.\n\nTwice.", name, "paper", 0, 61.0, {"torch": "2"},
-           False, criteria).save(folder)  # fmt: skip
+           False, claims).save(folder)  # fmt: skip
     shutil.copy(folder / "picture.png", folder / f"{name}.png")
 
 
 @pytest.fixture
 def folder(figure2: Path, tmp_path: Path) -> Path:
-    """Records of all figures; one has a criterion that fails, with a reason."""
+    """Records of all figures; one has a claim that fails, with a reason."""
     shutil.copy(figure2 / "fig2.png", tmp_path / "picture.png")
     good, bad = (
-        Criterion("good", 1.0, 0.5, float("inf")),
-        Criterion("<bad>", float("nan"), 0.0, 1.0, "No <x>."),
+        at_least("good", 1.0, 0.5),
+        at_most("<bad>", float("nan"), 1.0, "No <x>."),
     )
     for name in PICTURES:
         made(tmp_path, name, good, *([bad] if name == "fig4" else []))
@@ -298,7 +298,7 @@ def test_the_gallery_in_a_browser(width: int, folder: Path) -> None:
     assert seen["page"] <= seen["width"], "the page does not scroll sideways"
     assert seen["cut"] == 0
     assert seen["open"] == ["fig4"], "what fails is shown"
-    assert f"{len(PICTURES)} of {len(PICTURES) + 1} criteria pass" in seen["text"]
+    assert f"{len(PICTURES)} of {len(PICTURES) + 1} claims hold" in seen["text"]
     assert "<bad>" in seen["text"]
     assert "No <x>." in seen["text"]
     assert "python -m paper_figs fig1 --budget paper --seed 0" in seen["text"]

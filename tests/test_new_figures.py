@@ -1,6 +1,6 @@
 """Figures of leaky ReLU, of correlated weights, of orders and of deferred weights, at the smoke budget.
 
-Seeds are fixed, so the checks cannot fail by chance. Each planted violation names the criterion that it must
+Seeds are fixed, so the checks cannot fail by chance. Each planted violation names the claim that it must
 fail.
 """
 
@@ -212,7 +212,7 @@ def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], n
     assert any(noticed in failure for failure in failures(name, plant()))
 
 
-def test_no_criterion_is_about_time() -> None:
+def test_no_claim_is_about_time() -> None:
     ds = smoke("dense_and_deferred")
     slower = ds.assign(seconds=100 * ds.seconds)
     assert failures("dense_and_deferred", slower) == []

@@ -29,7 +29,7 @@ from resnet_sde import (
     trajectory,
 )
 from resnet_sde.coupling import TOLERANCE, Convergence
-from resnet_sde.estimate import Estimate, Status, order, weak_order
+from resnet_sde.estimate import Estimate, Outcome, order, weak_order
 from resnet_sde.limits import YoungODE
 from resnet_sde.limits.exact import exact_end
 
@@ -49,13 +49,13 @@ def test_white_networks_converge_at_rate_one_half(
     model, x = Model(SingleLayer(phi), WHITE, width), states(1, width).to(device)
     found = couple(model, x, depths=(16, 32, 64, 128), samples=1500, reference=FINE, gradients=True)
     assert (found.expected, found.expected_gradient) == (0.5, backward)
-    assert found.status is Status.HOLDS, found.strong_order
+    assert found.status is Outcome.HOLDS, found.strong_order
     assert found.strong_order is not None
     assert found.gradient_order is not None
-    assert found.gradient_order.within(backward, 0.17) is Status.HOLDS, found.gradient_order
+    assert found.gradient_order.within(backward, 0.17) is Outcome.HOLDS, found.gradient_order
     for wrong in (0.3, 0.7):
-        assert found.strong_order.within(wrong, TOLERANCE) is Status.FAILS
-    assert found.gradient_order.within(0.75 - backward, 0.08) is Status.FAILS
+        assert found.strong_order.within(wrong, TOLERANCE) is Outcome.FAILS
+    assert found.gradient_order.within(0.75 - backward, 0.08) is Outcome.FAILS
     check_shape(found, 4)
 
 
@@ -81,12 +81,12 @@ def check_shape(found: Convergence, depths: int) -> None:
 )
 def test_smooth_networks_converge_at_rate_one(model: Model, device: torch.device) -> None:
     found = couple(model, states(2, 4).to(device), depths=(32, 64, 128), samples=100, gradients=True)
-    assert found.status is Status.HOLDS, found.strong_order
+    assert found.status is Outcome.HOLDS, found.strong_order
     assert found.expected == found.expected_gradient == 1.0
     assert found.gradient_order is not None
     # Kinks leave the gradient, an error of rate 1 too, less regular: the spec accepts 0.9 to 1.15.
-    assert found.gradient_order.within(1.0, 0.25) is Status.HOLDS, found.gradient_order
-    assert found.gradient_order.within(0.5, 0.2) is Status.FAILS
+    assert found.gradient_order.within(1.0, 0.25) is Outcome.HOLDS, found.gradient_order
+    assert found.gradient_order.within(0.5, 0.2) is Outcome.FAILS
     check_shape(found, 3)
 
 
@@ -94,7 +94,7 @@ def test_constant_linear_networks_against_the_exponential() -> None:
     model, x = Model(SingleLayer(LINEAR), ConstantNoise(), 4), states(1, 4)
     exact = couple(model, x, depths=(32, 64, 128), samples=100, reference="exact")
     solved = couple(model, x, depths=(32, 64, 128), samples=100, reference="solver")
-    assert exact.status is solved.status is Status.HOLDS
+    assert exact.status is solved.status is Outcome.HOLDS
     assert exact.sup_errors is None, "a closed form is known at time 1 alone"
     h, path = x.expand(7, 1, 4), model.draw(1, samples=7, seed=0)
     end = limit(model).solve(h, path, steps=400)
@@ -110,14 +110,14 @@ def test_fractional_networks_of_width_one_converge_at_rate_two_h_minus_one(
     exact = couple(model, x, depths=(64, 256, 1024), samples=1000, reference="exact")
     assert exact.expected == pytest.approx(rate)
     assert exact.strong_order is not None
-    assert exact.strong_order.within(rate, 0.05) is Status.HOLDS, exact.strong_order
-    assert exact.strong_order.within(rate + 0.15, 0.1) is Status.FAILS
+    assert exact.strong_order.within(rate, 0.05) is Outcome.HOLDS, exact.strong_order
+    assert exact.strong_order.within(rate + 0.15, 0.1) is Outcome.FAILS
     # A network of 1024 layers has an error of its own, and hides it from a plain slope.
     finite = request(model, x, (32, 64, 128, 256), FINE).run(1000, seed=0).terminal
     fitted = order((32, 64, 128, 256), finite, reference=FINE)
-    assert fitted.within(rate, TOLERANCE) is Status.HOLDS, fitted
+    assert fitted.within(rate, TOLERANCE) is Outcome.HOLDS, fitted
     naive = order((32, 64, 128, 256), finite)
-    assert naive.within(rate, TOLERANCE) is Status.FAILS, naive
+    assert naive.within(rate, TOLERANCE) is Outcome.FAILS, naive
 
 
 def test_only_at_width_one_is_there_a_rate_to_expect() -> None:
@@ -127,7 +127,7 @@ def test_only_at_width_one_is_there_a_rate_to_expect() -> None:
         )
         assert found.expected is None
         assert found.strong_order is not None
-        assert found.status is Status.UNDECIDED
+        assert found.status is Outcome.UNDECIDED
 
 
 def test_weak_errors_are_of_rate_one(device: torch.device) -> None:
@@ -138,8 +138,8 @@ def test_weak_errors_are_of_rate_one(device: torch.device) -> None:
     exact = [growth(fine) - growth(depth) for depth in depths]
     rate = weak_order(depths, torch.tensor([exact] * 2), reference=fine).value
     assert rate == pytest.approx(0.77, abs=0.01), "at these depths; at 64 to 256 it is 0.99"
-    assert found.weak_order.within(rate, 0.1) is Status.HOLDS, found.weak_order
-    assert found.weak_order.within(0.5, 0.1) is Status.FAILS
+    assert found.weak_order.within(rate, 0.1) is Outcome.HOLDS, found.weak_order
+    assert found.weak_order.within(0.5, 0.1) is Outcome.FAILS
     assert found.weak_errors == pytest.approx(exact, rel=0.1)
 
 
@@ -149,7 +149,7 @@ def test_res3_tends_to_its_weak_limit() -> None:
     found = couple(model, x, depths=(1, 2), samples=20, reference=8, gradients=True)
     assert found.strong_errors is found.sup_errors is found.strong_order is found.expected is None
     assert found.gradient_errors is found.gradient_order is found.expected_gradient is None
-    assert found.status is Status.UNDECIDED
+    assert found.status is Outcome.UNDECIDED
     errors = request(model, x, (1, 2), 8).run(6000, seed=0).weak
     for place, depth in enumerate((1, 2)):
         exact = (1 + 1 / (2 * depth)) ** depth - (1 + 1 / 16) ** 8
@@ -160,7 +160,7 @@ def test_few_networks_are_undecided() -> None:
     model = Model(SingleLayer(TANH), WHITE, 4)
     for seed in range(3):
         found = couple(model, torch.ones(1, 4), depths=(16, 32, 64), samples=12, reference=512, seed=seed)
-        assert found.status is Status.UNDECIDED
+        assert found.status is Outcome.UNDECIDED
 
 
 def test_half_is_white(device: torch.device) -> None:
@@ -172,9 +172,9 @@ def test_half_is_white(device: torch.device) -> None:
         )
         assert (found.expected, found.expected_gradient) == (0.5, backward)
     assert found.strong_order is not None
-    assert found.strong_order.within(0.5, 0.15) is Status.HOLDS, found.strong_order
+    assert found.strong_order.within(0.5, 0.15) is Outcome.HOLDS, found.strong_order
     assert found.gradient_order is not None
-    assert found.gradient_order.within(backward, 0.17) is Status.HOLDS, found.gradient_order
+    assert found.gradient_order.within(backward, 0.17) is Outcome.HOLDS, found.gradient_order
 
 
 def squared_errors(model: Model, reference: Model, resample: bool = False) -> Tensor:
@@ -195,13 +195,13 @@ def test_controls_fail() -> None:
     """The same verdict, for networks that do not converge: another scaling, and noise that is not shared."""
     model = Model(SingleLayer(TANH), WHITE, 4)
 
-    def verdict(errors: Tensor) -> Status:
+    def verdict(errors: Tensor) -> Outcome:
         return order(DEPTHS, errors, reference=512, power=2).within(0.5, TOLERANCE)
 
-    assert verdict(squared_errors(model, model)) is Status.HOLDS
+    assert verdict(squared_errors(model, model)) is Outcome.HOLDS
     for beta in (0.35, 0.65):
-        assert verdict(squared_errors(replace(model, beta=beta), model)) is Status.FAILS
-    assert verdict(squared_errors(model, model, resample=True)) is Status.FAILS
+        assert verdict(squared_errors(replace(model, beta=beta), model)) is Outcome.FAILS
+    assert verdict(squared_errors(model, model, resample=True)) is Outcome.FAILS
 
 
 def test_derivatives_at_the_right_point_do_not_converge() -> None:
@@ -225,8 +225,8 @@ def test_derivatives_at_the_right_point_do_not_converge() -> None:
         errors = [(gradient(depth, shift) - exact).square().sum((1, 2)) for depth in DEPTHS]
         return order(DEPTHS, torch.stack(errors, dim=1), reference=fine, power=2)
 
-    assert fitted(0).within(0.5, 0.15) is Status.HOLDS
-    assert fitted(1).within(0.5, 0.15) is Status.FAILS
+    assert fitted(0).within(0.5, 0.15) is Outcome.HOLDS
+    assert fitted(1).within(0.5, 0.15) is Outcome.FAILS
 
 
 def pathwise_distances(model: Model, samples: int, wrong: str | None = None) -> list[float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from resnet_sde.networks import ResNet
-from resnet_sde.training import Data, Examples, Outcome, Recipe, Run, best_rate, fit, train
+from resnet_sde.training import Data, Examples, Recipe, Run, TrainingResult, best_rate, fit, train
 
 PARTS = ("train", "validation", "test")
 MSE = Recipe(**{**vars(RECIPE), "loss": "mse", "epochs": 8})
@@ -219,9 +219,9 @@ def test_a_number_of_classes_is_one(classes: object) -> None:
 # The best rate
 
 
-def outcome(loss: float, accuracy: float = math.nan, **changes: object) -> Outcome:
-    zeros = dict.fromkeys(Outcome.__dataclass_fields__, 0.0)
-    return Outcome(**{**zeros, "validation_loss": loss, "validation_accuracy": accuracy, **changes})
+def outcome(loss: float, accuracy: float = math.nan, **changes: object) -> TrainingResult:
+    zeros = dict.fromkeys(TrainingResult.__dataclass_fields__, 0.0)
+    return TrainingResult(**{**zeros, "validation_loss": loss, "validation_accuracy": accuracy, **changes})
 
 
 def test_the_best_rate_of_a_square_loss_has_the_least_loss() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import resnet_sde as rs
 from experiments import depth_networks as nets
-from resnet_sde.estimate import Status
+from resnet_sde.estimate import Outcome
 from resnet_sde.practice import DepthMismatch, Fate, assert_depth_law, depth_check
 
 DEPTHS = (8, 32)
@@ -35,7 +35,7 @@ def test_the_critical_exponent(name: str) -> None:
     assert (check.copies, check.critical_beta) == ("none", 0.5)
     assert check.writers
     for writer in check.writers:
-        assert writer.beta.within(0.5, 0.1) is not Status.FAILS
+        assert writer.beta.within(0.5, 0.1) is not Outcome.FAILS
     assert check.expect(0.5) is check
 
 
@@ -113,7 +113,7 @@ def test_bugs_of_public_libraries_are_named(planted: str) -> None:
     with pytest.raises(DepthMismatch, match=SENTENCES[planted]):
         check.expect(0.5)
     if planted in ("w3", "q, k, v", "q, k, v only"):  # the exponent of the block alone sees nothing
-        assert check.beta.within(0.5, 0.1) is Status.HOLDS
+        assert check.beta.within(0.5, 0.1) is Outcome.HOLDS
 
 
 @pytest.mark.full

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from resnet_sde.estimate import Estimate, Status, mean, order, uncarried, weak_order
+from resnet_sde.estimate import Estimate, Outcome, mean, order, uncarried, weak_order
 
 DEPTHS = (16, 32, 64, 128)
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -77,10 +77,10 @@ def test_what_is_not_carried_decides_nothing() -> None:
     assert found.reason == "one of 31 values makes up 97 % of their variance"
     assert str(found).endswith(f"(undecided: {found.reason})")
     for target in (0.0, found.value, 1e9):
-        assert found.within(target, 0.1) is Status.UNDECIDED
-    assert mean(torch.tensor([2.0, 2.0, 2.0, 2.0])).within(2.0, 0.1) is Status.UNDECIDED
-    assert mean(torch.tensor([1.0, 2.0, 3.0])).within(1e9, 1.0) is Status.UNDECIDED
-    assert mean(torch.tensor([2.0])).within(1e9, 1.0) is Status.UNDECIDED
+        assert found.within(target, 0.1) is Outcome.UNDECIDED
+    assert mean(torch.tensor([2.0, 2.0, 2.0, 2.0])).within(2.0, 0.1) is Outcome.UNDECIDED
+    assert mean(torch.tensor([1.0, 2.0, 3.0])).within(1e9, 1.0) is Outcome.UNDECIDED
+    assert mean(torch.tensor([2.0])).within(1e9, 1.0) is Outcome.UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_what_is_not_carried_decides_nothing() -> None:
 def test_values_that_are_no_numbers_fail(extra: list[float], value: float) -> None:
     found = mean(torch.tensor([*range(40), *extra]))
     assert found.value == value or (math.isnan(value) and math.isnan(found.value))
-    assert found.within(1.0, 1e6) is Status.FAILS
+    assert found.within(1.0, 1e6) is Outcome.FAILS
     both = mean(torch.tensor([1.0, math.inf, -math.inf, 2.0]))
     assert math.isnan(both.value)
-    assert both.within(1.0, 1.0) is Status.FAILS
+    assert both.within(1.0, 1.0) is Outcome.FAILS
 
 
 @pytest.mark.parametrize("unit", [1e200, 1e-200, 1e300])
@@ -109,17 +109,17 @@ def test_a_weak_error_that_is_not_told_from_zero_has_no_order() -> None:
     hidden = weak_order(DEPTHS, 0.01 * sizes + noise, reference=1024)
     assert hidden.reason is not None
     assert "is not told from 0 by 400 networks" in hidden.reason
-    assert hidden.within(1.0, 10.0) is Status.UNDECIDED
+    assert hidden.within(1.0, 10.0) is Outcome.UNDECIDED
     clear = weak_order(DEPTHS, sizes * (1 + 0.2 * noise))
     assert clear.reason is None
-    assert clear.within(1.0, 0.1) is Status.HOLDS
+    assert clear.within(1.0, 0.1) is Outcome.HOLDS
 
 
 def test_the_end_of_what_a_fit_looks_at_is_no_measurement() -> None:
     growing = torch.tensor(DEPTHS).double().pow(8.0).expand(40, -1) * torch.linspace(1, 2, 40)[:, None]
     found = order(DEPTHS, growing, reference=1024)
     assert found.low == -math.inf
-    assert found.within(0.5, 0.1) is Status.FAILS
+    assert found.within(0.5, 0.1) is Outcome.FAILS
     unseen = weak_order(
         DEPTHS, torch.from_numpy(np.random.default_rng(0).standard_normal((50, 4))), reference=256
     )
@@ -136,7 +136,7 @@ def test_an_order_that_one_network_makes_up_is_not_carried() -> None:
     found = order(DEPTHS, one)
     assert found.reason is not None
     assert "one of 61 networks makes up" in found.reason
-    assert found.within(0.5, 0.5) is Status.UNDECIDED
+    assert found.within(0.5, 0.5) is Outcome.UNDECIDED
 
 
 def test_an_estimate_without_a_reason_is_as_before() -> None:

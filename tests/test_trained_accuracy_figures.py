@@ -1,6 +1,6 @@
 """Figures of accuracies of trained networks: they hold, they notice what is wrong, and they draw.
 
-At the smoke budget networks see few steps, and criteria are few. Those of larger budgets are tested on made
+At the smoke budget networks see few steps, and claims are few. Those of larger budgets are tested on made
 accuracies on the grids of the budget cpu, which follow the laws in question or others.
 """
 

@@ -1,7 +1,7 @@
 """Figures of trained networks: they hold at the smoke budget, they notice what is wrong, and they draw.
 
 Seeds are fixed, so the checks cannot fail by chance. Accuracies over the plane are trained for hours at the
-budget cpu; there the criteria are tested with numbers made up after the theory.
+budget cpu; there the claims are tested with numbers made up after the theory.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ from experiments import accuracy_plane, depth_convergence, trained_weights
 from experiments.depth_convergence import DepthConvergence, rate
 from experiments.execution import Execution
 from paper_figs import accuracy_maps, fig9
-from paper_figs.criteria import Criterion
 from paper_figs.trained_paths import expected_roughness
+from resnet_sde.claims import at_most
 from resnet_sde.training import roughness
 
 EXPERIMENTS = {
@@ -91,7 +91,7 @@ def test_one_seed_has_no_interval() -> None:
     """The budget paper has one, which can be drawn, and whose blocks are not compared."""
     ds = plane().isel(sample=[0]).assign_attrs(budget="paper")
     fig9.draw(ds).canvas.draw()
-    assert all("res-1, " in criterion.name for criterion in fig9.check(ds))
+    assert all("res-1, " in claim.name for claim in fig9.check(ds))
 
 
 def hursts() -> np.ndarray:
@@ -191,9 +191,9 @@ def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], n
     assert any(noticed in failure for failure in failures(name, plant()))
 
 
-def test_a_reason_is_given_where_a_criterion_fails() -> None:
-    assert str(Criterion("x", 2.0, 0.0, 1.0, "known")) == "FAILED  x: 2 in [0, 1] (known)"
-    assert str(Criterion("x", 0.5, 0.0, 1.0, "known")) == "passed  x: 0.5 in [0, 1]"
+def test_a_reason_is_given_where_a_claim_fails() -> None:
+    assert str(at_most("x", 2.0, 1.0, "known")) == "x: 2 ≤ 1 (known)"
+    assert str(at_most("x", 0.5, 1.0, "known")) == "x: 0.5 ≤ 1"
 
 
 def test_the_difference_of_blocks_is_not_that_of_the_best_test_accuracy() -> None:
@@ -208,7 +208,7 @@ def test_only_on_the_edge_there_is_a_reason_to_fail() -> None:
     edges = dict.fromkeys(("res-1", "res-3"), np.maximum(hursts(), 0.5) - 0.19)
     near, far = plane(edges), scaling_the_wrong_way()
     reasons = {
-        name: [c.reason for c in fig9.check(ds) if not c.passed and "lowest" in c.name]
+        name: [c.known for c in fig9.check(ds) if not c.holds and "lowest" in c.name]
         for name, ds in (("near", near), ("far", far))
     }
     assert reasons == {"near": [accuracy_maps.ON_THE_EDGE], "far": [""]}

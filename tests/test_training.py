@@ -18,9 +18,9 @@ from resnet_sde.training import (
     Data,
     Examples,
     Member,
-    Outcome,
     Recipe,
     Run,
+    TrainingResult,
     best_rate,
     fit,
     relative_change,
@@ -304,9 +304,9 @@ def test_a_grid_goes_on_from_what_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_outcome_survives_json() -> None:
     _, outcomes = fit([member(), member(WILD)], recipe(entries=2, epochs=1), data())
     for outcome in outcomes:
-        again = Outcome.from_json(json.loads(json.dumps(outcome.to_json(), allow_nan=False)))
+        again = TrainingResult.from_json(json.loads(json.dumps(outcome.to_json(), allow_nan=False)))
         assert again.to_json() == outcome.to_json()
-    assert outcomes[0] == Outcome.from_json(outcomes[0].to_json())
+    assert outcomes[0] == TrainingResult.from_json(outcomes[0].to_json())
 
 
 def test_paths_and_statistics_are_those_of_the_weights() -> None:
@@ -324,9 +324,9 @@ def test_paths_and_statistics_are_those_of_the_weights() -> None:
     assert set(outcome.paths) == {"inner", "outer"}
 
 
-def outcome(accuracy: float) -> Outcome:
-    zeros = dict.fromkeys(Outcome.__dataclass_fields__, 0.0)
-    return Outcome(**{**zeros, "validation_accuracy": accuracy, "test_accuracy": 1 - accuracy})
+def outcome(accuracy: float) -> TrainingResult:
+    zeros = dict.fromkeys(TrainingResult.__dataclass_fields__, 0.0)
+    return TrainingResult(**{**zeros, "validation_accuracy": accuracy, "test_accuracy": 1 - accuracy})
 
 
 def test_the_rate_is_chosen_on_validation_over_all_seeds() -> None:

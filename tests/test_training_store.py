@@ -19,7 +19,7 @@ from waiting import PATIENCE, wait_until
 
 import resnet_sde as rs
 from resnet_sde.runs.store import Store
-from resnet_sde.training import Data, Examples, Member, Outcome, Recipe, Run, fit, kept, train
+from resnet_sde.training import Data, Examples, Member, Recipe, Run, TrainingResult, fit, kept, train
 from resnet_sde.training.fitting import _Keeper
 
 RATES = (0.01, 0.03, 0.1)
@@ -347,4 +347,4 @@ def test_the_program_goes_on_after_an_interrupt(tmp_path: Path) -> None:
 
 def test_an_outcome_is_the_same_from_json() -> None:
     (found,) = train(GRID[:1], RECIPE, data())
-    assert Outcome.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert TrainingResult.from_json(json.loads(json.dumps(found.to_json()))) == found

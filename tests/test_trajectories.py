@@ -29,7 +29,7 @@ def smoke() -> xr.Dataset:
 
 
 def failures(ds: xr.Dataset) -> list[str]:
-    return [str(c) for c in trajectories.check(ds) if not c.passed]
+    return [str(c) for c in trajectories.check(ds) if not c.holds]
 
 
 def planted(law: str, other: rs.PathLaw) -> xr.Dataset:
@@ -141,5 +141,5 @@ def test_the_table() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(smoke(), tmp_path, "trajectories")
     assert main(["trajectories", "--redraw", "--out", str(tmp_path)]) == 0
-    assert "15 of 15 criteria passed" in capsys.readouterr().out
+    assert "15 of 15 claims hold" in capsys.readouterr().out
     assert (tmp_path / "trajectories.md").read_text(encoding="utf-8") == smoke().attrs["table"]

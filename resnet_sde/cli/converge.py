@@ -158,7 +158,7 @@ class _Verdict:
 def _verdicts(model: rs.Model, result: Convergence) -> Iterator[tuple[str, _Verdict]]:
     """Of every order that was measured."""
     from resnet_sde.coupling import TOLERANCE
-    from resnet_sde.estimate import Status
+    from resnet_sde.estimate import Outcome
 
     expected = {"strong_order": result.expected, "gradient_order": result.expected_gradient}
     for name in ORDERS:
@@ -168,13 +168,13 @@ def _verdicts(model: rs.Model, result: Convergence) -> Iterator[tuple[str, _Verd
         theory = _weak_theory(model) if name == "weak_order" else expected[name]
         reason = _doubt(order)
         if reason is not None:
-            yield name, _Verdict(theory, Status.UNDECIDED.value, reason)
+            yield name, _Verdict(theory, Outcome.UNDECIDED.value, reason)
         elif theory is None:
             yield name, _Verdict(None, None)
         else:
             status = order.within(theory, TOLERANCE)
             wide = f"its interval is not within {TOLERANCE:g} of theory; give more --samples"
-            yield name, _Verdict(theory, status.value, wide if status is Status.UNDECIDED else None)
+            yield name, _Verdict(theory, status.value, wide if status is Outcome.UNDECIDED else None)
 
 
 def _doubt(order: Estimate) -> str | None:

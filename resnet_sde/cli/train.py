@@ -29,7 +29,7 @@ from resnet_sde.cli.places import Folder
 from resnet_sde.runs.cluster import engine
 
 if TYPE_CHECKING:
-    from resnet_sde.training import Data, Member, Outcome, Recipe
+    from resnet_sde.training import Data, Member, Recipe, TrainingResult
 
 _RATE = Number(float, 1e-12, 1e6, "0.01")
 _COUNT = Number(int, 1, 10**9, "10")
@@ -152,7 +152,7 @@ def _check(points: list[tuple[dict[str, Any], rs.Model, Any]], recipe: Recipe, d
         )
 
 
-def _cell(label: dict[str, Any], found: dict[float, list[Outcome]]) -> dict[str, Any]:
+def _cell(label: dict[str, Any], found: dict[float, list[TrainingResult]]) -> dict[str, Any]:
     """The record of one cell: means over the networks of the chosen rate."""
     from resnet_sde.training import best_rate
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from resnet_sde import estimate
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import check_seed, generator, seeded
-from resnet_sde.estimate import Estimate, Status
+from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes, scales_with
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
 from resnet_sde.practice.coherence import COHERENT_ABOVE, critical_beta
@@ -289,9 +289,9 @@ def _writer_laws(
 def _fate(profiles: Sequence[Sequence[Profile]], beta: Estimate, critical: float) -> Fate:
     if all(p.action == 0.0 for row in profiles for p in row):
         return Fate.ZERO
-    if math.isnan(beta.value) or beta.within(critical, CRITICAL_WITHIN) is Status.UNDECIDED:
+    if math.isnan(beta.value) or beta.within(critical, CRITICAL_WITHIN) is Outcome.UNDECIDED:
         return Fate.UNDECIDED
-    if beta.within(critical, CRITICAL_WITHIN) is Status.HOLDS:
+    if beta.within(critical, CRITICAL_WITHIN) is Outcome.HOLDS:
         return Fate.CRITICAL
     if beta.value > critical:
         return Fate.IDENTITY

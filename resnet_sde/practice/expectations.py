@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from resnet_sde.estimate import Estimate, Status
+from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.practice.coherence import INDEPENDENT_BELOW
 from resnet_sde.practice.errors import DepthMismatch
 from resnet_sde.practice.laws_of_depth import decimals
@@ -84,7 +84,7 @@ def failures(
 
 def _off(estimate: Estimate, beta: float, tolerance: float, strict: bool) -> bool:
     status = estimate.within(beta, tolerance)
-    return status is Status.FAILS or (strict and status is not Status.HOLDS)
+    return status is Outcome.FAILS or (strict and status is not Outcome.HOLDS)
 
 
 def _law(exponent: float | None, tolerance: float) -> bool:

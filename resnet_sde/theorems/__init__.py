@@ -8,7 +8,7 @@
     'fails'
 
 A verdict is one of four. *Holds*, *fails* and *undecided* are what confidence intervals say about
-claims (see `core`, which also says how one level serves the whole suite). *Assumption not met* says
+claims (see `claims`; `core` says how one level serves the whole suite). *Assumption not met* says
 that a statement does not speak of the model it was asked about. Theorems about limits take a model of
 your own, ``verify("sde-limit", model=my_model)``; `assert_holds` does the same inside a test.
 
@@ -42,11 +42,11 @@ here registers it, and the tests, the command line (`resnet-sde list`, `resnet-s
 plugin of pytest (`pytest --theorems`) find it.
 """
 
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Outcome
 from resnet_sde.theorems import fischer, foundations, kernels, marion, schoenholz, yang
 from resnet_sde.theorems.core import (
     AssumptionNotMet,
-    Claim,
-    Outcome,
     Theorem,
     Verdict,
     assert_holds,

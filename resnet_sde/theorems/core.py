@@ -1,10 +1,5 @@
 r"""What a theorem is here: a statement, its claims, and a verdict from their confidence intervals.
 
-A claim is an equivalence test. What was measured comes as an interval, and the claim holds if the whole
-interval lies within its tolerance of what is predicted, fails if none of it does, and is undecided
-otherwise. So a check that is too weak to decide says so, and both wrong answers are rare: a claim that is
-true within its tolerance fails, and one that is not holds, with probability (1 − level) / 2 at most.
-
 One level serves the whole suite. Its claims are counted before anything runs, since every theorem
 declares how many it makes, and together they may be ROOM at most. A claim's interval has the level 1 −
 FAMILY[budget] / ROOM, so that by Bonferroni's inequality the chance of any wrong answer in the whole
@@ -16,7 +11,6 @@ sample size; those of means and of orders up to what the central limit theorem l
 from __future__ import annotations
 
 import difflib
-import enum
 import inspect
 import math
 import re
@@ -28,7 +22,8 @@ from typing import Any, TypeVar
 import torch
 
 from resnet_sde._random import check_seed
-from resnet_sde.estimate import Estimate
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.propagate import one_thread
 
 FAMILY = {"quick": 1 / 20, "full": 1e-3}
@@ -45,68 +40,8 @@ registry: dict[str, Theorem] = {}
 """All theorems by their ids, in the order in which they were registered."""
 
 
-class Outcome(enum.Enum):
-    """What the numbers say about a claim or a theorem; the last one says that it does not apply."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    UNDECIDED = "undecided"
-    NOT_MET = "assumption not met"
-
-
 class AssumptionNotMet(Exception):
     """What a check raises for a model that its theorem does not speak of; a sentence says why."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One measured number and what it should be.
-
-    name: of the quantity, for people.
-    measured: with its interval; a number that involves no chance has one of no length.
-    predicted, tolerance: the claim is |measured − predicted| ≤ tolerance.
-    relation: "=", or "<=" and ">=" for claims on one side only, measured ≤ predicted + tolerance and
-        the like.
-    unmet: a sentence that says which assumption is not met; such a claim is shown and decides nothing.
-    """
-
-    name: str
-    measured: Estimate
-    predicted: float
-    tolerance: float = 0.0
-    relation: str = "="
-    unmet: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.relation not in ("=", "<=", ">="):
-            raise ValueError(f"unknown relation {self.relation!r}; give one of =, <=, >=")
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the interval says. A number that is not one fails: divergence is no reason for doubt."""
-        if self.unmet is not None:
-            return Outcome.NOT_MET
-        if self.relation == "=":
-            return Outcome(self.measured.within(self.predicted, self.tolerance).value)
-        if self.measured.reason is not None:
-            return Outcome.UNDECIDED
-        sign = 1.0 if self.relation == "<=" else -1.0
-        near, far = sorted(sign * end for end in (self.measured.low, self.measured.high))
-        bound = sign * self.predicted + self.tolerance
-        if math.isnan(self.measured.value) or near > bound:
-            return Outcome.FAILS
-        return Outcome.HOLDS if far <= bound else Outcome.UNDECIDED
-
-    def __str__(self) -> str:
-        found = self.measured
-        interval = f"{found.value:.4g}"
-        if found.low != found.high:
-            interval += f" [{found.low:.4g}, {found.high:.4g}]"
-        sign = {"=": "vs", "<=": "≤", ">=": "≥"}[self.relation]
-        within = f" ± {self.tolerance:.2g}" if self.tolerance else ""
-        line = f"{self.name}: {interval} {sign} {self.predicted:.4g}{within}"
-        note = found.reason if self.unmet is None else self.unmet
-        return line if note is None else f"{line} ({note})"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from resnet_sde.activations import GELU, LINEAR, RELU, TANH, Activation
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
+from resnet_sde.claims import Claim, at_least, equal
 from resnet_sde.ensembles import simulate
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
@@ -31,8 +32,8 @@ from resnet_sde.meanfield import (
 from resnet_sde.model import Model
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import exactly, shift
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import shift
 
 SOURCE = "derived here; for one matrix after Marion, Fermanian, Biau & Vert, JMLR 26(56), 2025"
 WIDE = ("Gaussian weights of any law along depth", "width → ∞", "p_L independent of the weights")
@@ -175,7 +176,7 @@ def one_time_recursion(*, seed: int, level: float, depth: int, hurst: float = 0.
         seen = (states.diagonal() / single.q, states / shared, back / (growth[-1] - growth).exp())
         errors = torch.maximum(errors, torch.stack([(ratio - 1).abs().max() for ratio in seen]))
     for name, error in zip(("lengths", "products of layers", "gradients"), errors, strict=True):
-        yield Claim(f"largest relative difference, {name}", exactly(float(error)), 0.0, 1e-10)
+        yield equal(f"largest relative difference, {name}", error, 0.0, 1e-10)
 
 
 def bessel(square: float) -> float:
@@ -206,7 +207,7 @@ def constant_weights_kernel(
         first = float(coarse[int(s * depth), int(t * depth)])
         second = float(fine[int(2 * s * depth), int(2 * t * depth)])
         ratio = (2 * second - first) / bessel(s * t)
-        yield Claim(f"C({s}, {t}) / I_0(2√(st))", exactly(ratio), 1.0, 2e-4)
+        yield equal(f"C({s}, {t}) / I_0(2√(st))", ratio, 1.0, 2e-4)
 
 
 @theorem(
@@ -235,11 +236,11 @@ def two_time_flow(
         grids = [two_time(seen, depth=n) for n in (depth, 2 * depth)]
         target = float(limit.kernel[2 * depth, -1])
         off = [float(grid[len(grid) // 2, -1]) - target for grid in grids]
-        yield Claim(f"rate of the kernel, {name}", exactly(_rate(off)), 1.0, 0.15)
+        yield equal(f"rate of the kernel, {name}", _rate(off), 1.0, 0.15)
         if isinstance(case.law, SmoothNoise):
             target = float(limit.log_gradient_growth[-1])
             off = [float(gradients_along(seen, grid)[0, 0].log()) - target for grid in grids]
-            yield Claim(f"rate of gradients, {name}", exactly(_rate(off)), 1.0, 0.15)
+            yield equal(f"rate of gradients, {name}", _rate(off), 1.0, 0.15)
 
 
 def _rate(off: list[float]) -> float:
@@ -299,11 +300,11 @@ def rough_kernel_boundary(
         ("one matrix, H = 0.4", SingleLayer(RELU), 0.4, 0.4),
     ):
         found = growth_rates(block, FractionalNoise(hurst + off), beta + beta_off, depth)[0]
-        yield Claim(f"exponent of states at β*, {name}", exactly(found), 0.0, 0.02)
+        yield equal(f"exponent of states at β*, {name}", found, 0.0, 0.02)
     hurst = 0.05
     found = second_order(LINEAR, FractionalNoise(hurst + off), depth)[0]
     unit = moment(hurst, 2 * hurst, 4 * depth) * SMALL**4
-    yield Claim("second order / (v α⁴), one matrix, H = 0.05", exactly(found / unit), 1.0, 0.05)
+    yield equal("second order / (v α⁴), one matrix, H = 0.05", found / unit, 1.0, 0.05)
 
 
 @theorem(
@@ -326,9 +327,9 @@ def gradient_boundary(
     """Two matrices at H = 0.8 and β = 0.6; and the coefficient of α³ L of one at H = 0.05."""
     phi = TANH if smooth else RELU
     states, gradients = growth_rates(TwoLayer(phi), FractionalNoise(0.8 + off), 0.6, depth)
-    yield Claim("exponent of gradients, two matrices, H = 0.8, β = 0.6", exactly(gradients), 0.0, 0.02)
-    yield Claim("exponent of states there", exactly(states), 0.15, 0.0, ">=")
+    yield equal("exponent of gradients, two matrices, H = 0.8, β = 0.6", gradients, 0.0, 0.02)
+    yield at_least("exponent of states there", states, 0.15)
     hurst = 0.05
     found = second_order(phi, FractionalNoise(hurst + off), depth)[1]
     unit = moment(hurst, hurst, 4 * depth) / (math.pi * math.sqrt(2)) * SMALL**3
-    yield Claim("second order / (v α³), one matrix, H = 0.05", exactly(found / unit), 1.0, 0.03)
+    yield equal("second order / (v α³), one matrix, H = 0.05", found / unit, 1.0, 0.03)

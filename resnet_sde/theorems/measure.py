@@ -13,12 +13,7 @@ import numpy as np
 import scipy.stats
 from torch import Tensor
 
-from resnet_sde.estimate import Estimate, mean
-
-
-def exactly(value: float) -> Estimate:
-    """A number that involves no chance."""
-    return Estimate(float(value), float(value), float(value))
+from resnet_sde.estimate import Estimate, exactly, mean
 
 
 def average(values: Tensor, level: float, *, unit: float = 1.0) -> Estimate:

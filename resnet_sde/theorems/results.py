@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from resnet_sde.theorems.core import Outcome, Verdict
+from resnet_sde.estimate import Outcome
+from resnet_sde.theorems.core import Verdict
 
 
 @dataclass

@@ -5,20 +5,18 @@ What comes out is a list of verdicts, plain data; a report is a function of them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from resnet_sde._json import json_number
-from resnet_sde.estimate import Estimate
+from resnet_sde.claims import Claim
 from resnet_sde.runs.agreement import Changed, code_digest
 from resnet_sde.runs.execute import Executor, execute
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import Identity, Record, Store
-from resnet_sde.theorems.core import Claim, Verdict, find, registry, verify
+from resnet_sde.theorems.core import Verdict, find, registry, verify
 
 
 @dataclass(frozen=True)
@@ -129,45 +127,12 @@ def record_of(verdict: Verdict) -> dict[str, Any]:
         "seconds": verdict.seconds,
         "control": verdict.control,
         "settings": dict(verdict.settings),
-        "claims": [_claim_record(claim) for claim in verdict.claims],
-    }
-
-
-def _claim_record(claim: Claim) -> dict[str, Any]:
-    found = claim.measured
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "predicted": claim.predicted}
-    return {
-        "name": claim.name,
-        "status": claim.outcome.value,
-        **{name: json_number(value) for name, value in numbers.items()},
-        "tolerance": claim.tolerance,
-        "relation": claim.relation,
-        "unmet": claim.unmet,
-        "reason": found.reason,
+        "claims": [claim.to_json() for claim in verdict.claims],
     }
 
 
 def verdict_of(record: Mapping[str, Any]) -> Verdict:
     """The verdict that a record was made of."""
-    claims = tuple(
-        Claim(
-            part["name"],
-            _estimate(part),
-            _number(part["predicted"]),
-            part["tolerance"],
-            part["relation"],
-            part["unmet"],
-        )
-        for part in record["claims"]
-    )
+    claims = tuple(map(Claim.from_json, record["claims"]))
     rest = (record[name] for name in ("budget", "seed", "seconds", "control", "settings"))
     return Verdict(record["id"], claims, *rest)
-
-
-def _estimate(part: Mapping[str, Any]) -> Estimate:
-    value, low, high = (_number(part[end]) for end in ("value", "low", "high"))
-    return Estimate(value, low, high, part.get("reason"))
-
-
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)

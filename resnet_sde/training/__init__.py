@@ -9,7 +9,7 @@
 """
 
 from resnet_sde.training.data import Data, Examples, load_data
-from resnet_sde.training.fitting import Outcome, fit
+from resnet_sde.training.fitting import TrainingResult, fit
 from resnet_sde.training.grid import best_rate, train
 from resnet_sde.training.recipe import Member, Recipe
 from resnet_sde.training.run import Run
@@ -19,9 +19,9 @@ __all__ = [
     "Data",
     "Examples",
     "Member",
-    "Outcome",
     "Recipe",
     "Run",
+    "TrainingResult",
     "best_rate",
     "fit",
     "load_data",

@@ -42,7 +42,7 @@ MATRICES = ("inner", "outer")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What became of one member.
 
     steps: steps that moved it.
@@ -74,7 +74,7 @@ class Outcome:
         return plain(asdict(self))
 
     @classmethod
-    def from_json(cls, given: dict[str, Any]) -> Outcome:
+    def from_json(cls, given: dict[str, Any]) -> TrainingResult:
         """What `to_json` gave. Raises TypeError or ValueError if it is something else."""
         return cls(**parsed(given))
 
@@ -91,7 +91,7 @@ def fit(
     progress: bool = False,
     label: str = "training",
     tensorboard: bool = False,
-) -> tuple[Stack, list[Outcome]]:
+) -> tuple[Stack, list[TrainingResult]]:
     """Train a stack, or go on with it from checkpoints in a folder; the result is the same, bit for bit.
 
     Args:
@@ -194,7 +194,7 @@ class _Keeper:
             self._events.close()
 
 
-def outcomes(run: Run) -> list[Outcome]:
+def outcomes(run: Run) -> list[TrainingResult]:
     """What has become of every member so far."""
     parts = {"train": run.data.train, "validation": run.data.validation, "test": run.data.test}
     scores: dict[str, Any] = {}
@@ -206,7 +206,7 @@ def outcomes(run: Run) -> list[Outcome]:
         before = run.draw([member], run.stack.alpha.device).member_state(0)
         at = run.diverged_at[i]
         found.append(
-            Outcome(
+            TrainingResult(
                 steps=run.step if at is None else at,
                 diverged=at is not None,
                 **{name: values[i] for name, values in scores.items()},

@@ -18,7 +18,7 @@ from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Damaged, Identity, Record, Store, key_of, read_record
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
-from resnet_sde.training.fitting import Outcome, fit
+from resnet_sde.training.fitting import TrainingResult, fit
 from resnet_sde.training.kept import OUTCOME, checkpoints_in, identities, on_its_own, outcomes_in, step_of
 from resnet_sde.training.memory import check_stacks
 from resnet_sde.training.recipe import Member, Recipe, check_members, kind
@@ -56,7 +56,7 @@ def train(
     progress: bool = False,
     tensorboard: bool = False,
     keep_networks: bool = False,
-) -> list[Outcome]:
+) -> list[TrainingResult]:
     """Train every member; members of one shape are trained together, `stack` at a time.
 
     On a CPU no bit of a result depends on which members are trained together, or on workers; on other devices
@@ -76,7 +76,7 @@ def train(
             it cannot be told what decides a number, or the disk is full, a warning says so.
         progress: draw progress bars on standard error if that is a terminal.
         tensorboard: write the logs for TensorBoard too, into the store.
-        keep_networks: keep the trained networks too, where `Outcome.network` says, in the store.
+        keep_networks: keep the trained networks too, where `TrainingResult.network` says, in the store.
 
     Returns:
         The outcome of every member, in their order.
@@ -123,7 +123,7 @@ def train(
     return [found[i] for i in range(len(members))]
 
 
-def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
+def best_rate(outcomes: Mapping[float, Sequence[TrainingResult]]) -> float:
     """The learning rate that is best on the validation part on average over seeds.
 
     Best is the largest mean accuracy; where targets are no classes, the least mean loss of the rates at which
@@ -141,8 +141,8 @@ def best_rate(outcomes: Mapping[float, Sequence[Outcome]]) -> float:
     if not outcomes:
         raise ValueError("there is no learning rate to choose from; give at least one")
     for lr, each in outcomes.items():
-        if not isinstance(each, Sequence) or not all(isinstance(outcome, Outcome) for outcome in each):
-            raise ValueError(f"outcomes of the learning rate {lr} are no list of Outcome; give one")
+        if not isinstance(each, Sequence) or not all(isinstance(outcome, TrainingResult) for outcome in each):
+            raise ValueError(f"outcomes of the learning rate {lr} are no list of TrainingResult; give one")
         if not each:
             raise ValueError(
                 f"there is no outcome of the learning rate {lr:g}; give at least one, or leave it out"
@@ -185,7 +185,7 @@ class _Grid:
             for first in range(0, len(some), self.stack)
         )
 
-    def open(self, data: Data, networks: bool) -> tuple[dict[int, Outcome], list[_Task]]:
+    def open(self, data: Data, networks: bool) -> tuple[dict[int, TrainingResult], list[_Task]]:
         """What is kept, with networks if they are asked for, and the tasks that remain."""
         every = range(len(self.members))
         if self.store is None:
@@ -214,7 +214,7 @@ class _Grid:
 
 def _run(
     tasks: Sequence[_Task], data: Data, workers: int, executor: Executor | None, progress: bool
-) -> Generator[tuple[_Task, list[Outcome]]]:
+) -> Generator[tuple[_Task, list[TrainingResult]]]:
     """Tasks and their outcomes, as they are finished."""
     each = (
         progress and executor is None and 1 in (workers, len(tasks))
@@ -231,7 +231,7 @@ def _run(
             yield task, _kept(task, outcomes)
 
 
-def _train(task: _Task, data: Data) -> list[Outcome]:
+def _train(task: _Task, data: Data) -> list[TrainingResult]:
     """Train one stack, and keep its networks if that is asked for."""
     stack, outcomes = fit(
         task.members,
@@ -249,7 +249,7 @@ def _train(task: _Task, data: Data) -> list[Outcome]:
     return outcomes
 
 
-def _kept(task: _Task, outcomes: list[Outcome]) -> list[Outcome]:
+def _kept(task: _Task, outcomes: list[TrainingResult]) -> list[TrainingResult]:
     """Keep what has become of the members of a stack, instead of their checkpoints."""
     if task.store is None:
         return outcomes
@@ -282,7 +282,7 @@ def _keep(stack: Stack, i: int, task: _Task) -> str | None:
     return name
 
 
-def _is_kept(outcome: Outcome, store: Path, identity: Identity) -> bool:
+def _is_kept(outcome: TrainingResult, store: Path, identity: Identity) -> bool:
     """Whether its network is in the store, undamaged, and not that of another member."""
     if outcome.network is None:
         return False
@@ -299,10 +299,10 @@ def _is_kept(outcome: Outcome, store: Path, identity: Identity) -> bool:
     return True
 
 
-def _load(store: Store, identity: Identity | None, networks: bool) -> Outcome | None:
+def _load(store: Store, identity: Identity | None, networks: bool) -> TrainingResult | None:
     """The outcome of a finished member, with its network if asked for; None if any is missing or damaged."""
     record = store.load(identity)
     if identity is None or record is None:
         return None
-    outcome = Outcome.from_json(record.content)
+    outcome = TrainingResult.from_json(record.content)
     return None if networks and not _is_kept(outcome, store.folder, identity) else outcome

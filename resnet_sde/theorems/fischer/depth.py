@@ -17,10 +17,11 @@ from scipy.special import erf
 from torch import Tensor
 
 from resnet_sde.activations import ERF
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import posterior_shift
 from resnet_sde.finite_width.continuum import Growth
 from resnet_sde.finite_width.finite_size import check_model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import (
     FEED_FORWARD,
     RESIDUAL,
@@ -34,7 +35,7 @@ from resnet_sde.theorems.fischer.networks import (
     network,
     square,
 )
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.measure import average
 
 
 @theorem(
@@ -67,9 +68,9 @@ def feed_forward_fluctuations(
     seen = replace(case, model=replace(case.model, skip=skip)).off(variance)
     theory = seen.theory
     ratio = float(theory.branch_covariance[-1, -1]) / settled
-    yield Claim("N Var C / fixed point, 40 layers", exactly(ratio), 1.0, 1e-8)
+    yield equal("N Var C / fixed point, 40 layers", ratio, 1.0, 1e-8)
     decay = float(theory.kernel_response[40, 20]) ** 0.05
-    yield Claim("decay of the response per layer / χ", exactly(decay / chi), 1.0, 1e-4)
+    yield equal("decay of the response per layer / χ", decay / chi, 1.0, 1e-4)
     (values,) = collect(replace(seen, depth=8), samples, seed, lambda s: covariance(s.q(), s.q()))
     found = average(values, level, unit=2 * k**2 + settled)
     yield Claim("N Var Q / fixed point, networks of 8 layers", found, 1.0, 0.1)
@@ -96,16 +97,16 @@ def depth_limit(
     found = [case.theory if memory else case.forgetful(fluctuations=True) for case in cases]
     growth = Growth(check_model(cases[0].model))
     time = growth.time(0.05, float(2 * found[2].kernel[-1] - found[1].kernel[-1]))
-    yield Claim("time of the flow to K^L", exactly(time), 1.0, 0.001)
+    yield equal("time of the flow to K^L", time, 1.0, 0.001)
     spread = [float(size.conditional_covariance[-1, -1]) for size in found]
-    yield Claim("N Var of the conditional kernel, 4L layers / L", exactly(spread[2] / spread[0]), 1.0, 0.1)
+    yield equal("N Var of the conditional kernel, 4L layers / L", spread[2] / spread[0], 1.0, 0.1)
     shift = [float(size.branch_shift[-1]) for size in found]
     for name, (first, second, third) in (
         ("N Var of the conditional kernel", spread),
         ("N shift of C", shift),
     ):
         ratio = (third - second) / (second - first)
-        yield Claim(f"step from 2L to 4L / step from L to 2L, {name}", exactly(ratio), 0.5, 0.02)
+        yield equal(f"step from 2L to 4L / step from L to 2L, {name}", ratio, 0.5, 0.02)
 
 
 @theorem(

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width.finite_size import check_model
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import (
     DEEP,
     ERF_NET,
@@ -42,7 +43,7 @@ from resnet_sde.theorems.fischer.networks import (
     states,
 )
 from resnet_sde.theorems.fischer.paper import SOURCE
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.measure import average
 
 FORGETFUL = {"without memory": {"memory": False}}
 
@@ -283,7 +284,7 @@ def linear_moments(
     yield Claim("E Q² / exact", average(weights * squares.square(), level, unit=second), 1.0, 0.1)
     deep = Case(network(LINEAR, 1.0, 0.0, 1.0, skip=0.0), (1.0,), 100).off(variance)
     relative = float(deep.theory.kernel_covariance[-1, -1] / deep.theory.kernel[-1].square())
-    yield Claim("N Var Q / K², feed-forward, 100 layers", exactly(relative), 202.0, 1e-9)
+    yield equal("N Var Q / K², feed-forward, 100 layers", relative, 202.0, 1e-9)
 
 
 def _tilted(case: Case, samples: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from resnet_sde.activations import ERF, GELU, LINEAR, RELU, Activation
+from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.finite_width import (
     Optimum,
     diagonal_optimum,
@@ -24,10 +25,9 @@ from resnet_sde.finite_width import (
     saturation_kernel,
 )
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import RESIDUAL, WRONG, network
 from resnet_sde.theorems.fischer.paper import DERIVED, SOURCE
-from resnet_sde.theorems.measure import exactly
 
 START = 0.05
 BIAS = 0.05
@@ -113,17 +113,17 @@ def optimal_scale(
     for layers in (5, depth):
         exact = _argmax(partial(_log_response, depth=layers, bent=bent), 1.02 / math.sqrt(layers))
         found = _scale(_best(variance, depth=layers)) / exact
-        yield Claim(f"ρ* / argmax, depth {layers}", exactly(found), 1.0, 1e-7)
+        yield equal(f"ρ* / argmax, depth {layers}", found, 1.0, 1e-7)
     exact = _argmax(partial(_log_separation, depth=depth, cosine=0.3), 2.9 / math.sqrt(depth))
     found = _scale(off_diagonal_optimum(_base(variance), START, 0.3, depth=depth)) / exact
-    yield Claim(f"ρ* of two inputs / argmax, depth {depth}", exactly(found), 1.0, 1e-7)
+    yield equal(f"ρ* of two inputs / argmax, depth {depth}", found, 1.0, 1e-7)
 
     def balance(k: float) -> float:
         return math.sqrt(1 + 4 * k) - (1 + 3 * k) * math.pi * (_moment(k).real + BIAS)
 
     kernel = float(brentq(balance, 1e-3, 1.0, xtol=1e-14))
     ratio = saturation_kernel(ERF, BIAS / variance) / kernel
-    yield Claim("K* / root", exactly(ratio), 1.0, 1e-9)
+    yield equal("K* / root", ratio, 1.0, 1e-9)
 
 
 @theorem(
@@ -156,17 +156,17 @@ def inverse_root_law(
     best = [_best(bias=bias, depth=n) for n in depths]
     scales = [_scale(found) for found in best]
     exponent = math.log(scales[0] / scales[2]) / math.log(4)
-    yield Claim("exponent of depth", exactly(exponent), beta, 0.005)
+    yield equal("exponent of depth", exponent, beta, 0.005)
     last = saturation_kernel(ERF, BIAS)
     exact, _ = quad(lambda k: 1 / (_moment(k).real + BIAS), START, last, epsabs=1e-12)
     times = [n * scale**2 for n, scale in zip(depths, scales, strict=True)]
-    yield Claim("prefactor² / T", exactly((2 * times[2] - times[1]) / exact), 1.0, 0.001)
+    yield equal("prefactor² / T", (2 * times[2] - times[1]) / exact, 1.0, 0.001)
     off = []
     for n, scale in zip(depths, scales, strict=True):
         off.append(abs(_scale(diagonal_optimum(_base(bias=bias), START, depth=n, method=method)) / scale - 1))
-    yield Claim("order of what the expansion leaves", exactly(math.log(off[0] / off[2], 4)), 2.0, 0.05)
+    yield equal("order of what the expansion leaves", math.log(off[0] / off[2], 4), 2.0, 0.05)
     assert best[2].kernel is not None
-    yield Claim("K^L(ρ*) / K*", exactly(best[2].kernel / last), 1.0, 0.008)
+    yield equal("K^L(ρ*) / K*", best[2].kernel / last, 1.0, 0.008)
 
 
 @theorem(
@@ -188,16 +188,16 @@ def universality(
     """Factors of 7, 2 and 4 in the variances, and other inputs."""
     first = _scale(_best(depth=depth))
     other = _scale(_best(7.0, 7 * bias if along else bias, depth=depth))
-    yield Claim("√7 ρ*(7σ_w², 7σ_b²) / ρ*", exactly(math.sqrt(7) * other / first), 1.0, 1e-8)
+    yield equal("√7 ρ*(7σ_w², 7σ_b²) / ρ*", math.sqrt(7) * other / first, 1.0, 1e-8)
     last = saturation_kernel(ERF, BIAS)
     # From a depth to twice that, what falls like 1/depth is taken out.
     ends = [
         _best(2.0, 2 * bias if along else bias, 0.1, depth=n).kernel or math.nan for n in (depth, 2 * depth)
     ]
     reached = (2 * ends[1] - ends[0]) / last
-    yield Claim("K^L(ρ*) / K*, σ_w² = 2, K_0 = 0.1", exactly(reached), 1.0, 0.002)
+    yield equal("K^L(ρ*) / K*, σ_w² = 2, K_0 = 0.1", reached, 1.0, 0.002)
     scales = [_scale(_best(variance, bias if along else 0.0, depth=depth)) for variance in (0.5, 2.0)]
-    yield Claim("ρ* at σ_w² = 1/2 / ρ* at σ_w² = 2", exactly(scales[0] / scales[1]), 1.4, 0.0, "<=")
+    yield at_most("ρ* at σ_w² = 1/2 / ρ* at σ_w² = 2", scales[0] / scales[1], 1.4)
 
 
 @theorem(
@@ -232,8 +232,8 @@ def usual_scales(
         ("largest separation", of_product, (21, 171)),
     ):
         first, last = (_crossing(scale, bound, near) for bound, near in zip((0.3, 0.1), depths, strict=True))
-        yield Claim(f"{what}, first depth", exactly(math.ceil(first)), depths[0])
-        yield Claim(f"{what}, last depth", exactly(math.floor(last)), depths[1])
+        yield equal(f"{what}, first depth", math.ceil(first), depths[0])
+        yield equal(f"{what}, last depth", math.floor(last), depths[1])
 
 
 def _crossing(scale: Callable[[int], float], bound: float, near: int) -> float:
@@ -266,15 +266,14 @@ def no_optimum(
     """Steps of the log response along scales from 0.01 to 10, and next to 0."""
     grid = np.geomspace(0.01, 10, points)
     steps = [_steps(phi, 0.5, grid, 20) for phi in (RELU, LINEAR, GELU)]
-    yield Claim("smallest step, ReLU, linear, GELU", exactly(min(map(min, steps))), 0.0, 0.0, ">=")
-    yield Claim("largest step, erf, long inputs", exactly(max(_steps(ERF, long, grid, 20))), 0.0, 0.0, "<=")
+    yield at_least("smallest step, ReLU, linear, GELU", min(map(min, steps)), 0.0)
+    yield at_most("largest step, erf, long inputs", max(_steps(ERF, long, grid, 20)), 0.0)
     limit = saturation_kernel(ERF, bias)
-    for name, factor, relation in (("short of", 0.99, ">="), ("beyond", 1.01, "<=")):
+    for name, factor, claim, furthest in (("short of", 0.99, at_least, min), ("beyond", 1.01, at_most, max)):
         first = [
             _steps(ERF, factor * limit, np.array([1e-6, 3e-3]) / depth**0.5, depth)[0] for depth in (1, 3, 40)
         ]
-        worst = min(first) if relation == ">=" else max(first)
-        yield Claim(f"first step, erf, 1 % {name} K*, 1 to 40 layers", exactly(worst), 0.0, 0.0, relation)
+        yield claim(f"first step, erf, 1 % {name} K*, 1 to 40 layers", furthest(first), 0.0)
 
 
 def _steps(phi: Activation, start: float, scales: np.ndarray, depth: int) -> list[float]:

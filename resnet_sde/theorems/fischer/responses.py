@@ -14,11 +14,12 @@ from torch import Tensor
 
 from resnet_sde.activations import ERF
 from resnet_sde.blocks import SingleLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import diagonal_optimum, finite_size, off_diagonal_response, output_response
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import lengths
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import (
     ERF_NET,
     FEED_FORWARD,
@@ -31,7 +32,7 @@ from resnet_sde.theorems.fischer.networks import (
     readout_kernels,
 )
 from resnet_sde.theorems.fischer.paper import DERIVED
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.measure import average
 
 STEP = 1e-4  # of K_0: small against what bends, large against rounding
 
@@ -170,4 +171,4 @@ def responses_of_kernels(*, seed: int, level: float, depth: int, variance: float
         seen = replace(case, gain=gain * variance**0.5)
         found = finite_size(seen, 1.5, depth=depth).kernel_response[:, 0]
         error = (found * 2 * STEP / (up - down) - 1).abs()[: depth // 2].max()
-        yield Claim(f"largest relative difference, {name}", exactly(float(error)), 0.0, 1e-6)
+        yield equal(f"largest relative difference, {name}", error, 0.0, 1e-6)

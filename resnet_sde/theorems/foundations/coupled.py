@@ -11,13 +11,14 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
+from resnet_sde.claims import Claim
 from resnet_sde.coupling import Comparison, PathErrors
 from resnet_sde.estimate import order
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits import limit
 from resnet_sde.limits.exact import exact_end
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.measure import average, shift
 from resnet_sde.theorems.samples import WRONG, child, planted
 

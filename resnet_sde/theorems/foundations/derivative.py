@@ -16,12 +16,12 @@ from resnet_sde import observables as ob
 from resnet_sde._random import generator
 from resnet_sde.activations import GELU, TANH
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.ensembles import simulate
 from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import exactly
+from resnet_sde.theorems.core import theorem
 
 STEP = 1e-3
 CASES: dict[str, tuple[Block, PathLaw, str]] = {
@@ -69,4 +69,4 @@ def gradients_are_derivatives(
             for seen in (case, replace(case, skip=skip))
         ]
         apart = float((both[0][:, 0] - both[1][:, 1]).abs().max())
-        yield Claim(f"largest difference of both sides, {name}", exactly(apart), 0.0, 2e-5)
+        yield equal(f"largest difference of both sides, {name}", apart, 0.0, 2e-5)

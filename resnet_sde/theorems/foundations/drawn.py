@@ -17,13 +17,15 @@ from torch import Tensor
 from resnet_sde import observables as ob
 from resnet_sde.activations import LINEAR
 from resnet_sde.blocks import SingleLayer
+from resnet_sde.claims import Claim
 from resnet_sde.ensembles import simulate
+from resnet_sde.estimate import exactly
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.foundations.formulas import covariance
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import planted
 
 SOURCE = "the definition of the networks"

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import ERF, GELU, LINEAR, RELU, SIGMOID, TANH, Activation, AlphaReLU, LeakyReLU
-from resnet_sde.estimate import Estimate
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import exactly
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Estimate, exactly
+from resnet_sde.theorems.core import theorem
 
 ACTIVATIONS = (LINEAR, RELU, LeakyReLU(0.3), AlphaReLU(0.75), TANH, ERF, GELU, SIGMOID)
 VARIANCES = ((1.0, 1.0), (0.3, 2.0), (4.0, 3.0))

@@ -16,14 +16,15 @@ from torch import Tensor
 from resnet_sde import observables as ob
 from resnet_sde.activations import LINEAR
 from resnet_sde.blocks import TwoLayer
+from resnet_sde.claims import Claim
 from resnet_sde.ensembles import simulate
-from resnet_sde.estimate import Estimate
+from resnet_sde.estimate import Estimate, exactly
 from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.foundations.drawn import SOURCE, drawn, states
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import child
 
 _LONG = 16  # layers, whose 320 numbers tell two networks apart

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, RELU, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
+from resnet_sde.claims import Claim
 from resnet_sde.coupling import TOLERANCE
-from resnet_sde.estimate import Estimate, order
+from resnet_sde.estimate import Estimate, exactly, order
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits import limit as find_limit
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, distance_between, exactly, shift
+from resnet_sde.theorems.measure import average, distance_between, shift
 from resnet_sde.theorems.samples import child, end, ends, limit_of, paths, planted, square, starts
 
 WHITE = WhiteNoise()

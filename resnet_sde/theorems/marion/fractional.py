@@ -10,15 +10,16 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.estimate import order
 from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
 from resnet_sde.limits.exact import exact_end
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import ConstantPath
-from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
+from resnet_sde.theorems.core import AssumptionNotMet, theorem
 from resnet_sde.theorems.marion.paper import SOURCE
 from resnet_sde.theorems.marion.regimes import exact_log_factor
-from resnet_sde.theorems.measure import average, distance_between, exactly, spread
+from resnet_sde.theorems.measure import average, distance_between, spread
 from resnet_sde.theorems.samples import (
     child,
     end,
@@ -175,9 +176,9 @@ def interpolation(
     """Exact covariances; laws of states and gradients at H = 1/2; distances on one path as H → 1."""
     depth, width = 16, 5
     white = float((FractionalNoise(half).covariance(256) - WhiteNoise().covariance(256)).abs().max())
-    yield Claim("largest entry of γ_½ − 1", exactly(white), 0.0, 1e-12)
+    yield equal("largest entry of γ_½ − 1", white, 0.0, 1e-12)
     ones = float((FractionalNoise(1 - 1e-6).covariance(256) - ConstantNoise().covariance(256)).abs().max())
-    yield Claim("largest entry of γ_H − 1 at 1 − H = 1e-6", exactly(ones), 0.0, 2e-5)
+    yield equal("largest entry of γ_H − 1 at 1 − H = 1e-6", ones, 0.0, 2e-5)
     both = [Model(SingleLayer(TANH), law, width, 0.25) for law in (FractionalNoise(half), WhiteNoise())]
     for what, ratios in (("states", log_ratios), ("gradients", gradient_log_ratios)):
         first, second = (ratios(model, depth=depth, samples=samples, seed=seed) for model in both)
@@ -222,4 +223,4 @@ def one_path_many_depths(*, seed: int, level: float, depth: int, off: float = 0.
         blocks = fine.unflatten(0, (depth, steps)).unflatten(2, (depth, steps)).sum((1, 3))
         coarse = blocks * float(steps) ** (-2 * (hurst + off))
         gap = float((coarse - FractionalNoise(hurst).covariance(depth)).abs().max())
-        yield Claim(f"largest error of the covariance, H = {hurst}", exactly(gap), 0.0, 1e-12)
+        yield equal(f"largest error of the covariance, H = {hurst}", gap, 0.0, 1e-12)

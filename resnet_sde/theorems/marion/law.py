@@ -15,11 +15,12 @@ from resnet_sde import observables as ob
 from resnet_sde._random import generator
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
+from resnet_sde.claims import Claim
 from resnet_sde.ensembles import simulate
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
+from resnet_sde.theorems.core import AssumptionNotMet, theorem
 from resnet_sde.theorems.marion.means import HOMOGENEOUS, WRONG, moments
 from resnet_sde.theorems.marion.paper import SOURCE
 from resnet_sde.theorems.measure import average, distance, distance_between, share, shift, spread

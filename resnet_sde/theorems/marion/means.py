@@ -14,13 +14,14 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, RELU, TANH, LeakyReLU
 from resnet_sde.blocks import Block, SingleLayer, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
 from resnet_sde.laws import FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory, trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
+from resnet_sde.theorems.core import AssumptionNotMet, theorem
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, exactly, spread
+from resnet_sde.theorems.measure import average, spread
 from resnet_sde.theorems.samples import gradient_log_ratios, log_ratios, paths, planted, starts
 
 HOMOGENEOUS = {
@@ -288,7 +289,7 @@ def gradient_invariant(
         h, top = starts(samples, width, seed), starts(samples, width, seed, "top")
         layers = case.draw(depth, samples=samples, seed=seed).layers(depth)
         seen = trajectory(case.block, h, layers, case.alpha(depth), top=top)
-        yield Claim(f"largest change of ⟨p, h⟩, {name}", exactly(_change(seen, depth)), 0.0, 1e-10)
+        yield equal(f"largest change of ⟨p, h⟩, {name}", _change(seen, depth), 0.0, 1e-10)
 
 
 def _change(seen: Trajectory, depth: int) -> float:

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, TANH, Activation
 from resnet_sde.blocks import SingleLayer
+from resnet_sde.claims import Claim
 from resnet_sde.estimate import order
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import States, trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
+from resnet_sde.theorems.core import AssumptionNotMet, theorem
 from resnet_sde.theorems.marion.means import HOMOGENEOUS
 from resnet_sde.theorems.marion.paper import SOURCE
 from resnet_sde.theorems.measure import average, share, spread

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from resnet_sde.activations import LINEAR, RELU, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
-from resnet_sde.estimate import order
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import exactly, order
 from resnet_sde.laws import ConstantNoise, SmoothNoise
 from resnet_sde.limits import RandomODE
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import trajectory
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, exactly, share
+from resnet_sde.theorems.measure import average, share
 from resnet_sde.theorems.samples import child, end, limit_of, paths, planted, square, starts
 
 SMOOTH = SmoothNoise(0.3)

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from resnet_sde.activations import ERF, LINEAR, RELU, TANH, Activation
 from resnet_sde.blocks import SingleLayer, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.estimate import Estimate
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import FractionalNoise
 from resnet_sde.limits import ItoSDEInLaw, YoungODE
 from resnet_sde.limits import limit as find_limit
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.marion.regimes import profile
-from resnet_sde.theorems.measure import average, exactly, share, shift, spread
+from resnet_sde.theorems.measure import average, share, shift, spread
 from resnet_sde.theorems.samples import child, end, mirrored, paths, square
 
 
@@ -67,12 +68,10 @@ def critical_scaling(*, seed: int, level: float, depth: int, off: float = 0.0) -
             beta = block.critical_beta(FractionalNoise(hurst))
             found = growth_exponent(hurst + off, block.activation, kind, depth)
             name = f"{block.activation}, {kind} matri{'x' if kind == 'one' else 'ces'}, H = {hurst}"
-            yield Claim(f"exponent of the sums, {name}", exactly(found), float(beta or 0.0), 0.03)
+            yield equal(f"exponent of the sums, {name}", found, float(beta or 0.0), 0.03)
     for hurst in (0.6, 0.9):
         found = growth_exponent(hurst + off, RELU, "gradient", depth)
-        yield Claim(
-            f"exponent of the gradient, ReLU, H = {hurst}", exactly(found), max(0.5, 2 * hurst - 1), 0.03
-        )
+        yield equal(f"exponent of the gradient, ReLU, H = {hurst}", found, max(0.5, 2 * hurst - 1), 0.03)
 
 
 @theorem(

@@ -7,15 +7,14 @@ from html import escape
 from importlib.resources import files
 from urllib.parse import quote
 
-from resnet_sde.estimate import Estimate
-from resnet_sde.theorems.core import Claim, Outcome, Verdict, find
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Estimate, Outcome
+from resnet_sde.theorems.core import Verdict, find
 from resnet_sde.theorems.report.shell import whole_page
 from resnet_sde.theorems.report.strip import strip
 from resnet_sde.theorems.report.typeset import typeset
-from resnet_sde.theorems.report.words import circumstances, claimed, measured
+from resnet_sde.theorems.report.words import badge, circumstances, claimed, measured
 from resnet_sde.theorems.results import Result, grouped, plural, tally
-
-_SYMBOL = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.UNDECIDED: "?", Outcome.NOT_MET: "○"}
 
 _LEGEND = {
     "holds: the whole interval is in the band": (1.0, 0.5),
@@ -129,7 +128,7 @@ def _article(result: Result) -> str:
         notes += f"<h4>Source</h4><p>{escape(theorem.source)}</p>"
     tags = [verdict.status, *(["controls"] if _controls_open(result) else [])]
     return f"""<article id="{escape(verdict.id)}" data-tags="{"|".join(tags)}">
-<h3>{_badge(verdict.outcome)} {_link(verdict.id)}</h3>
+<h3>{badge(verdict.outcome)} {_link(verdict.id)}</h3>
 <p class="words">{escape(theorem.words)}</p>
 {_statement(theorem.statement)}
 <div class="body">
@@ -170,7 +169,7 @@ def _claim(claim: Claim) -> str:
     unmet = "" if claim.unmet is None else f"<small>{escape(claim.unmet)}</small>"
     picture = strip(claim)
     cells = (
-        f'<td class="verdict">{_badge(claim.outcome)}</td>'
+        f'<td class="verdict">{badge(claim.outcome)}</td>'
         f'<th scope="row">{escape(claim.name)}{unmet}</th><td class="drawn">{picture}</td>'
     )
     found, target = (measured(claim), claimed(claim)) if picture else ("", "")
@@ -181,7 +180,7 @@ def _controls(controls: Sequence[Verdict]) -> str:
     if not controls:
         return ""
     parts = "".join(
-        f'<section class="control"><h4>{_badge(control.outcome)} {escape(control.control or "")}</h4>\n'
+        f'<section class="control"><h4>{badge(control.outcome)} {escape(control.control or "")}</h4>\n'
         f"<p>{_run(control)}</p>\n{_claims(control)}\n</section>\n"
         for control in controls
     )
@@ -191,12 +190,6 @@ def _controls(controls: Sequence[Verdict]) -> str:
     elif all(control.outcome is Outcome.FAILS for control in controls):
         note = ", as it should be"
     return f"<details><summary>{tally('control', controls)}{note}</summary>\n{parts}</details>"
-
-
-def _badge(outcome: Outcome) -> str:
-    kind = outcome.name.lower().replace("_", "-")
-    symbol = f'<span aria-hidden="true">{_SYMBOL[outcome]}</span>'
-    return f'<span class="badge {kind}">{symbol} {outcome.value}</span>'
 
 
 def _seconds(seconds: float) -> str:

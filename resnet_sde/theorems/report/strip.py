@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 
-from resnet_sde.theorems.core import Claim, Outcome
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Outcome
 from resnet_sde.theorems.report.words import claimed, measured
 
 WIDTH, HEIGHT = 240.0, 26.0

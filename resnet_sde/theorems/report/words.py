@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from resnet_sde.theorems.core import FAMILY, Claim, Verdict, confidence
+from resnet_sde.claims import Claim
+from resnet_sde.estimate import Outcome
+from resnet_sde.theorems.core import FAMILY, Verdict, confidence
+
+_SYMBOL = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.UNDECIDED: "?", Outcome.NOT_MET: "○"}
 
 
 def number(value: float) -> str:
@@ -44,3 +48,10 @@ def circumstances(verdicts: Sequence[Verdict]) -> dict[str, str]:
         "level of an interval": ", ".join(f"{100 * confidence(budget):.6g} %" for budget in budgets),
         "chance of a wrong answer in the suite": ", ".join(f"{FAMILY[b]:g} or less" for b in budgets),
     }
+
+
+def badge(outcome: Outcome) -> str:
+    """The outcome as HTML, with a sign that needs no colour."""
+    kind = outcome.name.lower().replace("_", "-")
+    symbol = f'<span aria-hidden="true">{_SYMBOL[outcome]}</span>'
+    return f'<span class="badge {kind}">{symbol} {outcome.value}</span>'

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 import torch
 
 from resnet_sde.activations import ERF, TANH, Activation
+from resnet_sde.claims import Claim, equal
+from resnet_sde.estimate import exactly
 from resnet_sde.meanfield import gaps, phase
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
 from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, settled
 from resnet_sde.theorems.schoenholz.paper import BOTH, SOURCE
@@ -49,7 +51,7 @@ def order_and_chaos(
         yield Claim(f"1 − correlation, chaotic, from {c}", average(seen, level), apart, 0.04)
     recursion = gaps(planted(case, variance=variance), q_star, 1 - STARTS, depth=500)[-1]
     furthest = float((recursion - apart).abs().max())
-    yield Claim("largest |c − c*|, chaotic, recursion", exactly(furthest), 0.0, 1e-9)
+    yield equal("largest |c − c*|, chaotic, recursion", furthest, 0.0, 1e-9)
     case = feed_forward(TANH, 1.3, 0.05, width)
     _, q_star = settled(case)
     seen = gap(
@@ -90,7 +92,7 @@ def correlation_depth_scale(
         assert scale is not None
         measured = late_rate(phi, variance * weight, 0.05)
         name = f"rate of approach / (1/ξ_c), {phi}, σ_w² = {weight}"
-        yield Claim(name, exactly(measured * abs(scale)), 1.0, 0.003)
+        yield equal(name, measured * abs(scale), 1.0, 0.003)
     for weight, start, depth in ((1.3, 0.0, 15), (2.0, 0.9, 40)):
         case = feed_forward(TANH, weight, 0.05, 400)
         _, q_star = settled(case)
@@ -141,6 +143,6 @@ def the_slower_scale(
     assert found.xi_c is not None
     scale = max(found.xi_q, found.xi_c) if coupled else found.xi_c
     off = late_rate(TANH, variance * weight, bias, keep_rate=keep_rate, q_factor=factor)
-    yield Claim("rate of approach · max(ξ_q, ξ_c), lengths off q*", exactly(off * scale), 1.0, 0.02)
+    yield equal("rate of approach · max(ξ_q, ξ_c), lengths off q*", off * scale, 1.0, 0.02)
     settled_rate = late_rate(TANH, variance * weight, bias, keep_rate=keep_rate)
-    yield Claim("rate of approach · ξ_c, lengths at q*", exactly(settled_rate * found.xi_c), 1.0, 0.02)
+    yield equal("rate of approach · ξ_c, lengths at q*", settled_rate * found.xi_c, 1.0, 0.02)

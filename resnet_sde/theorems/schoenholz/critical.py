@@ -8,10 +8,11 @@ import torch
 
 from resnet_sde import observables as ob
 from resnet_sde.activations import ERF, RELU, TANH, Activation
+from resnet_sde.claims import Claim, equal
 from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import critical_line, fixed_points, gaps, phase
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, planted
 from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, one_input
 from resnet_sde.theorems.schoenholz.paper import BOTH, SOURCE
@@ -48,7 +49,7 @@ def critical_lines(*, seed: int, level: float, samples: int, variance: float = 1
         yield Claim(name, average(growth, level), 1.0, 0.15)
     bias = 1e-9
     ratio = (variance * critical(TANH, bias) - 1) / (6 * bias) ** (1 / 3)
-    yield Claim("(σ_w² − 1) / (6 σ_b²)^{1/3}, σ_b² = 1e-9", exactly(ratio), 1.0, 0.002)
+    yield equal("(σ_w² − 1) / (6 σ_b²)^{1/3}, σ_b² = 1e-9", ratio, 1.0, 0.002)
 
 
 @theorem(
@@ -83,9 +84,9 @@ def critical_exponents(
     kappa = float(near.curvature[1]) * curvature / (1.0 if with_length else float(near.q_star[1]))
     off = (near.chi_1 - 1).abs()
     for place, side in ((0, "ordered"), (2, "chaotic")):
-        yield Claim(f"ξ_c |χ_1 − 1|, {side}", exactly(float(near.xi_c[place] * off[place])), 1.0, 0.003)
+        yield equal(f"ξ_c |χ_1 − 1|, {side}", near.xi_c[place] * off[place], 1.0, 0.003)
     apart = float(near.one_minus_c_star[2] / off[2])
-    yield Claim("(1 − c*)/(χ_1 − 1) · κ/2, chaotic", exactly(apart * kappa / 2), 1.0, 0.003)
+    yield equal("(1 − c*)/(χ_1 − 1) · κ/2, chaotic", apart * kappa / 2, 1.0, 0.003)
     along = gaps(feed_forward(TANH, line, bias), float(near.q_star[1]), 0.5, depth=depth)
     decay = float(along[-1]) * depth * kappa / 2
-    yield Claim(f"(1 − c) l κ/2 at layer {depth}", exactly(decay), 1.0, 0.01)
+    yield equal(f"(1 − c) l κ/2 at layer {depth}", decay, 1.0, 0.01)

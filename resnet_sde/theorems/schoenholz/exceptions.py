@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import torch
 
 from resnet_sde.activations import RELU, TANH, Activation, LeakyReLU
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps, lengths, phase
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import gap, kernels, planted
 from resnet_sde.theorems.schoenholz.correlations import late_rate
 from resnet_sde.theorems.schoenholz.critical import critical
@@ -58,7 +59,7 @@ def relu_has_no_chaos(
         late, early = (float(along[m] - along[m // 4]) for m in (depth, depth // 4))
         growth = 8 * (late - 2 * early) / (3 * depth)  # of a l + b √l + c this is a
         name = f"growth of (1 − c)^(−1/2) per layer at σ_w² = 2, {name}"
-        yield Claim(name, exactly(growth / rate), 1.0, 0.02)
+        yield equal(name, growth / rate, 1.0, 0.02)
 
 
 @theorem(
@@ -85,9 +86,9 @@ def no_bias_no_common_limit(
         yield Claim(name, average(seen, level, unit=1 - limit), 1.0, 0.1)
     apart = gaps(feed_forward(TANH, 0.5, bias), 1.0, 1 - starts, depth=100)[-1]
     furthest = float((apart - (1 - limits)).abs().max())
-    yield Claim("largest |c − limit| after 100 layers, recursion", exactly(furthest), 0.0, 1e-9)
+    yield equal("largest |c − limit| after 100 layers, recursion", furthest, 0.0, 1e-9)
     along = lengths(feed_forward(TANH, variance, bias), depth=depth)
-    yield Claim(f"2 l q at layer {depth}, σ_w² = 1", exactly(2 * depth * float(along.q[-1])), 1.0, 0.01)
+    yield equal(f"2 l q at layer {depth}, σ_w² = 1", 2 * depth * float(along.q[-1]), 1.0, 0.01)
 
 
 def _scaling(phi: Activation, small: float, large: float) -> float:
@@ -149,8 +150,8 @@ def dropout_destroys_the_critical_line(
         )
     rate = late_rate(TANH, weight, bias, keep_rate=keep_rate)
     name = "rate of approach · ξ_c, recursion on the line"
-    yield Claim(name, exactly(rate * (found.xi_c or math.nan)), 1.0, 0.003)
+    yield equal(name, rate * (found.xi_c or math.nan), 1.0, 0.003)
     exponents = (1 / 3, 1 / 2) if exchanged else (1 / 2, 1 / 3)
     for phi, exponent in zip((TANH, RELU), exponents, strict=True):
         measured = _scaling(phi, lost, 100 * lost)
-        yield Claim(f"exponent of ξ_c in 1/(1 − ρ), {phi}", exactly(measured), exponent, 0.005)
+        yield equal(f"exponent of ξ_c in 1/(1 − ρ), {phi}", measured, exponent, 0.005)

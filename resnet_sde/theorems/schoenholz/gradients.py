@@ -13,10 +13,11 @@ from torch import Tensor
 
 from resnet_sde import observables as ob
 from resnet_sde.activations import RELU, TANH, Activation
+from resnet_sde.claims import Claim
 from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import gradient_log_variance, phase
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
+from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.measure import average, spread
 from resnet_sde.theorems.samples import WRONG, inputs, planted
 from resnet_sde.theorems.schoenholz.critical import critical

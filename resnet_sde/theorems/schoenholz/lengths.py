@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import ERF, RELU, TANH
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import kernel, lengths, phase
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
 from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, settled, squares, variances
 from resnet_sde.theorems.schoenholz.paper import POOLE, SOURCE
@@ -124,4 +125,4 @@ def length_depth_scale(
         off = (lengths(model, factor * moved.q_star, depth=last).q / moved.q_star - 1).abs().log()
         measured = float(off[first] - off[last]) / (last - first)
         name = f"rate of approach / (1/ξ_q), {phi}, variances {weight} and {bias}"
-        yield Claim(name, exactly(measured / rate), 1.0, 0.003)
+        yield equal(name, measured / rate, 1.0, 0.003)

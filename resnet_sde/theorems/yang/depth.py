@@ -10,11 +10,12 @@ import torch
 
 from resnet_sde.activations import RELU, TANH, AlphaReLU
 from resnet_sde.blocks import Reduced, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import NoFlow, depth_law, flow, flow_gaps, gaps, lengths, recommend_variances
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import AssumptionNotMet, theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, planted
 from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, ends, residual
 from resnet_sde.theorems.yang.paper import SOURCE
@@ -50,7 +51,7 @@ def expressivity_is_gradient_explosion(
         apart = math.log(float(gaps(seen, 1.0, gap, depth=20)[-1]) / gap)
         apart += float(lengths(seen, depth=20).log_q[-1])
         growth = float(lengths(case, depth=20).log_gradient_growth[-1])
-        yield Claim(f"log s^20/s^0, {phi}", exactly(apart), growth, 1e-4)
+        yield equal(f"log s^20/s^0, {phi}", apart, growth, 1e-4)
     case, near = residual(FULL_TANH, 10), max(gap, 1e-4)  # of float32 states
     found = ends(planted(case, variance=variance), 1 - near, depth=4, samples=samples, seed=seed)
     unit = float(lengths(case, depth=4).log_gradient_growth[-1].exp())
@@ -100,7 +101,7 @@ def kernel_flow(
         ("log χ^0/χ^L", [float(along.log_gradient_growth[-1]) for along in (few, many)], growth),
     ):
         ratio = (ends_of[0] - end) / (ends_of[1] - end)
-        yield Claim(f"error of {name} at 512 layers / at 1024", exactly(ratio), 2.0, 0.03)
+        yield equal(f"error of {name} at 512 layers / at 1024", ratio, 2.0, 0.03)
     found = ends(seen, 0.5, depth=depth, samples=samples, seed=seed)
     yield Claim(f"p / limit, networks of {depth} layers", average(found.length, level, unit=p), 1.0, 0.05)
     apart = average(found.apart, level, unit=p * gap)
@@ -141,9 +142,9 @@ def recommended_variances(
     growth = ends(seen, None, depth=32, samples=samples, seed=seed).log_growth
     yield Claim("log χ^0/χ^32, networks", average(growth, level), 2.0, 0.045)
     ratio = variance * recommend_variances(depth, block).sigma_w2 / depth_law(block)(depth)
-    yield Claim(f"σ_w² / its law at {depth} layers, tanh", exactly(ratio), 1.0, 0.01)
+    yield equal(f"σ_w² / its law at {depth} layers, tanh", ratio, 1.0, 0.01)
     of_power = TwoLayer(AlphaReLU(0.75))
     less, more = (recommend_variances(layers, of_power).sigma_w2 for layers in (depth // 4, depth))
     expected = 1 / 0.75 if power is None else power
     exponent = math.log(less / more) / math.log(4)
-    yield Claim("exponent of σ_w² in 1/L, α = 0.75", exactly(exponent), expected, 0.005)
+    yield equal("exponent of σ_w² in 1/L, α = 0.75", exponent, expected, 0.005)

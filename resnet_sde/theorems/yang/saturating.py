@@ -11,11 +11,12 @@ from torch import Tensor
 
 from resnet_sde.activations import ERF, TANH
 from resnet_sde.blocks import Reduced, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import gap, kernels, planted
 from resnet_sde.theorems.yang.networks import (
     FULL_TANH,
@@ -68,7 +69,7 @@ def saturating_lengths(
         at = torch.tensor([1000.0, float(depth)])
         law_at = law.length(at) - (0.0 if with_log else law.d_log * at.log())
         change = float((along[at.long()] - law_at).diff())
-        yield Claim(f"change of p − law from layer 1000 to {depth}, {name}", exactly(change), 0.0, 0.1)
+        yield equal(f"change of p − law from layer 1000 to {depth}, {name}", change, 0.0, 0.1)
     law, last = laws(residual(FULL_TANH)), torch.tensor([32.0, 128.0])
     grown = float(law.length(last).diff())
     model = planted(residual(FULL_TANH, 400), variance=variance)
@@ -113,7 +114,7 @@ def saturating_gradients(
     for name, block in RECURSIONS.items():
         along = lengths(planted(residual(block), variance=variance), depth=depth).log_gradient_growth
         change = float(along[depth] - along[1000] - law_at(residual(block), 1000.0, float(depth)).diff())
-        yield Claim(f"change of log χ^0/χ^l − law, 1000 to {depth}, {name}", exactly(change), 0.0, 0.05)
+        yield equal(f"change of log χ^0/χ^l − law, 1000 to {depth}, {name}", change, 0.0, 0.05)
     model = planted(residual(FULL_TANH, 1000), variance=variance)
     logs = log_gradients(model, depth=128, samples=samples, seed=seed)
     off = logs[:, 32] - logs[:, 128] - float(law_at(residual(FULL_TANH), 32.0, 128.0).diff())
@@ -124,7 +125,7 @@ def saturating_gradients(
     for name, column, power in (("biases", deep.log_inner_bias, -half), ("weights", deep.log_inner, half)):
         extra = column - deep.log_state
         slope = float(extra[depth - 1] - extra[depth // 2 - 1]) / math.log(2)
-        yield Claim(f"exponent of inner {name} beside the state", exactly(slope), power, 0.01)
+        yield equal(f"exponent of inner {name} beside the state", slope, power, 0.01)
 
 
 @theorem(
@@ -165,7 +166,7 @@ def saturating_cosines(
         over = law.one_minus_e_star - gaps(residual(moved), 1.0, 1.0, depth=depth)[at.long()]
         over = over + (law.f / at.sqrt() if corrected else 0.0)
         slope = float(over.abs().log().diff()) / math.log(2)
-        yield Claim(f"exponent of e − e*, {name}", exactly(slope), -law.delta_star, 0.013)
+        yield equal(f"exponent of e − e*, {name}", slope, -law.delta_star, 0.013)
     theory = float(gaps(residual(FULL_TANH), 1.0, 1.0, depth=24)[-1])
     found = replace(FULL_TANH, sigma_a2=outer_bias * FULL_TANH.sigma_a2)
     kernel = kernels(residual(found, 400), (1.0, 1.0, 0.0), depth=24, samples=samples, seed=seed)
@@ -210,9 +211,9 @@ def saturating_cosines_without_outer_bias(
     late = 4 * law.kappa / (math.pi * law.b) * (depth**-0.5 - (depth // 2) ** -0.5) if corrected else 0.0
     for place, side, sign in ((0, "above", 1.0), (1, "below", -1.0)):
         slope = (float((sign * covariance[at, place]).log().diff()) + late) / math.log(2)
-        yield Claim(f"exponent of the covariance, from {side}", exactly(slope), 2 / math.pi, 0.01)
+        yield equal(f"exponent of the covariance, from {side}", slope, 2 / math.pi, 0.01)
     moved = float(covariance[:, 2].abs().max())
-    yield Claim("largest covariance where it starts at 0, recursion", exactly(moved), 0.0, 1e-9)
+    yield equal("largest covariance where it starts at 0, recursion", moved, 0.0, 1e-9)
     start = (1.0, 1.0, -0.5 + shift)
     kernel = kernels(residual(block, 400), start, depth=16, samples=samples, seed=seed)
     covariance_seen = kernel[:, 0, 1] + 0.5

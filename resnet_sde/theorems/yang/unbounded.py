@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resnet_sde.activations import RELU, AlphaReLU, LeakyReLU
 from resnet_sde.blocks import Reduced, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.asymptotics import (
     HomogeneousAsymptotics,
@@ -19,8 +20,8 @@ from resnet_sde.meanfield.asymptotics import (
     PowerAsymptotics,
 )
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
 from resnet_sde.theorems.yang.networks import FULL_POWER, ends, laws_of, residual
 from resnet_sde.theorems.yang.paper import SOURCE
@@ -69,7 +70,7 @@ def relu_cosines(
         law = laws_of(residual(block), HomogeneousAsymptotics)
         root = gaps(seen(block, 1), 1.0, 0.5, depth=depth)[at.long()].rsqrt()
         growth = float(root.diff() / clock.diff()) * 2 / (law.rho * law.curvature)
-        yield Claim(f"slope of (1 − e)^(−1/2) / (ρK/2), {name}", exactly(growth), 1.0, 0.001)
+        yield equal(f"slope of (1 − e)^(−1/2) / (ρK/2), {name}", growth, 1.0, 0.001)
     block = RECTIFIED["variances 1, 0, 1, 0"]
     theory = float(gaps(residual(block), 1.0, 0.5, depth=20)[-1])
     kernel = kernels(seen(block, 400), (1.0, 1.0, 0.5), depth=20, samples=samples, seed=seed)
@@ -111,10 +112,10 @@ def power_lengths_and_gradients(
     logs = law.alpha / (2 * (1 - law.alpha)) * at.log() if with_log else torch.zeros(2)
     constant = (found.log_q[at.long()] * (1 - law.alpha)).exp() / law.kappa - at + logs
     name = f"change of C from layer 1000 to {depth}"
-    yield Claim(name, exactly(float(constant.diff())), 0.0, 0.05)
+    yield equal(name, constant.diff(), 0.0, 0.05)
     growth = found.log_gradient_growth[at.long()] - law.log_gradient_growth(at)
     name = f"change of log χ^0/χ^l − R log l from layer 1000 to {depth}"
-    yield Claim(name, exactly(float(growth.diff())), 0.0, 0.05)
+    yield equal(name, growth.diff(), 0.0, 0.05)
     theory, model = lengths(residual(FULL_POWER), depth=24), residual(block, 400)
     seen = ends(planted(model, variance=variance), None, depth=24, samples=samples, seed=seed)
     of_length = average(seen.length.log() - theory.log_q[-1], level)
@@ -155,12 +156,12 @@ def power_cosines(
     gap, p = gaps(seen, 1.0, 0.5, depth=100), lengths(seen, depth=100).q
     step = p.diff() / p[late : 100 + late] * -_pull(phi, gap[:-1])
     off = float((gap.diff() / step - 1).abs().max())
-    yield Claim("largest relative error of the identity, recursion", exactly(off), 0.0, 1e-8)
+    yield equal("largest relative error of the identity, recursion", off, 0.0, 1e-8)
     rate = 1 - law.slope
     times = np.array([0.8, 1.0]) * folds / rate
     over = _flow(AlphaReLU(0.75 + shift), 0.5, times) - law.one_minus_e_star
     fitted = float(np.log(np.abs(over[0] / over[1]))) / float(times[1] - times[0])
-    yield Claim("rate of e − e* in log p / (1 − J'(e*))", exactly(fitted / rate), 1.0, 0.003)
+    yield equal("rate of e − e* in log p / (1 − J'(e*))", fitted / rate, 1.0, 0.003)
     kernel = kernels(seen, (1.0, 1.0, 0.5), depth=1, samples=samples, seed=seed)
     added = (kernel[:, 0, 1] - 0.5) / law.size
     half = float(_pull(phi, torch.tensor(0.5))) + 0.5
@@ -215,11 +216,9 @@ def mean_mode(
     seen = residual(block if with_mean else TwoLayer(RELU, 0.5, 0.1), 400)
     seen = planted(seen, variance=variance)
     factor = math.exp(float(lengths(seen, depth=depth).log_q.diff()[-1]))
-    yield Claim("factor on p in a late layer", exactly(factor), law.length_growth, 1e-4)
+    yield equal("factor on p in a late layer", factor, law.length_growth, 1e-4)
     apart = gaps(seen, 1.0, 0.5, depth=depth)
-    yield Claim(
-        "factor on 1 − e in a late layer", exactly(float(apart[-1] / apart[-2])), law.gap_factor, 1e-4
-    )
+    yield equal("factor on 1 − e in a late layer", apart[-1] / apart[-2], law.gap_factor, 1e-4)
     theory = lengths(residual(block), depth=8)
     found = ends(seen, None, depth=8, samples=samples, seed=seed)
     of_length = average(found.length.log() - theory.log_q[-1], level)

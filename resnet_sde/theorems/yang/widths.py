@@ -10,12 +10,13 @@ from torch import Tensor
 from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR, RELU
 from resnet_sde.blocks import Block, Layer, Reduced, TwoLayer, affine_back
+from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import AssumptionNotMet, Claim, theorem
-from resnet_sde.theorems.measure import average, exactly
+from resnet_sde.theorems.core import AssumptionNotMet, theorem
+from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, planted
 from resnet_sde.theorems.yang.networks import FULL_RELU, FULL_TANH, REDUCED_TANH, RESIDUAL, ends, residual
 from resnet_sde.theorems.yang.paper import SOURCE
@@ -146,7 +147,7 @@ def parameter_gradients_hold(
     deep = parameter_gradients(residual(block), depth=depth).log_inner
     assert deep is not None
     ratio = float((deep[0] - deep[-1]).exp())
-    yield Claim(f"χ_w^1/χ_w^{depth}, ReLU", exactly(ratio), 0.25, 0.005)
+    yield equal(f"χ_w^1/χ_w^{depth}, ReLU", ratio, 0.25, 0.005)
 
 
 def _gradients(block: Block, width: int, depth: int, variance: float, samples: int, seed: int) -> Tensor:
