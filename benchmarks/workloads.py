@@ -12,6 +12,7 @@ import torch
 from benchmarks import finite_width as theories
 from benchmarks import infinite_width as wide
 from benchmarks import limits as schemes
+from benchmarks import scale
 from benchmarks import training as trained
 from benchmarks.ensembles import DeferredFloor, DenseFloor, Work, ours, ours_in_processes, usual
 from benchmarks.measure import Row, best, gpu_time, peak_memory
@@ -331,6 +332,22 @@ def _gpu_training(work: trained.Work, steps: int) -> float | None:
     return None if seconds is None else seconds / work.networks / steps
 
 
+def many(size: str) -> Iterator[Row]:
+    """What it costs to hand out many tasks or cells, and to gather them."""
+    tasks, seconds, results, cells, samples, timed = {
+        "full": (200, 1.0, 100_000, 10_000, 900, 200),
+        "quick": (20, 0.5, 5_000, 500, 900, 50),
+        "smoke": (4, 0.01, 20, 3, 10, 2),
+    }[size]
+    workers = 1 if size == "smoke" else WORKERS  # one: no process or cluster is started
+    engines = list(scale.ENGINES)[:workers]
+    for engine in engines:
+        yield scale.long_tasks(tasks, seconds, engine, workers)
+    for engine in engines:
+        yield scale.gathered(results, engine, workers)
+    yield from scale.cells(scale.Cells(cells, samples), timed, workers)
+
+
 WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
     "figure2": figure2,
     "explicit": explicit,
@@ -340,6 +357,7 @@ WORKLOADS: dict[str, Callable[[str], Iterator[Row]]] = {
     "finite-width": finite_width,
     "infinite-width": infinite_width,
     "training": training,
+    "scale": many,
 }
 
 

@@ -27,6 +27,7 @@ ROWS = {
     "finite-width": 2,
     "infinite-width": 5,
     "training": 1,
+    "scale": 5,
 }
 
 
@@ -43,12 +44,13 @@ def test_every_row_has_finite_ratios(name: str, global_random: None) -> None:
     rows = list(WORKLOADS[name]("smoke"))
     assert len(rows) == ROWS[name]
     for row in rows:
-        assert (row.over_floor is None) == (name in ("limits", "finite-width", "infinite-width"))
+        gathers = "gathered" in row.workload or "read back" in row.workload
+        assert (row.over_floor is None) == (gathers or name in ("limits", "finite-width", "infinite-width"))
         assert row.over_floor is None or 0 < row.over_floor < math.inf
-        alone = name == "scaling" or "automatic" in row.workload or "tanh, L" in row.workload
+        alone = name in ("scaling", "scale") or "automatic" in row.workload or "tanh, L" in row.workload
         assert (row.speedup is None) == alone
         assert row.speedup is None or 0 < row.speedup < math.inf
-        assert (row.memory is None) == (name in ("limits", "infinite-width"))
+        assert (row.memory is None) == (name in ("limits", "infinite-width", "scale"))
         assert row.memory is None or 10 < row.memory < 10_000
         assert report.line(row).count("|") == report.header().splitlines()[0].count("|")
 

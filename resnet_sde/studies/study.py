@@ -163,7 +163,7 @@ def _compute_missing(
     bar = progress_bar(shown=progress, total=sum(sizes), initial=there, unit="net", delay=2)
     with bar, closing(run_tasks(tasks, x, observe, workers, executor)) as tasks_done:
         for number, part, grains in tasks_done:
-            if not any(finished.values()):
+            if not finished[number]:
                 check_results(every[number].ensemble, grains[0])
             finished[number][part] = grains
             bar.update(sum(len(next(iter(grain.values()))) for grain in grains))
