@@ -33,6 +33,7 @@ def test_the_critical_exponent(name: str) -> None:
     assert check.beta.high - check.beta.low < 0.12
     assert 0.4 < check.coherence.value < 0.62
     assert (check.copies, check.critical_beta) == ("none", 0.5)
+    assert (check.layers.addition.value, check.layers.alike) == ("independent", False)
     assert check.writers
     for writer in check.writers:
         assert writer.beta.within(0.5, 0.1) is not Outcome.FAILS

@@ -51,6 +51,7 @@ def _table(profile: Profile) -> Iterator[str]:
     sizes = f"S {profile.action:.3g}, τ {profile.logarithmic_time:.3g}"
     yield f"growth   {profile.growth:.4g} ({predicted}); {sizes}"
     yield f"layers   coherence {profile.coherence:.2f} (1/2 independent, 1 coherent)"
+    yield from (f"note     {note}" for note in profile.layers.notes())
     writers = "   ".join(f"{w.coefficient:.3g} {w.name or 'block'} ({w.size:.3g})" for w in profile.writers)
     yield f"writers  {writers or 'not found'}"
     yield from (f"note     {note}" for note in profile.notes)

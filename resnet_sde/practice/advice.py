@@ -1,7 +1,8 @@
 r"""How to scale the branches of a network of a given depth, and how its learning rates then depend on depth.
 
 With c² the mean square of a branch at unit input, the branch times α = √S / c · L^{−β*} gives the action S at
-any depth. β* is 1/2 where layers are independent and 1 where they add coherently. Rates follow `rate_theory`.
+any depth. β* is 1/2 where layers are independent and 1 where they add coherently; where pairs of branches
+have the mean cosine q beside that, L^{β*} is √(L (1 + q (L − 1))). Rates follow `rate_theory`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from resnet_sde._json import json_number
 from resnet_sde.activations import activation as named_activation
 from resnet_sde.blocks import TwoLayer
 from resnet_sde.laws import FractionalNoise
-from resnet_sde.practice.coherence import critical_beta
+from resnet_sde.practice.coherence import Addition
 from resnet_sde.practice.laws_of_depth import DepthCheck
 from resnet_sde.practice.profile import Profile
 from resnet_sde.practice.rate_theory import rate_exponents
@@ -137,7 +138,7 @@ def advise(
     else:
         branch = _from_measured(document, depth)
     variances = {"sigma_w2": sigma_w2, "sigma_v2": sigma_v2}
-    conflicts = _conflicts(branch.beta, optimizer, document or {})
+    conflicts = _conflicts(branch, optimizer, document or {})
     asked = [o for o in OPTIMIZERS if optimizer in (None, o)]
     return _advice(branch, depth, to, width, asked, variances, conflicts)
 
@@ -150,6 +151,13 @@ class _Branch:
     beta: float
     kind: str
     source: str
+    cosine: float = 0.0  # that all pairs of branches share, beside what is independent
+
+    def sum_of(self, depth: int) -> float:
+        """How much larger the sum of the branches is than one of them."""
+        if self.cosine:
+            return math.sqrt(depth * (1 + self.cosine * (depth - 1)))
+        return float(depth**self.beta)
 
 
 def _advice(
@@ -161,7 +169,7 @@ def _advice(
     variances: dict[str, float],
     conflicts: tuple[str, ...],
 ) -> Advice:
-    alpha, unscaled = math.sqrt(to) / branch.size * depth**-branch.beta, branch.size**2 * depth
+    alpha, unscaled = math.sqrt(to) / branch.size / branch.sum_of(depth), branch.size**2 * depth
     fine = branch.beta == 0.5 and alpha >= 1 and unscaled <= _FINE_UP_TO
     alpha, action = (1.0, unscaled) if fine else (alpha, to)
     grown = _growth(action, branch.kind) if branch.beta == 0.5 else math.nan
@@ -172,8 +180,9 @@ def _advice(
         reasons.append(Reason(f"growth {grown:.3g}", "S of independent branches", words))
     if branch.beta == 1.0:
         drawn = math.sqrt(to) / branch.size * depth**-0.5
-        words = f"draw every layer anew, and use {drawn:.4g}"
-        reasons.insert(0, Reason(f"or α {drawn:.4g}", "layers drawn anew have β* = 1/2", words))
+        remedy = "let a matrix of mean zero write to the stream" if branch.cosine else "draw every layer anew"
+        source = f"{'branches of mean zero' if branch.cosine else 'layers drawn anew'} have β* = 1/2"
+        reasons.insert(0, Reason(f"or α {drawn:.4g}", source, f"{remedy}, and use {drawn:.4g}"))
     elapsed = action if branch.kind == "plain" else math.log1p(action)
     known = width is not None and branch.kind != "post-norm" and branch.beta == 0.5
     return Advice(
@@ -228,10 +237,11 @@ def _from_measured(document: Mapping[str, Any], depth: int) -> _Branch:
     try:
         profile = document["profiles"][-1] if "profiles" in document else document
         sizes, kind = [_number(v) for v in profile["sizes"][:HEAD]], str(profile["kind"])
-        degree, coherence = _number(profile["degree"]), _number(profile["coherence"])
-        beta, fallen = critical_beta(coherence), 1.0
+        degree, fallen = _number(profile["degree"]), 1.0
+        beta, cosine = _number(document["critical_beta"]), _number(document["cosine"])
+        shared = document["layers"] == Addition.COMMON_PART.value
         if "profiles" in document:
-            beta, own = _number(document["critical_beta"]), _number(document["beta"]["value"])
+            own = _number(document["beta"]["value"])
             fallen = 1.0 if math.isnan(own) else (depth / document["depths"][-1]) ** -own
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
@@ -241,7 +251,8 @@ def _from_measured(document: Mapping[str, Any], depth: int) -> _Branch:
     if not (math.isfinite(size) and size > 0):
         raise ValueError("the measured branches are zero or not finite: no factor scales them; train first")
     kind = kind if kind == "post-norm" else "plain" if degree >= 0.5 else "pre-norm"
-    return _Branch(size, beta, kind, f"branches of the measured network, a = {size:.4g}")
+    source = f"branches of the measured network, a = {size:.4g}"
+    return _Branch(size, beta, kind, source, cosine if shared else 0.0)
 
 
 def _number(value: float | str | None) -> float:
@@ -269,14 +280,14 @@ def _rates(optimizer: str, beta: float) -> dict[str, float]:
     return {"multiplier": multiplier, "writers": in_weights["writers"], "inner": in_weights["inner"]}
 
 
-def _conflicts(beta: float, optimizer: str | None, measured: Mapping[str, Any]) -> tuple[str, ...]:
+def _conflicts(branch: _Branch, optimizer: str | None, measured: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
-    if beta == 0.5 and optimizer != "sgd":
+    if branch.beta == 0.5 and optimizer != "sgd":
         found.append(
             "CompleteP (arXiv 2505.01618) multiplies branches by 1/L with one Adam rate at all depths: at "
             "initialization that is the identity, and it speaks of training instead"
         )
-    if beta == 1.0:
+    if branch.beta == 1.0 and not branch.cosine:
         found.append("copies that training makes differ lose their coherence: β* then moves towards 1/2")
     both = [r["role"] for r in measured.get("roles", ()) if abs(r["position_exponent"] or 0.0) > 0.1]
     if both:

@@ -26,8 +26,8 @@ from resnet_sde._random import check_seed, generator, seeded
 from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes, scales_with
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
-from resnet_sde.practice.coherence import COHERENT_ABOVE, critical_beta
 from resnet_sde.practice.coherence import FEWEST_BLOCKS as BLOCKS_FOR_COHERENCE
+from resnet_sde.practice.coherence import Addition, Dependence, how_layers_add
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
@@ -217,13 +217,13 @@ def _assemble(
     profiles = tuple(tuple(n.profile for n in row) for row in networks)
     coherent = over_seeds([p.coherence for p in profiles[-1]], level)
     copies = networks[-1][0].copies
-    one = copies != "none" or coherent.value > COHERENT_ABOVE
+    layers = how_layers_add(coherent.value, [p.pairs for p in profiles[-1]])
+    if copies != "none" and layers.addition is Addition.UNKNOWN:
+        layers = replace(layers, addition=Addition.COHERENT, critical_beta=1.0)
+    one = copies != "none" or _moves_at_once(layers)
     sizes = [[_median(p.sizes[_head(p.kind, one)]) for p in row] for row in profiles]
     head = exponent(depths, sizes, level)
     everywhere = exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
-    critical = critical_beta(coherent.value)
-    if math.isnan(coherent.value):
-        critical = 0.5 if copies == "none" else 1.0
     writers = _writer_laws(depths, networks, one, level)
     writing = {p for w in writers for p in w.parameters}
     prefix = networks[-1][0].profile
@@ -234,10 +234,10 @@ def _assemble(
         profiles=profiles,
         beta=head,
         beta_all=everywhere,
-        critical_beta=critical,
+        layers=layers,
         coherence=coherent,
         copies=copies,
-        fate=_fate(profiles, head, critical),
+        fate=_fate(profiles, head, layers.critical_beta),
         action=tuple(float(np.median([p.action for p in row])) for row in profiles),
         predicted_growth=tuple(float(np.median([p.predicted_growth for p in row])) for row in profiles),
         growth=tuple(float(np.median([p.growth for p in row])) for row in profiles),
@@ -248,9 +248,20 @@ def _assemble(
         level=level,
         seed=seed,
         prefix=_prefix(prefix),
-        notes=(*notes, *_remarks(profiles, head, everywhere, coherent), *_no_laws(depths, sizes, networks)),
+        notes=(
+            *notes,
+            *_remarks(profiles, head, everywhere, coherent),
+            *layers.notes(),
+            *_no_laws(depths, sizes, networks),
+        ),
     )
     return replace(check, notes=(*check.notes, *_of_entry(check)))
+
+
+def _moves_at_once(layers: Dependence) -> bool:
+    """Whether the first eight blocks already add up in one direction."""
+    shared = layers.addition is Addition.COMMON_PART and layers.crossover < HEAD
+    return shared or layers.addition is Addition.COHERENT
 
 
 def _head(kind: str, coherent: bool) -> slice:

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from resnet_sde.estimate import Estimate, Outcome
-from resnet_sde.practice.coherence import INDEPENDENT_BELOW
+from resnet_sde.practice.coherence import INDEPENDENT_BELOW, Addition
 from resnet_sde.practice.errors import DepthMismatch
 from resnet_sde.practice.laws_of_depth import decimals
 
@@ -102,6 +102,12 @@ def _dependence(check: DepthCheck, strict: bool) -> list[str]:
         return [
             f"all blocks hold the same weights {value}: branches add coherently and β* is 1. Draw every "
             "layer anew"
+        ]
+    layers = check.layers
+    if layers.addition is Addition.COMMON_PART:
+        return [
+            f"{layers.sentence()}, and β* is 1. Let a matrix of mean zero write to the stream, or give "
+            "independent=False"
         ]
     if check.coherence.low > INDEPENDENT_BELOW or (strict and check.coherence.high > INDEPENDENT_BELOW):
         return [

@@ -9,7 +9,7 @@ input. From the part u⊥ of u orthogonal to h
 Block 0 is given a copy of a leaf: gradients then need no parameters, the embedding is cut off, and the block
 may write on its input. Gradients are those of ⟨h_L, c⟩ with a fixed Gaussian c, or of a loss; they are seen
 by hooks on the tensors, which hold values from before a write in place. Of the stream no more is kept than
-h_0, h_{k−1}, log₂ L partial sums (for the coherence) and the arguments of a few blocks, for replays.
+h_0, h_{k−1}, 2 + log₂ L partial sums (for the coherence) and the arguments of a few blocks, for replays.
 
 Some modules add the branch outside of their blocks, ``x = x + a * block(x)``: a is then found by least
 squares. Such a module is run again without the copy at block 0, which its own sum would not see.
@@ -37,7 +37,7 @@ from resnet_sde.practice.calling import (
     stream_argument,
     with_stream,
 )
-from resnet_sde.practice.coherence import Groups
+from resnet_sde.practice.coherence import Directions, Groups
 from resnet_sde.practice.errors import NotAStream, behind_another, changed_shape, no_tensor, not_a_chain
 from resnet_sde.practice.find_stream import Blocks
 from resnet_sde.practice.record import Arguments, Kept, Record
@@ -137,7 +137,7 @@ class _Watch:
         self.others: list[Tensor] = []
         self.ending: Tensor | None = None
         self.direction: Tensor | None = None
-        self.groups = Groups((length - 1) // 4)
+        self.groups, self.directions = Groups((length - 1) // 4), Directions(length - 1)
 
     def run(self, call: Call, module: nn.Module) -> Any:
         """The forward pass."""
@@ -297,6 +297,7 @@ class _Watch:
         record.alignment[k] = along * norm / size if size else 0.0
         if k:
             self.groups.add(update / norm)
+            self.directions.add(update)
 
     def _follow_gradient(
         self, k: int, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], place: int | str
@@ -350,7 +351,7 @@ class _Watch:
         names = self.blocks.names
         if self.entered < len(names):
             raise not_a_chain(f"only {self.entered} of {len(names)} blocks run")
-        self.record.sums = self.groups.means()
+        self.record.sums, self.record.pairs = self.groups.means(), self.directions.pairs()
         scales = self.record.scales
         if scales:
             scales.append(scales[-1])

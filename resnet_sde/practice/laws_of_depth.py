@@ -13,6 +13,7 @@ from resnet_sde._json import json_number
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.audit import RoleLaw
+from resnet_sde.practice.coherence import Dependence
 from resnet_sde.practice.over_seeds import depends, exponent
 from resnet_sde.practice.profile import Profile
 from resnet_sde.practice.rates import RateLaw
@@ -100,7 +101,7 @@ class DepthCheck:
         profiles: of every network, by depth and seed.
         beta: the branches fall like L^{−β} in the first eight blocks.
         beta_all: the same over all blocks.
-        critical_beta: β*, at which the network has a limit that is neither trivial nor explosive.
+        layers: how branches add up at the deepest depth.
         coherence: Ĥ at the deepest depth, near 1/2 where layers are independent.
         copies: "none", "loop" (one module called again) or "copies" (different modules with equal weights).
         fate: of the stream as depth grows.
@@ -120,7 +121,7 @@ class DepthCheck:
     profiles: tuple[tuple[Profile, ...], ...]
     beta: Estimate
     beta_all: Estimate
-    critical_beta: float
+    layers: Dependence
     coherence: Estimate
     copies: str
     fate: Fate
@@ -148,6 +149,11 @@ class DepthCheck:
     def kind(self) -> str:
         """Of the stream: "residual", "post-activation" or "post-norm"."""
         return self.profiles[-1][0].kind
+
+    @property
+    def critical_beta(self) -> float:
+        """β*, at which the network has a limit that is neither trivial nor explosive."""
+        return self.layers.critical_beta
 
     @property
     def entry(self) -> Estimate:
@@ -256,7 +262,7 @@ class DepthCheck:
             **{n: json_number(getattr(last, n)) for n in ("degree", "skip", "out_degree")},
             "beta": as_json(self.beta),
             "beta_all": as_json(self.beta_all),
-            "critical_beta": json_number(self.critical_beta),
+            **self.layers.document(),
             "coherence": as_json(self.coherence),
             "copies": self.copies,
             "fate": self.fate.value,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from resnet_sde._json import json_number
 from resnet_sde._random import check_seed
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
-from resnet_sde.practice.coherence import coherence
+from resnet_sde.practice.coherence import Dependence, Pairs, coherence, how_layers_add
 from resnet_sde.practice.errors import NotAStream, mixed
 from resnet_sde.practice.find_stream import (
     CANDIDATES,
@@ -72,6 +72,7 @@ class Profile:
         mixing: share of what a block does to a large input beside carrying it on.
         coherence: Ĥ, near 1/2 for independent blocks and near 1 for copies; NaN below nine blocks.
         sums: by number m of consecutive blocks, the mean of |Σ u/|h||² over groups of m.
+        pairs: what pairs of branches have in common.
         action: S = Σ a_k².
         logarithmic_time: τ = log(1 + S).
         predicted_growth: of the norm of the stream, for independent blocks.
@@ -97,6 +98,7 @@ class Profile:
     mixing: float
     coherence: float
     sums: dict[int, float]
+    pairs: Pairs
     action: float
     logarithmic_time: float
     predicted_growth: float
@@ -115,6 +117,11 @@ class Profile:
         """|h_L| / |h_0|, as measured."""
         return float(self.norms[-1] / self.norms[0])
 
+    @property
+    def layers(self) -> Dependence:
+        """How branches add up; of one network, a common part needs some sixteen blocks to be seen."""
+        return how_layers_add(self.coherence, [self.pairs])
+
     def document(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         numbers = ("skip", "degree", "out_degree", "mixing", "coherence", "action", "logarithmic_time")
@@ -124,6 +131,7 @@ class Profile:
             "names": list(self.names),
             **{name: json_number(getattr(self, name)) for name in (*numbers, "predicted_growth", "growth")},
             **{name: [json_number(v) for v in getattr(self, name).tolist()] for name in lists},
+            **self.layers.document(),
             "sums": [[m, json_number(v)] for m, v in self.sums.items()],
             "writers": [writer.document() for writer in self.writers],
             "notes": list(self.notes),
@@ -278,6 +286,7 @@ def measured(record: Record, *, again: bool = True, writers: bool = True) -> Pro
         mixing=found.mixing,
         coherence=coherence(record.sums),
         sums=record.sums,
+        pairs=record.pairs,
         action=action,
         logarithmic_time=math.log1p(action),
         predicted_growth=1.0 if kind == "post-norm" else predicted_growth(action, degree),

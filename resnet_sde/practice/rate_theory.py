@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from resnet_sde.practice.coherence import Addition
+
 if TYPE_CHECKING:
     from resnet_sde.practice.laws_of_depth import DepthCheck
 
@@ -41,9 +43,19 @@ def family(optimizer: torch.optim.Optimizer) -> str | None:
     return "adam" if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) else None
 
 
+def _moved(check: DepthCheck) -> float:
+    """The largest action; of branches that share a direction, with what they do together."""
+    lengths = [len(row[0].names) for row in check.profiles]
+    shared = check.layers.addition is Addition.COMMON_PART
+    return max(
+        action * (check.layers.sum_of(n) ** 2 / n if shared else 1.0)
+        for action, n in zip(check.action, lengths, strict=True)
+    )
+
+
 def expected_exponents(check: DepthCheck, optimizer: str | None) -> dict[str, float]:
     """Of the groups that have a theory, for what the check found of the largest writer; empty if none has."""
-    if optimizer is None or not check.writers or not max(check.action) <= _UNIT_ACTION:
+    if optimizer is None or not check.writers or not _moved(check) <= _UNIT_ACTION:
         return {}
     largest = check.writers[0]
     names = {f"{check.prefix}.{name}".lstrip(".") for name in largest.parameters}

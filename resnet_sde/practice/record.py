@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_sde.practice.coherence import Directions, Pairs
 from resnet_sde.practice.find_stream import Blocks
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -36,6 +37,7 @@ class Record:
         negative, zero: whether some h_k, k ≥ 1, has a negative entry, or one that is zero.
         scales: what the module multiplies outputs of blocks with, empty where blocks add to the stream.
         sums: by number m of consecutive blocks, the mean of |Σ u/|h||² over groups of m.
+        pairs: what pairs of branches have in common.
     """
 
     blocks: Blocks
@@ -50,6 +52,7 @@ class Record:
     first_nonfinite: int | None = None
     scales: list[float] = field(default_factory=list)
     sums: dict[int, float] = field(default_factory=dict)
+    pairs: Pairs = field(default_factory=lambda: Directions(0).pairs())
     kept: dict[int, Kept] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

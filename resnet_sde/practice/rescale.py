@@ -1,8 +1,9 @@
 """Scale the residual branches of a network to a given action, through what writes to the stream, and undo it.
 
 With a the median size of the first eight branches, independent layers are brought to a √L = √S, coherent ones
-to a L = √S. A branch depends on the state of its stream, so one step is not enough: the factor is corrected
-until a is within 5 % of its target, at most five times.
+to a L = √S, and those that share a direction, with a mean cosine c, to a √(L (1 + c (L − 1))) = √S. A branch
+depends on the state of its stream, so one step is not enough: the factor is corrected until a is within 5 %
+of its target, at most five times.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from torch.utils.hooks import RemovableHandle
 
 from resnet_sde._random import seed_torch
 from resnet_sde.practice.calling import Call, calling, first_tensor, preserved, unwrapped
-from resnet_sde.practice.coherence import critical_beta
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
 from resnet_sde.practice.profile import Profile, follow, measured, tried
 from resnet_sde.practice.record import HEAD, Record
@@ -39,7 +39,8 @@ class Scaled:
 
     Attributes:
         factor: on what writes to the stream, relative to the module as it was built.
-        rounds: a √L (a L where layers are coherent) after each correction.
+        rounds: a √L after each correction; a L where layers are coherent, and between where they share a
+            direction.
         before: the profile before.
         after: the profile after.
     """
@@ -167,7 +168,7 @@ def _size(profile: Profile) -> float:
         raise ValueError(
             "all branches are zero or not finite: no factor scales them; train a few steps first"
         )
-    return head * len(profile.names) ** critical_beta(profile.coherence)
+    return head * profile.layers.sum_of(len(profile.names))
 
 
 class _Scaling:

@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
-from resnet_sde.practice.coherence import COHERENT_ABOVE, INDEPENDENT_BELOW
+from resnet_sde.practice.coherence import Addition, Dependence
 from resnet_sde.practice.laws_of_depth import DepthCheck, decimals, in_words, why_not
 from resnet_sde.practice.rates import RateLaw
 
@@ -37,18 +37,21 @@ def _stream(check: DepthCheck) -> str:
     )
     known = check.kind != "post-norm" and not math.isnan(last.degree)
     branches = f", {_BRANCHES[round(last.degree)]}" if known else ""
-    value = check.coherence.value
     if check.fate.value == "zero":
         layers = "no branch shows whether layers are independent"
-    elif math.isnan(value):
+    elif math.isnan(check.coherence.value):
         layers = "too few layers to see whether they are independent"
-    elif value < INDEPENDENT_BELOW:
-        layers = f"layers independent (coherence {value:.2f})"
     else:
-        word = "coherent" if value > COHERENT_ABOVE else "partly coherent"
-        copied = {"loop": ", one block called again", "copies": ", copies of one block", "none": ""}
-        layers = f"layers {word} (coherence {value:.2f}{copied[check.copies]})"
+        layers = in_a_word(check.layers, check.copies)
     return f"{names}: {check.kind}{branches}; {layers}, critical β {check.critical_beta:g}"
+
+
+def in_a_word(layers: Dependence, copies: str = "none") -> str:
+    """How layers add up, and the number that shows it."""
+    copied = {"loop": ", one block called again", "copies": ", copies of one block", "none": ""}[copies]
+    if layers.addition is Addition.COMMON_PART:
+        return f"layers share a direction (mean cosine {layers.cosine:.2g}{copied})"
+    return f"layers {layers.addition.value} (coherence {layers.coherence:.2f}{copied})"
 
 
 def _beta(check: DepthCheck) -> str:
@@ -58,6 +61,8 @@ def _beta(check: DepthCheck) -> str:
         stream = f"the stream keeps its norm ({size} at depth {depth})"
     else:
         predicted = f"{size}, predicted {check.predicted_growth[-1]:.3g}"
+        if check.layers.addition in (Addition.COMMON_PART, Addition.PARTLY_COHERENT):
+            predicted += " of independent layers"
         stream = f"the stream grows to {check.growth[-1]:.3g} at depth {depth} ({predicted})"
     if check.fate.value == "zero":
         return "undefined: all branches are zero"
