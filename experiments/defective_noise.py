@@ -30,7 +30,7 @@ from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.fractional import autocovariance
 from resnet_sde.meanfield import displacements
 from resnet_sde.paths import GridPath
-from resnet_sde.propagate import Store, one_thread
+from resnet_sde.propagate import Workspace, one_thread
 
 GENERATORS = ("exact", "published")
 QUANTITIES = ("states", "gradients")
@@ -206,7 +206,7 @@ class Generators:
         return np.stack(list(self._each_network(hurst, seed)), axis=-1)
 
     def _each_network(self, hurst: float, seed: int) -> Iterator[np.ndarray]:
-        block, store = rs.TwoLayer(rs.RELU), Store()
+        block, workspace = rs.TwoLayer(rs.RELU), Workspace()
         alphas = float(self.depth) ** -torch.tensor(self.betas, dtype=torch.float64)
         for number in range(self.samples):
             source = stream(seed, "defective noise", hurst, self.depth, self.width, self.inputs, number)
@@ -223,7 +223,7 @@ class Generators:
                     for name, noise in white.items()
                 }
                 layers = rs.WeightPaths(paths).layers(self.depth)
-                ratios.append(at_every_scaling(block, layers, alphas, h, top, store)[:, 0].mean(-1))
+                ratios.append(at_every_scaling(block, layers, alphas, h, top, workspace)[:, 0].mean(-1))
             yield torch.stack(ratios).numpy()
 
     def _example(self, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde._versions import current_versions
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
-from resnet_sde.propagate import Store, one_thread
+from resnet_sde.propagate import Workspace, one_thread
 from resnet_sde.runs import store as runs
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
@@ -135,10 +135,12 @@ def _work(number: int, shared: tuple[list[Plane], int]) -> Results:
 def _compute(line: Plane, seed: int) -> Results:
     """Everything that is kept of one Hurst index."""
     (hurst,) = line.hursts
-    model, store = line.model(hurst, 0.5), Store()
+    model, workspace = line.model(hurst, 0.5), Workspace()
     with one_thread():
         networks = [
-            _network(line, stream(seed, "plane", model.law, line.depth, line.width, line.inputs, n), store)
+            _network(
+                line, stream(seed, "plane", model.law, line.depth, line.width, line.inputs, n), workspace
+            )
             for n in range(line.samples)
         ]
         wide = displacements(model.block, model.law, line.depth, line.alphas(hurst))
@@ -147,7 +149,7 @@ def _compute(line: Plane, seed: int) -> Results:
     return dict(zip(DIMS, [*simulated, *(ratio.numpy() for ratio in theory)], strict=True))
 
 
-def _network(line: Plane, source: Stream, store: Store) -> tuple[np.ndarray, np.ndarray]:
+def _network(line: Plane, source: Stream, workspace: Workspace) -> tuple[np.ndarray, np.ndarray]:
     """Both ratios of one network, each (beta, input)."""
     (hurst,) = line.hursts
     model, alphas = line.model(hurst, 0.5), line.alphas(hurst)
@@ -162,7 +164,7 @@ def _network(line: Plane, source: Stream, store: Store) -> tuple[np.ndarray, np.
     }
     layers = rs.WeightPaths(paths).layers(line.depth)
     some = alphas.split(max(1, ROWS // line.inputs))
-    found = [at_every_scaling(model.block, layers, few, h[None], top[None], store) for few in some]
+    found = [at_every_scaling(model.block, layers, few, h[None], top[None], workspace) for few in some]
     forward, gradient = torch.cat(found, dim=2)[:, 0].numpy()
     return forward, gradient
 
@@ -173,7 +175,7 @@ def at_every_scaling(
     alphas: torch.Tensor,
     h: torch.Tensor,
     top: torch.Tensor,
-    store: Store,
+    workspace: Workspace,
 ) -> torch.Tensor:
     """Both log₁₀ ratios of networks that run at every scaling on the same weights: states, gradients.
 
@@ -188,7 +190,7 @@ def at_every_scaling(
         alphas.repeat_interleave(inputs)[:, None],
         top=top.repeat(1, scalings, 1),
         every_layer=False,
-        store=store,
+        workspace=workspace,
     )
     ratios = torch.stack([log10_displacement(t), log10_gradient_displacement(t)])
     return ratios.view(2, samples, scalings, inputs)

@@ -31,7 +31,7 @@ from experiments.plane import at_every_scaling
 from resnet_sde._random import check_seed, stream
 from resnet_sde.fractional import autocovariance
 from resnet_sde.meanfield import displacements
-from resnet_sde.propagate import Store, one_thread
+from resnet_sde.propagate import Workspace, one_thread
 
 QUANTITIES = ("states", "gradients")
 REACH = 0.15  # of the networks' β beyond the boundaries of states and of gradients
@@ -119,7 +119,7 @@ class BlockPlane:
 
     def _measure(self, group: Networks, hurst: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Exponents of networks of one H with their errors, both (quantity, beta)."""
-        block, law, store = BLOCKS[group.block], rs.FractionalNoise(hurst), Store()
+        block, law, workspace = BLOCKS[group.block], rs.FractionalNoise(hurst), Workspace()
         edges = [boundary(group.block, quantity, hurst) for quantity in QUANTITIES]
         betas = np.array(self.betas)
         seen = (betas > min(edges) - REACH) & (betas < max(edges) + REACH)
@@ -137,7 +137,7 @@ class BlockPlane:
             for depth in self.depths:
                 layers = rs.WeightPaths(paths).layers(depth)
                 alphas = float(depth) ** -torch.from_numpy(betas[seen])
-                ratios.append(at_every_scaling(block, layers, alphas, h, top, store)[:, 0])
+                ratios.append(at_every_scaling(block, layers, alphas, h, top, workspace)[:, 0])
             squares.append(torch.pow(100.0, torch.stack(ratios)).mean(-1))
         found = np.full((2, len(QUANTITIES), len(betas)), np.nan)
         found[:, :, seen] = growth_exponent(torch.stack(squares).numpy(), self.depths)

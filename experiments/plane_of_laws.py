@@ -18,7 +18,7 @@ import resnet_sde as rs
 from experiments.plane import at_every_scaling
 from resnet_sde._random import check_seed, stream
 from resnet_sde.meanfield import displacements
-from resnet_sde.propagate import Store, one_thread
+from resnet_sde.propagate import Workspace, one_thread
 
 QUANTITIES = ("states", "gradients")
 BLOCKS: dict[str, rs.Block] = {
@@ -103,7 +103,7 @@ class LawPlane:
 
     def _squares(self, block: rs.Block, law: rs.PathLaw, width: int, seed: int) -> Iterator[torch.Tensor]:
         """Squares of batches of networks, each (quantity, sample, beta)."""
-        store, most = Store(), max(1, HELD // (width**2 * self.depth))
+        workspace, most = Workspace(), max(1, HELD // (width**2 * self.depth))
         for start in range(0, self.samples, most):
             count = min(most, self.samples - start)
             source = stream(seed, "plane of laws", block, law, self.depth, width, self.inputs, start)
@@ -114,5 +114,5 @@ class LawPlane:
                 for name, shape in block.shapes(width).items()
             }
             layers = rs.WeightPaths(paths).layers(self.depth)
-            ratios = at_every_scaling(block, layers, self._alphas(), h, top, store)
+            ratios = at_every_scaling(block, layers, self._alphas(), h, top, workspace)
             yield torch.pow(100.0, ratios).mean(-1)

@@ -98,13 +98,13 @@ class Dropped(Matrix):
     matrix: Matrix
     keep: Tensor
 
-    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """Scale · V (mask x); the column of the bias, if any, is kept."""
         seen = x.clone()
         seen[..., : self.keep.shape[-1]] *= self.keep
-        return self.matrix.look(seen, scale)
+        return self.matrix.matvec(seen, scale)
 
-    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         """Nothing here goes back."""
         raise NotImplementedError("networks with dropout are only run forward")
 
@@ -145,7 +145,7 @@ def _last(settings: Dropout, w: float, rate: float, seed: int) -> tuple[float, f
     model = feed_forward(rs.TANH, w, settings.sigma_b2, settings.width)
     source = stream(seed, "dropout", model, settings.depth, settings.samples, rate)
     x = inputs(q, [1.0]).float().expand(settings.samples, 2, 2)
-    h = Deferred(source, settings.width).look(x.contiguous(), 2**-0.5)
+    h = Deferred(source, settings.width).matvec(x.contiguous(), 2**-0.5)
     layers = _layers(settings, h, rate, source)
     t = rs.trajectory(model.block, h, layers, 1.0, model.skip, every_layer=False)
     mean, error = mean_and_error(cosine(t)[:, -1, 0, 1])

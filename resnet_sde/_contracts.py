@@ -332,8 +332,8 @@ def _entries(layer: Layer) -> list[Tensor]:
     return [m.entries for m in (layer.outer, layer.inner) if isinstance(m, Dense)]
 
 
-def _branch(name: str, block: Block, h: Tensor, layer: Layer, one: Tensor | None = None) -> Tensor:
-    found = block.branch(h, layer, one)
+def _branch(name: str, block: Block, h: Tensor, layer: Layer, unit: Tensor | None = None) -> Tensor:
+    found = block.branch(h, layer, unit)
     if not isinstance(found, tuple) or len(found) != 2:
         raise Broken(
             f"branch of {name} returned {type(found).__name__}; it must return V g(h) and pre-activations"

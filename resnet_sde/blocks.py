@@ -1,7 +1,7 @@
 r"""Residual branches: everything about a layer except the entries of its matrices.
 
 A layer is h ← λh + α V g(h). Constants of the branch (its biases) are one more column of the matrices, whose
-input is the number `one`: 1 for a state in natural units, 2^{−e} for a state that is carried as 2^e h. A
+input is the number `unit`: 1 for a state in natural units, 2^{−e} for a state that is carried as 2^e h. A
 homogeneous branch is therefore the same function at any scale, biases included.
 """
 
@@ -54,10 +54,10 @@ class Block(ABC):
         """(in, out) of a layer's "outer" and "inner" matrices; one more input where there is a bias."""
 
     @abstractmethod
-    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """V g(h), and the pre-activations that `adjoint` will need.
 
-        Shape: h and both results (sample, input, width); `one` (sample, input, 1), None meaning 1.
+        Shape: h and both results (sample, input, width); `unit` (sample, input, 1), None meaning 1.
         """
 
     @abstractmethod
@@ -77,21 +77,21 @@ class Block(ABC):
         q2: Tensor,
         gap: Tensor,
         inner: float | Tensor = 1.0,
-        one: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Variances and gap of what goes into φ, for states of mean squares q1, q2 and cosine 1 − gap.
 
         Args:
             q1, q2, gap: float64 tensors that broadcast.
             inner: correlation of the inner matrices, and of their biases, that the two states meet.
-            one: what stands for 1 in the unit of q1 and q2, for a homogeneous branch at another scale.
+            unit: what stands for 1 in the unit of q1 and q2, for a homogeneous branch at another scale.
         """
         if "inner" not in self.shapes(1):
             return q1, q2, gap
         weight, bias = self.variances[:2]
         r1, r2, apart = (q1, q2, gap) if weight == 1 else (weight * q1, weight * q2, gap)
         if bias > 0:
-            constant = bias * one
+            constant = bias * unit
             r1, r2, product = r1 + constant, r2 + constant, weight * (q1 * q2).sqrt()
             geometric = (r1 * r2).sqrt()
             step = (q1 - q2).square() / (q1.sqrt() + q2.sqrt()).square().clamp_min(_TINY)
@@ -106,14 +106,14 @@ class Block(ABC):
         *,
         gap: Tensor,
         inner: float | Tensor = 1.0,
-        one: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
     ) -> Tensor:
         """E g(u) · g(v) per coordinate at infinite width; arguments as in `preactivations`."""
-        r1, r2, apart = self.preactivations(q1, q2, gap, inner, one)
+        r1, r2, apart = self.preactivations(q1, q2, gap, inner, unit)
         of_weights, of_bias = self.variances[2:]
         found = self.activation.dual(r1, r2, gap=apart)
         found = found if of_weights == 1 else found * of_weights
-        return found if of_bias == 0 else found + of_bias * one
+        return found if of_bias == 0 else found + of_bias * unit
 
     def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
         """E |g(u) − g(v)|² / 2 per coordinate in one layer, without cancellation."""
@@ -127,10 +127,10 @@ class Block(ABC):
         *,
         gap: Tensor,
         inner: float | Tensor = 1.0,
-        one: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
     ) -> Tensor:
         """The factor of a gradient covariance: E φ'(u) φ'(v) times the variances of the matrices."""
-        r1, r2, apart = self.preactivations(q1, q2, gap, inner, one)
+        r1, r2, apart = self.preactivations(q1, q2, gap, inner, unit)
         weight, _, of_weights, _ = self.variances
         factor = weight * of_weights * inner if "inner" in self.shapes(1) else weight * of_weights
         return factor * self.activation.dual_prime(r1, r2, gap=apart)
@@ -146,7 +146,7 @@ class Block(ABC):
 
     @property
     def homogeneous(self) -> bool:
-        """Whether the branch commutes with positive scalings of the state and of `one`."""
+        """Whether the branch commutes with positive scalings of the state and of `unit`."""
         return False
 
     def _has_branch_of(self, kind: type[Block]) -> bool:
@@ -180,8 +180,8 @@ class SingleLayer(Block):
         return Variances(1.0, 0.0, self.sigma_w2, self.sigma_b2)
 
     @override
-    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return affine(layer.outer, self.activation(h), self.sigma_w2, self.sigma_b2, one), h
+    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return affine(layer.outer, self.activation(h), self.sigma_w2, self.sigma_b2, unit), h
 
     @override
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
@@ -234,10 +234,10 @@ class TwoLayer(Block):
         return Variances(self.sigma_w2, self.sigma_b2, self.sigma_v2, self.sigma_a2)
 
     @override
-    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert layer.inner is not None
-        pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, one)
-        return affine(layer.outer, self.activation(pre), self.sigma_v2, self.sigma_a2, one), pre
+        pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, unit)
+        return affine(layer.outer, self.activation(pre), self.sigma_v2, self.sigma_a2, unit), pre
 
     @override
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
@@ -293,9 +293,9 @@ class Reduced(Block):
         return Variances(self.sigma_w2, self.sigma_b2, 1.0, 0.0)
 
     @override
-    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert layer.inner is not None
-        pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, one)
+        pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, unit)
         return self.activation(pre), pre
 
     @override
@@ -329,20 +329,20 @@ def _columns(width: int, bias: float) -> int:
     return width + (bias > 0)
 
 
-def affine(matrix: Matrix, x: Tensor, weight: float, bias: float, one: Tensor | None) -> Tensor:
+def affine(matrix: Matrix, x: Tensor, weight: float, bias: float, unit: Tensor | None) -> Tensor:
     """σ_w V x / √d + σ_b v, with v the last column of the matrix; weight and bias are variances."""
     scale = math.sqrt(weight / x.shape[-1])
     if bias == 0:
-        return matrix.look(x, scale)
+        return matrix.matvec(x, scale)
     constant = torch.full_like(x[..., :1], math.sqrt(bias))
-    return matrix.look(torch.cat([x * scale, constant if one is None else constant * one], dim=-1))
+    return matrix.matvec(torch.cat([x * scale, constant if unit is None else constant * unit], dim=-1))
 
 
 def affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
     """σ_w Vᵀ p / √d, without the column of the bias."""
     width = p.shape[-1]
     scale = math.sqrt(weight / width)
-    return matrix.look_back(p, scale) if bias == 0 else matrix.look_back(p)[..., :width] * scale
+    return matrix.rmatvec(p, scale) if bias == 0 else matrix.rmatvec(p)[..., :width] * scale
 
 
 def _check_fields(block: Block, names: tuple[str, ...]) -> None:

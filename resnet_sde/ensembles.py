@@ -24,7 +24,7 @@ from resnet_sde.blocks import Layer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.matrices import Deferred, Dense, Identity, Matrix
 from resnet_sde.model import Model, WeightPaths
-from resnet_sde.propagate import Store, Trajectory, one_thread, trajectory
+from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
 
 METHODS = ("auto", "dense", "deferred")
 # Numbers held by one grain, half a gigabyte and one gigabyte in float32. Deferred networks reach theirs only
@@ -218,7 +218,7 @@ def simulate_grains(
     x: Tensor,
     observe: Sequence[object],
     grains: Sequence[int],
-    store: Store | None = None,
+    workspace: Workspace | None = None,
     *,
     in_turn: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
@@ -226,12 +226,12 @@ def simulate_grains(
 
     in_turn: whether these are all grains that there are.
     """
-    store = Store() if store is None else store
+    workspace = Workspace() if workspace is None else workspace
     for grain in grains:
         networks = ensemble.networks(grain)
         own = x[networks] if x.ndim == 3 else x.expand(networks.stop - networks.start, *x.shape)
         with one_thread():
-            t = _run_grain(ensemble, own, grain, store)
+            t = _run_grain(ensemble, own, grain, workspace)
             results = observed(observe, t, first=grain == 0, in_turn=in_turn)
         yield results
 
@@ -242,34 +242,41 @@ def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, store: Store) -> Trajectory:
+def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, workspace: Workspace) -> Trajectory:
     model, depth = ensemble.model, ensemble.depth
     key = (model, depth, ensemble.method, ensemble.inputs, ensemble.n_in, ensemble.stores_layers)
     source = stream(ensemble.seed, "simulate", *key, grain, device=x.device)
-    h = Deferred(source, model.width).look(x.detach().contiguous(), ensemble.n_in**-0.5)
+    h = Deferred(source, model.width).matvec(x.detach().contiguous(), ensemble.n_in**-0.5)
     top = None
     if ensemble.gradients:
         top = source.normal_(torch.empty_like(h[:, :1])).expand_as(h).contiguous()
     draw = _deferred_layers if ensemble.method == "deferred" else _dense_layers
-    layers = draw(ensemble, source, store, h)
+    layers = draw(ensemble, source, workspace, h)
     alpha = model.alpha(depth)
     return trajectory(
-        model.block, h, layers, alpha, model.skip, top=top, every_layer=ensemble.every_layer, store=store
+        model.block,
+        h,
+        layers,
+        alpha,
+        model.skip,
+        top=top,
+        every_layer=ensemble.every_layer,
+        workspace=workspace,
     )
 
 
-def _deferred_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -> Iterator[Layer]:
+def _deferred_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:
     shapes = ensemble.model.block.shapes(ensemble.model.width)
     for k in range(ensemble.depth):
         matrices: dict[str, Matrix] = {}
         for name, (_, fan_out) in shapes.items():
             shape = (*h.shape[:2], fan_out)
-            answer = store.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
+            answer = workspace.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
             matrices[name] = Deferred(source, fan_out, answer)
         yield _layer(matrices)
 
 
-def _dense_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -> Iterator[Layer]:
+def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:
     model = ensemble.model
     shapes = {name: (h.shape[0], *shape) for name, shape in model.block.shapes(model.width).items()}
     if not isinstance(model.law, WhiteNoise) or type(model.law)._draw is not WhiteNoise._draw:
@@ -282,7 +289,7 @@ def _dense_layers(ensemble: Ensemble, source: Stream, store: Store, h: Tensor) -
     for k in range(ensemble.depth):
         # Drawn when they are met: they are still in cache when the states meet them.
         slot = k if ensemble.stores_layers else 0
-        yield _layer({n: Dense(fill(store.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
+        yield _layer({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
 
 
 def _layer(matrices: dict[str, Matrix]) -> Layer:

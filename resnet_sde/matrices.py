@@ -1,6 +1,6 @@
 r"""The weight matrices of one layer, for many networks at once, in three forms.
 
-All answer the same two questions: `look(x, scale)` is scale · V x and `look_back(p, scale)` is scale · Vᵀ
+All answer the same two questions: `matvec(x, scale)` is scale · V x and `rmatvec(p, scale)` is scale · Vᵀ
 p, for the vectors x and p of every input along the rows. `Dense` holds the entries. `Deferred` holds
 none: a Gaussian matrix is revealed only along what it meets. Write the probes as X = C Q with orthonormal
 rows Q; then V Q is standard normal, so looking draws Z and answers C Z. Looking back at p = D P with
@@ -30,11 +30,11 @@ class Matrix(ABC):
     """One layer's matrix in every network of an ensemble."""
 
     @abstractmethod
-    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """Scale · V x: (sample, input, in) to (sample, input, out)."""
 
     @abstractmethod
-    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         """Scale · Vᵀ p: (sample, input, out) to (sample, input, in)."""
 
 
@@ -45,11 +45,11 @@ class Dense(Matrix):
     entries: Tensor
 
     @override
-    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         return _scaled(torch.bmm(x, self.entries), scale)
 
     @override
-    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         return _scaled(torch.bmm(p, self.entries.mT), scale)
 
 
@@ -58,11 +58,11 @@ class Identity(Matrix):
     """The identity matrix, outside of a block that has no outer weights."""
 
     @override
-    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         return x * scale
 
     @override
-    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         return p * scale
 
 
@@ -91,7 +91,7 @@ class Deferred(Matrix):
         raise NotDrawn('a matrix that is not drawn in full has no entries to read; give method="dense"')
 
     @override
-    def look(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         if self._seen is not None:
             raise NotDrawn(f"a block looks twice at one matrix, {_ONCE}")
         samples, inputs, _ = x.shape
@@ -110,7 +110,7 @@ class Deferred(Matrix):
         return answer
 
     @override
-    def look_back(self, p: Tensor, scale: float = 1.0) -> Tensor:
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         if self._seen is None:
             raise RuntimeError("a deferred matrix is looked at forward before it is looked at back")
         if self._looked_back:

@@ -49,8 +49,8 @@ class Trajectory:
 
 
 @dataclass
-class Store:
-    """Memory for states, reused from grain to grain: fresh memory is ten times slower to fill."""
+class Workspace:
+    """Memory for states, reused from one call to the next: fresh memory is ten times slower to fill."""
 
     buffers: dict[str, Tensor] = field(default_factory=dict)
 
@@ -97,7 +97,7 @@ def trajectory(
     *,
     top: Tensor | None = None,
     every_layer: bool = True,
-    store: Store | None = None,
+    workspace: Workspace | None = None,
 ) -> Trajectory:
     """States, and adjoint states p ← skip · p + α (∂g/∂h)ᵀ Vᵀ p when `top` gives p_L.
 
@@ -111,7 +111,7 @@ def trajectory(
         skip: weight of the identity branch.
         top: gradient with respect to h_L; None leaves the backward pass out.
         every_layer: keep all states, not only those of the two ends.
-        store: memory to reuse; the states of an earlier call with the same store are overwritten.
+        workspace: memory to reuse; the states of an earlier call with the same workspace are overwritten.
 
     Shape: h and top (sample, input, width); alpha a number, or one for every input, (input, 1) or (sample,
     input, 1).
@@ -130,7 +130,7 @@ def trajectory(
     seen: list[Layer] = []
     watched = _remember(layers, seen) if top is not None else layers
     with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
-        states, exponents, pre = loop.up(h, watched, keep=keep, store=store)
+        states, exponents, pre = loop.up(h, watched, keep=keep, workspace=workspace)
     ends = slice(None) if every_layer else slice(None, None, max(len(states) - 1, 1))
     hidden = States(states[ends], exponents[ends])
     if top is None:
@@ -154,22 +154,22 @@ class _Loop:
     period: int | None
 
     def up(
-        self, h: Tensor, layers: Iterable[Layer], *, keep: bool, store: Store | None = None
+        self, h: Tensor, layers: Iterable[Layer], *, keep: bool, workspace: Workspace | None = None
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """States, their exponents and pre-activations of every layer; of the ends only without `keep`."""
         scaling = self.period is not None and self.block.homogeneous
         exponent = torch.zeros(*h.shape[:-1], 1, dtype=torch.float64, device=h.device)
         h, exponent = _rescaled(h, exponent) if scaling else (h, exponent)
-        one = torch.exp2(-exponent).to(h.dtype) if scaling else None
+        unit = torch.exp2(-exponent).to(h.dtype) if scaling else None
         states, exponents, pre = [h], [exponent], []
         for k, layer in enumerate(layers, start=1):
             _check_layer(self.block, h, layer)
-            branch, before = self.block.branch(h, layer, one)
-            out = store.take(f"hidden {k}", h.shape, h) if keep and store is not None else None
+            branch, before = self.block.branch(h, layer, unit)
+            out = workspace.take(f"hidden {k}", h.shape, h) if keep and workspace is not None else None
             h = self._step(h, branch, out)
             if scaling and self.period is not None and k % self.period == 0:
                 h, exponent = _rescaled(h, exponent)
-                one = torch.exp2(-exponent).to(h.dtype)
+                unit = torch.exp2(-exponent).to(h.dtype)
             if keep:
                 states.append(h)
                 exponents.append(exponent)

@@ -70,7 +70,6 @@ NAMED_TWICE = {
     "Kept",
     "Profile",
     "Record",
-    "Store",
     "_Grid",
 }  # classes, to be renamed
 

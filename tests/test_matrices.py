@@ -46,7 +46,7 @@ def deferred(source: Stream, _: int, fan_out: int) -> Deferred:
 
 def answers(matrix: Matrix, x: Tensor, p: Tensor, scale: float = 0.7) -> Tensor:
     """Everything that is seen of a matrix, in units of the probes it was asked for."""
-    look, back = matrix.look(x, scale), matrix.look_back(p, scale)
+    look, back = matrix.matvec(x, scale), matrix.rmatvec(p, scale)
     return torch.cat([(look / norms(x)).flatten(), (back / norms(p)).flatten()])
 
 
@@ -70,7 +70,7 @@ def test_that_comparison_sees_a_small_error() -> None:
     def forgetful(source: Stream, _: int, fan_out: int) -> Matrix:
         """Looks back without remembering what it has answered before."""
         matrix = Deferred(source, fan_out)
-        matrix.look(torch.zeros_like(x))
+        matrix.matvec(torch.zeros_like(x))
         first = Deferred(source, fan_out)
         return _Pair(first, matrix)
 
@@ -81,7 +81,7 @@ def test_that_comparison_sees_a_small_error() -> None:
 
 class _Pair:
     def __init__(self, forward: Matrix, back: Matrix) -> None:
-        self.look, self.look_back = forward.look, back.look_back
+        self.matvec, self.rmatvec = forward.matvec, back.rmatvec
 
 
 def test_nearly_parallel_probes_keep_their_difference() -> None:
@@ -91,7 +91,7 @@ def test_nearly_parallel_probes_keep_their_difference() -> None:
     p[:, 1] = p[:, 0] + tiny * p[:, 1]
 
     def differences(matrix: Matrix) -> Tensor:
-        look, back = matrix.look(x), matrix.look_back(p)
+        look, back = matrix.matvec(x), matrix.rmatvec(p)
         return torch.cat([(y[:, 1] - y[:, 0]).flatten() for y in (look, back)]) / tiny
 
     laws = [covariance(lambda s, m=m: differences(m(s, 5, 3))) for m in (dense, deferred)]
@@ -105,7 +105,7 @@ def test_nearly_parallel_probes_keep_their_difference() -> None:
 def test_looking_back_is_the_adjoint(kind: str, inputs: int, fan_in: int, fan_out: int, make: object) -> None:
     x, p = probes(kind, inputs, fan_in), probes(kind, inputs, fan_out).flip(1)
     matrix = make(stream(0, "adjoint"), fan_in, fan_out)
-    y, t = matrix.look(x, 0.7), matrix.look_back(p, 0.7)
+    y, t = matrix.matvec(x, 0.7), matrix.rmatvec(p, 0.7)
     size = norms(x).mT.clamp(min=1e-30) * norms(p)
     torch.testing.assert_close(p @ y.mT / size, t @ x.mT / size, rtol=0, atol=1e-12)
 
@@ -114,7 +114,7 @@ def test_looking_back_is_the_adjoint(kind: str, inputs: int, fan_in: int, fan_ou
 def test_equal_probes_get_equal_answers(inputs: int) -> None:
     x, p = probes("identical", inputs, 5), probes("identical", inputs, 4)
     matrix = Deferred(stream(0), 4)
-    for answer in (matrix.look(x), matrix.look_back(p)):
+    for answer in (matrix.matvec(x), matrix.rmatvec(p)):
         torch.testing.assert_close(answer, answer[:, :1].expand_as(answer), rtol=1e-12, atol=1e-12)
 
 
@@ -125,7 +125,7 @@ def test_answers_scale_with_the_probe(make: object, inputs: int) -> None:
 
     def ask(factor: float, scale: float) -> Tensor:
         matrix = make(stream(0, "scaling"), 6, 5)
-        return torch.cat([matrix.look(factor * x, scale).mT, matrix.look_back(factor * p, scale).mT], dim=1)
+        return torch.cat([matrix.matvec(factor * x, scale).mT, matrix.rmatvec(factor * p, scale).mT], dim=1)
 
     torch.testing.assert_close(ask(8.0, 1.0), 8.0 * ask(1.0, 1.0), rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(ask(1.0, 0.3), 0.3 * ask(1.0, 1.0), rtol=1e-13, atol=1e-13)
@@ -137,14 +137,14 @@ def test_dense_is_a_matrix_product() -> None:
     v = source.normal_(torch.empty(3, 5, 4))
     x, p = source.normal_(torch.empty(3, 2, 5)), source.normal_(torch.empty(3, 2, 4))
     matrix = Dense(v)
-    torch.testing.assert_close(matrix.look(x, 2.0), 2.0 * torch.einsum("sxi,sio->sxo", x, v))
-    torch.testing.assert_close(matrix.look_back(p, 2.0), 2.0 * torch.einsum("spo,sio->spi", p, v))
+    torch.testing.assert_close(matrix.matvec(x, 2.0), 2.0 * torch.einsum("sxi,sio->sxo", x, v))
+    torch.testing.assert_close(matrix.rmatvec(p, 2.0), 2.0 * torch.einsum("spo,sio->spi", p, v))
 
 
 def test_identity() -> None:
     x = probes("general", 2, 4)
-    assert torch.equal(Identity().look(x, 0.5), 0.5 * x)
-    assert torch.equal(Identity().look_back(x, 0.5), 0.5 * x)
+    assert torch.equal(Identity().matvec(x, 0.5), 0.5 * x)
+    assert torch.equal(Identity().rmatvec(x, 0.5), 0.5 * x)
 
 
 @pytest.mark.parametrize("inputs", [1, 3])
@@ -154,7 +154,7 @@ def test_networks_of_an_ensemble_are_independent(inputs: int) -> None:
 
     def ask(source: Stream) -> Tensor:
         matrix = Deferred(source, 3)
-        return torch.cat([matrix.look(x).flatten(1), matrix.look_back(p).flatten(1)], dim=1)
+        return torch.cat([matrix.matvec(x).flatten(1), matrix.rmatvec(p).flatten(1)], dim=1)
 
     size = inputs * 7
     cross = covariance(ask)[:size, size:]
@@ -166,13 +166,13 @@ def test_storage_changes_no_number_and_holds_what_was_seen(inputs: int) -> None:
     x, p = probes("general", inputs, 5), probes("general", inputs, 4)
     plain, stored = Deferred(stream(0), 4), Deferred(stream(0), 4, torch.full((1, inputs, 4), math.nan))
     for matrix in (plain, stored):
-        matrix.look(x, 0.3)
-    assert torch.equal(plain.look_back(p), stored.look_back(p))
+        matrix.matvec(x, 0.3)
+    assert torch.equal(plain.rmatvec(p), stored.rmatvec(p))
 
 
 def test_looking_back_first_is_refused() -> None:
     with pytest.raises(RuntimeError, match="looked at forward before"):
-        Deferred(stream(0), 4).look_back(torch.ones(1, 1, 4))
+        Deferred(stream(0), 4).rmatvec(torch.ones(1, 1, 4))
 
 
 def test_deferred_draws_few_numbers() -> None:

@@ -91,7 +91,7 @@ def deferred_weights_that_forget() -> xr.Dataset:
         return self._source.normal_(torch.empty_like(p)) * p.norm(dim=-1, keepdim=True) * scale
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Deferred, "look_back", forgetful)
+        patch.setattr(Deferred, "rmatvec", forgetful)
         return other_deferred(dense_and_deferred.BUDGETS["smoke"].model())
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
-from resnet_sde.propagate import Store, Trajectory
+from resnet_sde.propagate import Trajectory, Workspace
 
 MODEL = rs.Model(rs.SingleLayer(rs.RELU), rs.WhiteNoise(), width=8)
 X = torch.ones(1, 8)
@@ -281,7 +281,7 @@ def test_autograd_does_not_follow() -> None:
             assert not any(values.requires_grad for values in found.values())
             rs.study(lambda model=model: model, x, over={}, **request)
         h = torch.ones(2, 1, 8, requires_grad=True)
-        seen = rs.trajectory(block, h, model.draw(4, samples=2).layers(4), 0.5, store=Store())
+        seen = rs.trajectory(block, h, model.draw(4, samples=2).layers(4), 0.5, workspace=Workspace())
         assert not any(state.requires_grad for state in seen.hidden.scaled)
         assert rs.forward(block, h, model.draw(4, samples=2).layers(4), 0.5).requires_grad
 

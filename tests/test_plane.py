@@ -21,7 +21,7 @@ from experiments.execution import Execution
 from experiments.plane import Plane, over_networks, zero_level
 from resnet_sde._random import stream
 from resnet_sde.finite_width import homogeneous_moments
-from resnet_sde.propagate import Store as Memory
+from resnet_sde.propagate import Workspace
 from resnet_sde.runs.store import Identity, Record, Store
 
 TINY = Plane((0.3, 0.8), (0.0, 0.5, 1.0), samples=3, inputs=2, depth=12, width=5, n_in=3)
@@ -192,6 +192,6 @@ def test_errors_are_those_of_networks() -> None:
 
 
 def test_memory_is_reused() -> None:
-    store, line = Memory(), replace(TINY, hursts=(0.3,))
-    ratios = [plane._network(line, stream(1, n), store)[0].copy() for n in (0, 1, 0)]
+    workspace, line = Workspace(), replace(TINY, hursts=(0.3,))
+    ratios = [plane._network(line, stream(1, n), workspace)[0].copy() for n in (0, 1, 0)]
     np.testing.assert_array_equal(ratios[0], ratios[2])

@@ -33,7 +33,7 @@ from resnet_sde.fractional import autocovariance
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.paths import OffGrid
-from resnet_sde.propagate import Store
+from resnet_sde.propagate import Workspace
 
 # Planted violations
 
@@ -215,7 +215,7 @@ def test_networks_at_every_scaling_are_those_of_each() -> None:
     layers = rs.Model(block, rs.FractionalNoise(0.7), 6).draw(10, samples=2, seed=0).layers(10)
     h, top = torch.randn(2, 2, 3, 6, generator=rs.generator(2, "states"))
     alphas = torch.tensor([0.1, 0.4])
-    together = at_every_scaling(block, layers, alphas, h, top, Store())
+    together = at_every_scaling(block, layers, alphas, h, top, Workspace())
     assert together.shape == (2, 2, 2, 3)
     for k, alpha in enumerate(alphas.tolist()):
         alone = rs.trajectory(block, h, layers, alpha, top=top, every_layer=False)

@@ -35,7 +35,7 @@ from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.matrices import Deferred, Dense, Identity
 from resnet_sde.observables import log10_displacement, log10_gradient_growth, log10_growth
-from resnet_sde.propagate import Store, Trajectory, _Loop
+from resnet_sde.propagate import Trajectory, Workspace, _Loop
 
 PHIS = [LINEAR, RELU, LeakyReLU(0.3), TANH, SIGMOID, AlphaReLU(0.8)]
 BLOCKS: list[Block] = [
@@ -332,11 +332,13 @@ def test_ends_alone_are_the_ends(block: Block, deferred: bool) -> None:
 
 @pytest.mark.parametrize("block", [TwoLayer(RELU, 1.0, 0.5, 1.0, 0.5), SingleLayer(TANH)], ids=str)
 def test_reused_memory_changes_no_number(block: Block) -> None:
-    store = Store()
+    workspace = Workspace()
     fresh = trajectory(block, states("a"), dense_layers(block), ALPHA, top=states("top"))
     for key in ("b", "a"):
-        reused = trajectory(block, states(key), dense_layers(block), ALPHA, top=states("top"), store=store)
-    assert store.buffers
+        reused = trajectory(
+            block, states(key), dense_layers(block), ALPHA, top=states("top"), workspace=workspace
+        )
+    assert workspace.buffers
     assert reused.adjoint is not None
     assert fresh.adjoint is not None
     for k in range(DEPTH + 1):
@@ -344,13 +346,13 @@ def test_reused_memory_changes_no_number(block: Block) -> None:
         assert torch.equal(reused.adjoint.natural(k), fresh.adjoint.natural(k))
 
 
-def test_store_gives_memory_by_name_shape_and_dtype() -> None:
-    store, like = Store(), torch.empty(0)
-    first = store.take("a", (2, 3), like)
-    assert store.take("a", (2, 3), like) is first
-    assert store.take("b", (2, 3), like) is not first
-    assert store.take("a", (2, 4), like).shape == (2, 4)
-    assert store.take("a", (2, 4), like.float()).dtype == torch.float32
+def test_workspace_gives_memory_by_name_shape_and_dtype() -> None:
+    workspace, like = Workspace(), torch.empty(0)
+    first = workspace.take("a", (2, 3), like)
+    assert workspace.take("a", (2, 3), like) is first
+    assert workspace.take("b", (2, 3), like) is not first
+    assert workspace.take("a", (2, 4), like).shape == (2, 4)
+    assert workspace.take("a", (2, 4), like.float()).dtype == torch.float32
 
 
 def test_layers_may_come_one_by_one() -> None:

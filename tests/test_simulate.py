@@ -30,7 +30,7 @@ from resnet_sde import (
 )
 from resnet_sde import observables as ob
 from resnet_sde.ensembles import _GRAIN_ELEMENTS, Ensemble, choose_method, gather, plan, simulate_grains
-from resnet_sde.propagate import Store, Trajectory
+from resnet_sde.propagate import Trajectory, Workspace
 
 WHITE = WhiteNoise()
 SMALL = Model(TwoLayer(RELU), WHITE, width=6)
@@ -122,11 +122,11 @@ def test_grains_in_any_order_and_company_give_the_same_bits(
     whole, samples = ensemble(model, samples=25), 25
     assert (whole.grain, whole.grains) == (7, 4)
     assert [whole.networks(g) for g in range(4)] == [slice(0, 7), slice(7, 14), slice(14, 21), slice(21, 25)]
-    store = Store()
+    workspace = Workspace()
     parts = {
         g: part
         for group in ([3, 1], [0], [2])
-        for g, part in zip(group, simulate_grains(whole, X, EVERYTHING, group, store), strict=True)
+        for g, part in zip(group, simulate_grains(whole, X, EVERYTHING, group, workspace), strict=True)
     }
     together = gather([parts[g] for g in range(4)])
     assert_same(together, run(model, samples=samples))

@@ -47,7 +47,7 @@ class Gated(Block):
         return {"outer": (width, width)}
 
     def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return layer.outer.look(self.activation(h) * torch.sigmoid(h), h.shape[-1] ** -0.5), h
+        return layer.outer.matvec(self.activation(h) * torch.sigmoid(h), h.shape[-1] ** -0.5), h
 
     def adjoint(self, pre: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
         raise NotImplementedError
@@ -65,7 +65,7 @@ class Known(Gated):
     """A block of one's own that says what theory asks for: that of SingleLayer."""
 
     def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return layer.outer.look(self.activation(h), h.shape[-1] ** -0.5), h
+        return layer.outer.matvec(self.activation(h), h.shape[-1] ** -0.5), h
 
     @property
     def variances(self) -> Variances:

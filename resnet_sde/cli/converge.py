@@ -138,7 +138,7 @@ def _embed(x: Tensor, width: int, samples: int, seed: int) -> Tensor:
     from resnet_sde.matrices import Deferred
 
     source = stream(seed, "converge", "embedding", tuple(x.shape), width, samples)
-    return Deferred(source, width).look(x.expand(samples, -1, -1), x.shape[-1] ** -0.5)
+    return Deferred(source, width).matvec(x.expand(samples, -1, -1), x.shape[-1] ** -0.5)
 
 
 @dataclass(frozen=True)

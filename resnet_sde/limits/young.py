@@ -68,16 +68,16 @@ class LeadingTerm(_Derived):
     source: TwoLayer
 
     @override
-    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         block = self.source
         q = block.sigma_w2 * h.square().mean(-1, keepdim=True) + block.sigma_b2
         if block.activation.odd and block.sigma_a2 == 0:
             assert layer.inner is not None
             slope = mean_slope(block.activation, q.double()).to(h.dtype)
-            probe = slope * affine(layer.inner, h, block.sigma_w2, block.sigma_b2, one)
+            probe = slope * affine(layer.inner, h, block.sigma_w2, block.sigma_b2, unit)
         else:
             probe = block.activation.mean(q.double()).to(h.dtype).expand_as(h)
-        return affine(layer.outer, probe, block.sigma_v2, block.sigma_a2, one), h
+        return affine(layer.outer, probe, block.sigma_v2, block.sigma_a2, unit), h
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class _Heun(_Derived):
     alpha: float
 
     @override
-    def branch(self, h: Tensor, layer: Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        first = self.source.branch(h, layer, one)[0]
-        second = self.source.branch(h + self.alpha * first, layer, one)[0]
+    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        first = self.source.branch(h, layer, unit)[0]
+        second = self.source.branch(h + self.alpha * first, layer, unit)[0]
         return 0.5 * (first + second), h
 
 

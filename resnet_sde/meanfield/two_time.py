@@ -93,7 +93,7 @@ def gradients_along(model: Model, kernel: Tensor) -> Tensor:
         share = covariance[below, columns]
         unit = root[below] * root[columns] if block.homogeneous else torch.ones(k + 1, dtype=torch.float64)
         q1, q2 = q[below] / unit, q[columns] / unit
-        factor = block.dual_prime(q1, q2, gap=gap.clamp(0, 2), inner=share, one=1 / unit)
+        factor = block.dual_prime(q1, q2, gap=gap.clamp(0, 2), inner=share, unit=1 / unit)
         moved.advance(k, factor * moved.row(k) * (share if "outer" in block.shapes(1) else 1.0))
         result[below, below:] = result[below:, below] = moved.row(k + 1)[0].flip(0)
     return result
@@ -202,10 +202,10 @@ def _walk(
         gap = (row * inverse[:, : k + 1]).mul_(-inverse[:, k : k + 1]).add_(1.0).clamp_(0, 2)
         gap[:, k].zero_()
         q, share = diagonal[:, : k + 1], covariance[k, : k + 1]
-        source = block.dual(now, q, gap=gap, inner=share, one=states.one)
+        source = block.dual(now, q, gap=gap, inner=share, unit=states.one)
         states.advance(k, source.mul_(share) if outer else source)
         if gradients:
-            factor = block.dual_prime(now, q, gap=gap, inner=share, one=states.one) * back.row(k)
+            factor = block.dual_prime(now, q, gap=gap, inner=share, unit=states.one) * back.row(k)
             back.advance(k, factor.mul_(share) if outer else factor)
         if block.homogeneous and k % rows_between_checks == 0:
             change = states.rescale(k + 1)

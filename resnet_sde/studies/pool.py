@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.ensembles import Ensemble, simulate_grains
-from resnet_sde.propagate import Store
+from resnet_sde.propagate import Workspace
 from resnet_sde.runs.execute import Executor, execute
 from resnet_sde.studies.cells import Results, as_arrays
 
@@ -23,7 +23,7 @@ class _Memory(threading.local):
     """Memory for states, used again by the next task of the same thread; nothing of it is pickled."""
 
     def __init__(self) -> None:
-        self.store = Store()
+        self.workspace = Workspace()
 
     @override
     def __reduce__(self) -> tuple[type[_Memory], tuple[()]]:
@@ -57,7 +57,7 @@ def run_tasks(
 def _work(task: Task, shared: _Shared) -> list[Results]:
     """Results of some grains of a cell."""
     (_, _, ensemble, grains), (x, observe, memory) = task, shared
-    return [as_arrays(part) for part in simulate_grains(ensemble, x, observe, grains, memory.store)]
+    return [as_arrays(part) for part in simulate_grains(ensemble, x, observe, grains, memory.workspace)]
 
 
 def check_picklable(observe: Sequence[object], ensembles: Sequence[Ensemble]) -> None:

@@ -40,13 +40,13 @@ def adjoint_of_another_layer(patch: Patch) -> None:
 @caught_by("gradient-invariant")
 def matrix_for_its_transpose(patch: Patch) -> None:
     """A matrix without a bias acts on gradients as on states."""
-    real = Dense.look_back
+    real = Dense.rmatvec
 
     def same(self: Dense, p: Tensor, scale: float = 1.0) -> Tensor:
         square = self.entries.shape[-1] == self.entries.shape[-2]
         return torch.bmm(p, self.entries) * scale if square else real(self, p, scale)
 
-    patch.setattr(Dense, "look_back", same)
+    patch.setattr(Dense, "rmatvec", same)
 
 
 @caught_by("gaussian-duals")
@@ -91,7 +91,7 @@ def column_of_the_bias(patch: Patch) -> None:
     def shifted(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
         if bias == 0:
             return real(matrix, p, weight, bias)
-        return matrix.look_back(p)[..., 1:] * math.sqrt(weight / p.shape[-1])
+        return matrix.rmatvec(p)[..., 1:] * math.sqrt(weight / p.shape[-1])
 
     patch.setattr(blocks, "affine_back", shifted)
 
@@ -124,9 +124,9 @@ def nothing_known(patch: Patch) -> None:
     """A matrix that was looked at forward is revealed anew on the way back."""
 
     def fresh(self: Deferred, p: Tensor, scale: float = 1.0) -> Tensor:
-        return Deferred(self._source, self._seen.probe.shape[-1]).look(p, scale)
+        return Deferred(self._source, self._seen.probe.shape[-1]).matvec(p, scale)
 
-    patch.setattr(Deferred, "look_back", fresh)
+    patch.setattr(Deferred, "rmatvec", fresh)
 
 
 @caught_by("gradients-are-derivatives")
