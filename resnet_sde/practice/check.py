@@ -5,7 +5,8 @@ seed), the same for every depth: a factory that draws block after block gives th
 depths, and the interval of β is many times narrower. y(L) = log median_{k<8} a_k, and β̂ is minus the slope of
 y on log L, for each seed; the interval is Student's over seeds. The head of eight blocks is what depth alone
 changes: later blocks feel what earlier ones have added. Where blocks add up in one direction, the second one
-does so already, and the head is the first block that is like all others.
+does so already, and the head is the first block that is like all others; where they share a direction in
+part, the head is what comes before that outweighs the rest.
 """
 
 from __future__ import annotations
@@ -220,11 +221,11 @@ def _assemble(
     layers = how_layers_add(coherent.value, [p.pairs for p in profiles[-1]])
     if copies != "none" and layers.addition is Addition.UNKNOWN:
         layers = replace(layers, addition=Addition.COHERENT, critical_beta=1.0)
-    one = copies != "none" or _moves_at_once(layers)
-    sizes = [[_median(p.sizes[_head(p.kind, one)]) for p in row] for row in profiles]
+    first = 1 if copies != "none" else _first_alike(layers)
+    sizes = [[_median(p.sizes[_head(p.kind, first)]) for p in row] for row in profiles]
     head = exponent(depths, sizes, level)
     everywhere = exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
-    writers = _writer_laws(depths, networks, one, level)
+    writers = _writer_laws(depths, networks, first, level)
     writing = {p for w in writers for p in w.parameters}
     prefix = networks[-1][0].profile
     roles = role_laws(depths, [[n.roles for n in row] for row in networks], _prefix(prefix), writing)
@@ -258,15 +259,16 @@ def _assemble(
     return replace(check, notes=(*check.notes, *_of_entry(check)))
 
 
-def _moves_at_once(layers: Dependence) -> bool:
-    """Whether the first eight blocks already add up in one direction."""
-    shared = layers.addition is Addition.COMMON_PART and layers.crossover < HEAD
-    return shared or layers.addition is Addition.COHERENT
+def _first_alike(layers: Dependence) -> int:
+    """Blocks before what branches share outweighs the rest, at most eight."""
+    if layers.addition is Addition.COMMON_PART:
+        return min(max(round(layers.crossover), 1), HEAD)
+    return 1 if layers.addition is Addition.COHERENT else HEAD
 
 
-def _head(kind: str, coherent: bool) -> slice:
-    start = int(kind == "post-norm")
-    return slice(start, start + 1) if coherent else slice(HEAD)
+def _head(kind: str, first: int) -> slice:
+    start = int(kind == "post-norm") if first < HEAD else 0
+    return slice(start, start + first)
 
 
 def _prefix(profile: Profile) -> str:
@@ -279,14 +281,15 @@ def _median(sizes: Tensor) -> float:
 
 
 def _writer_laws(
-    depths: Sequence[int], networks: Sequence[Sequence[_Network]], one: bool, level: float
+    depths: Sequence[int], networks: Sequence[Sequence[_Network]], first: int, level: float
 ) -> tuple[WriterLaw, ...]:
     every = [n.writing for row in networks for n in row]
     laws = []
     for name in [n for n in networks[-1][0].writing if all(n in w for w in every)]:
         found = [[n.writing[name] for n in row] for row in networks]
         last = networks[-1][0].writing[name]
-        beta = exponent(depths, [[w.first if one else w.size for w in row] for row in found], level)
+        heads = [[w.size if first == HEAD else float(np.median(w.sizes[:first])) for w in r] for r in found]
+        beta = exponent(depths, heads, level)
         size = float(np.median([w.size for w in found[-1]]))
         roles, factors = (
             [[n.roles for n in row] for row in networks],

@@ -60,10 +60,10 @@ class Writer:
 
 @dataclass(frozen=True)
 class WriterSize:
-    """The size of a writer in the first eight blocks, in its first, its coefficient, and its parameters."""
+    """The size of a writer in the first eight blocks and in each of them, its coefficient, its parameters."""
 
     size: float
-    first: float
+    sizes: tuple[float, ...]
     coefficient: float
     parameters: tuple[str, ...]
     residual: float
@@ -128,9 +128,11 @@ def writer_sizes(record: Record, kind: str, degree: float, names: WriterNames) -
     for name, rows in seen.items():
         kept = [row for k, row in rows.items() if k < HEAD] or list(rows.values())
         coefficient, size, residual = np.median(np.array(kept), axis=0)
-        start = sorted(rows)[: 2 if kind == "post-norm" else 1][-1]  # post-norm block 0 is given no norm
-        first, within = rows[start][1], tuple(inside[name])
-        result[name] = WriterSize(float(size), first, float(coefficient), within, float(residual))
+        given_a_norm = sorted(rows)[
+            int(kind == "post-norm" and len(rows) > 1) :
+        ]  # block 0 of post-norm is not
+        sizes, within = tuple(rows[k][1] for k in given_a_norm), tuple(inside[name])
+        result[name] = WriterSize(float(size), sizes, float(coefficient), within, float(residual))
     return result
 
 
