@@ -56,7 +56,7 @@ faults: $(STAMP) ## a thousand faults injected into study, train, verify and fig
 	$(BIN)/python tests/faults.py results/faults --injections 1000 --planted
 
 atlas: $(STAMP) ## every architecture of the depth atlas, with docs/depth-atlas.md
-	$(BIN)/python -m experiments depth-atlas --workers 2 --page docs/depth-atlas.md
+	$(BIN)/python -m experiments own/depth_atlas --workers 2 --page docs/depth-atlas.md
 
 clean: ## remove everything that was built, .venv included
 	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

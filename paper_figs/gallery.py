@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
+from paper_figs.catalogue import PICTURES, sections
 from paper_figs.making import Record
 from paper_figs.stored import SUFFIX
 from resnet_sde.claims import Claim
@@ -51,7 +51,7 @@ def page(records: Sequence[Record], folder: Path) -> str:
 def _header(records: Sequence[Record]) -> str:
     claims = [claim for record in records for claim in record.claims]
     failed = sum(not c.holds for c in claims)
-    seconds = {r.dataset_of: r.seconds or 0.0 for r in records if r.name not in TRAINED}
+    seconds = {r.dataset_of: r.seconds or 0.0 for r in records if not r.trained}
     versions = dict(item for record in records for item in record.versions.items())
     facts = {
         "time of all datasets but those of trained networks": _time(sum(seconds.values())),
@@ -75,7 +75,7 @@ stands beside it.</p>
 
 
 def _sections(records: Sequence[Record], folder: Path) -> Iterator[str]:
-    for title, names in SECTIONS.items():
+    for title, names in sections().items():
         some = [record for record in records if record.name in names]
         if some:
             yield f'<section aria-label="{escape(title)}">\n<h2>{escape(title)}</h2>\n'
@@ -87,7 +87,7 @@ def _article(record: Record, folder: Path) -> str:
     name = escape(record.name)  # one of ours, see Record.load
     paragraphs = "".join(f"<p>{_prose(text)}</p>\n" for text in record.caption.split("\n\n") if text)
     made = f"budget {record.budget}, seed {record.seed}"
-    if name in TRAINED:
+    if record.trained:
         made += ", from trained networks"
     elif record.seconds is not None:
         made += f", {_time(record.seconds)}"
@@ -143,7 +143,8 @@ def _picture(record: Record, folder: Path) -> str:
     """The picture, as a link to the whole of it; words where it cannot be read."""
     path = folder / f"{record.name}.png"
     try:
-        return f'<a href="{path.name}"><img src="{_thumbnail(path)}" alt="{escape(record.title)}"></a>'
+        name = escape(record.name)
+        return f'<a href="{name}.png"><img src="{_thumbnail(path)}" alt="{escape(record.title)}"></a>'
     except OSError as error:
         log.warning("%s cannot be shown (%s); run the figure again to draw it", path, error)
         return f"<p>There is no picture of {escape(record.name)}; run it again to draw it.</p>"

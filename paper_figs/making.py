@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from inspect import cleandoc, signature
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +18,9 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from experiments.execution import HERE, Execution
-from paper_figs.catalogue import TRAINED
+from paper_figs._style import save
+from paper_figs.catalogue import figure as module_of
 from paper_figs.stored import KEPT, SUFFIX, load, store
-from paper_figs.style import save
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim
 from resnet_sde.runs.execute import execute
@@ -58,6 +57,7 @@ class Record:
     dataset_of: the first of the figures that shared its dataset when it was made.
     seconds: that the dataset took; None where that was not noted.
     taken: whether the dataset had been stored before.
+    trained: whether it holds networks that were trained.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Record:
     versions: dict[str, str]
     taken: bool
     claims: tuple[Claim, ...]
+    trained: bool = False
 
     @property
     def wrong(self) -> bool:
@@ -122,7 +123,7 @@ def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
     """The names of figures that share their computation, together."""
     found: dict[Callable[..., xr.Dataset], list[str]] = {}
     for name in names:
-        found.setdefault(import_module(f"paper_figs.{name}").compute, []).append(name)
+        found.setdefault(module_of(name).compute, []).append(name)
     return [tuple(group) for group in found.values()]
 
 
@@ -131,7 +132,7 @@ def make(names: Sequence[str], request: Request, how: Execution = HERE) -> list[
     shared: xr.Dataset | None = None
     records = []
     for name in names:
-        figure = import_module(f"paper_figs.{name}")
+        figure = module_of(name)
         ds, taken = _stored(name, figure, request), True
         if ds is None:
             taken = False
@@ -164,6 +165,7 @@ def _record(name: str, figure: ModuleType, ds: xr.Dataset, dataset_of: str, take
         versions=json.loads(ds.attrs["versions"]),
         taken=taken,
         claims=tuple(figure.check(ds)),
+        trained=trained(figure),
     )
 
 
@@ -179,7 +181,7 @@ def _stored(name: str, figure: ModuleType, request: Request) -> xr.Dataset | Non
     wanted["experiment"] = repr(figure.BUDGETS[wanted["budget"]])
     made = {"versions": json.dumps(current_versions()), "made_by": _made_by(figure)}
     for folder, more in ((request.out, made), (KEPT, {})):
-        if (folder is request.out or name in TRAINED) and (folder / f"{name}{SUFFIX}").exists():
+        if (folder is request.out or trained(figure)) and (folder / f"{name}{SUFFIX}").exists():
             try:
                 ds = load(folder, name)
             except ValueError as error:
@@ -190,11 +192,16 @@ def _stored(name: str, figure: ModuleType, request: Request) -> xr.Dataset | Non
     return None
 
 
+def trained(figure: ModuleType) -> bool:
+    """Whether its dataset holds networks that were trained."""
+    return getattr(figure, "TRAINED", False)
+
+
 def compute(name: str, figure: ModuleType, request: Request, how: Execution) -> xr.Dataset:
     """The dataset of a figure; one that was interrupted goes on."""
     more: dict[str, Any] = {}
     if "how" in signature(figure.compute).parameters:
-        store = request.training / "stacks" if name in TRAINED else _parts(name, request)
+        store = request.training / "stacks" if trained(figure) else _parts(name, request)
         more["how"] = replace(how, store=store)
     started = time.perf_counter()
     with threadpool_limits(1):  # NumPy's sums depend on how many threads there are

@@ -1,4 +1,4 @@
-"""Compute, store, draw and check the figures: ``python -m paper_figs fig1 fig2 --budget cpu``.
+"""Compute, store, draw and check the figures: ``python -m paper_figs marion/fig1 yang --budget cpu``.
 
 Every figure leaves a dataset, a PDF, a PNG and a record of its claims in the folder of the results, and all
 that are there make a gallery, index.html. What is stored there for the same request is not computed again.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.execution import Execution
+from experiments.papers import PAPERS, chosen
 from paper_figs import gallery
 from paper_figs.catalogue import PICTURES
 from paper_figs.making import Record, Request, make_all
@@ -26,7 +27,7 @@ from resnet_sde.runs.progress import progress_bar
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 1 if a claim fails for no known reason, 2 if the request cannot be served."""
     options = parser().parse_args(arguments)
-    names = PICTURES if "all" in options.figures else tuple(dict.fromkeys(options.figures))
+    names = chosen(options.figures, PICTURES)
     started, wrong = time.perf_counter(), False
     try:
         workers = positive_integer("workers", options.workers, "give for example 1")
@@ -75,9 +76,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "figures",
         nargs="+",
-        choices=[*PICTURES, "all"],
+        choices=[*PICTURES, *PAPERS, "all"],
         metavar="FIGURE",
-        help=f"one or more of {', '.join(PICTURES)}, or all",
+        help=f"one or more of {', '.join(PICTURES)}; a paper, which is one of {', '.join(PAPERS)}; or all",
     )
     result.add_argument(
         "--budget",

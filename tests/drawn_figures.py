@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,11 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
+from paper_figs.catalogue import figure as module
+
 _computed: dict[object, xr.Dataset] = {}
-
-
-def module(name: str):
-    return import_module(f"paper_figs.{name}")
 
 
 @contextmanager

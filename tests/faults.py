@@ -37,7 +37,8 @@ def code() -> str:
     """A digest of what is tried, and of what tries it."""
     paths = [
         *ROOT.glob("resnet_sde/**/*.py"),
-        *ROOT.glob("paper_figs/*.py"),
+        *ROOT.glob("experiments/**/*.py"),
+        *ROOT.glob("paper_figs/**/*.py"),
         *ROOT.glob("tests/injected_*.py"),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:16]

@@ -21,8 +21,8 @@ import xarray as xr
 from small_study import DISPLACEMENT, X, white
 
 import resnet_sde as rs
-from paper_figs import poole_lengths
 from paper_figs import program as figures_program
+from paper_figs.schoenholz import poole_lengths
 from resnet_sde.runs.store import PART, unsealed
 from resnet_sde.theorems.suite import plan, record_of, run_suite
 from resnet_sde.training import fitting, train
@@ -30,7 +30,7 @@ from resnet_sde.training import fitting, train
 OVER = {"beta": [0.5, 1.0], "depth": [2, 5]}
 NETWORKS = 1200  # in a cell, which is kept in two parts
 THEOREMS = ("length-depth-scale", "one-path-many-depths")
-FIGURE = "poole_lengths"
+FIGURE = "schoenholz/poole_lengths"
 tqdm.tqdm.monitor_interval = 0  # no thread, which no copy would have
 REMOVED = b"the folder is gone, and the only result with it"
 TINY = poole_lengths.Poole(samples=3, width=10, cells=3)
@@ -85,7 +85,7 @@ PROGRAMS = {
     "study": Program(study, "cells/*.npz", ("cells/*.npz",)),
     "train": Program(training, "*/outcome.json", ("*/outcome.json", "*/network.npz", "*/checkpoint.npz")),
     "verify": Program(verification, "verdicts/*.json", ("verdicts/*.json",)),
-    "figures": Program(figures, "*.nc.gz", ("*.nc.gz",)),
+    "figures": Program(figures, "*/*.nc.gz", ("*/*.nc.gz",)),
 }
 
 

@@ -220,7 +220,7 @@ def test_the_sources_are_found() -> None:
         ("resnet_sde/__init__.py", "from .cli import main"),
         ("resnet_sde/model.py", "import torchsde"),
         ("resnet_sde/studies/pool.py", "from concurrent.futures import Executor"),
-        ("experiments/plane.py", "import multiprocessing.pool"),
+        ("experiments/marion/plane.py", "import multiprocessing.pool"),
         ("resnet_sde/ensembles.py", "from tqdm.auto import tqdm"),
         ("resnet_sde/cli/study.py", "import matplotlib.pyplot as plt"),
         ("resnet_sde/model.py", "import pandas"),
@@ -229,7 +229,7 @@ def test_the_sources_are_found() -> None:
         ("resnet_sde/tools/__init__.py", ""),
         ("experiments/regimes.py", "import paper_figs"),
         ("experiments/regimes.py", "import matplotlib"),
-        ("paper_figs/fig1.py", "from tests import conftest"),
+        ("paper_figs/marion/fig1.py", "from tests import conftest"),
     ],
 )
 def test_a_bad_import_is_noticed(path: str, source: str) -> None:
@@ -256,7 +256,10 @@ def test_a_bad_import_is_noticed(path: str, source: str) -> None:
             "experiments/regimes.py",
             "import resnet_sde as rs\nfrom resnet_sde import observables\nfrom . import common",
         ),
-        ("paper_figs/fig1.py", "import matplotlib, resnet_sde, xarray\nfrom experiments import regimes"),
+        (
+            "paper_figs/marion/fig1.py",
+            "import matplotlib, resnet_sde, xarray\nfrom experiments import regimes",
+        ),
         ("tests/test_laws.py", "import pandas, resnet_sde"),
     ],
 )

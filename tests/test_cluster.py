@@ -16,8 +16,9 @@ from drawn_figures import as_on_the_command_line, smoke
 
 import resnet_sde as rs
 from experiments.execution import Execution
-from paper_figs import fig7, stored
+from paper_figs import stored
 from paper_figs.making import Request, make_all
+from paper_figs.marion import fig7
 from resnet_sde.cli import main
 from resnet_sde.runs import cluster as of_dask
 from resnet_sde.runs.execute import Executor, _each, execute
@@ -82,7 +83,7 @@ def test_verification_is_the_same(executor: Executor) -> None:
     assert records[0] == records[1]
 
 
-FIGURES = ("fig6", "yang_growth", "fig2")
+FIGURES = ("marion/fig6", "yang/growth", "marion/fig2")
 
 
 def test_figures_are_the_same(executor: Executor, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import depth_atlas
-from experiments.atlas_page import page
-from experiments.depth_atlas import ALL, BUDGETS, DepthAtlas, report
 from experiments.execution import Execution
-from experiments.own_architectures import OWN
+from experiments.own import depth_atlas
+from experiments.own.atlas_page import page
+from experiments.own.depth_atlas import ALL, BUDGETS, DepthAtlas, report
+from experiments.own.own_architectures import OWN
 
 DOCS = Path(__file__).parent.parent / "docs"
 

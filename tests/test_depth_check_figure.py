@@ -6,12 +6,12 @@ import pytest
 import xarray as xr
 from drawn_figures import failures, module
 
-from experiments.planted_bugs import BUGS
+from experiments.own.planted_bugs import BUGS
 from paper_figs.stored import KEPT, load
 
 
 def kept() -> xr.Dataset:
-    return load(KEPT, "depth_check")
+    return load(KEPT, "own/depth_check")
 
 
 def changed(name: str, value: float, **at: str) -> Callable[[], xr.Dataset]:
@@ -40,10 +40,10 @@ PLANTED = {
 
 @pytest.mark.parametrize("noticed", PLANTED)
 def test_a_planted_violation_fails(noticed: str) -> None:
-    (failure,) = failures("depth_check", PLANTED[noticed]())
+    (failure,) = failures("own/depth_check", PLANTED[noticed]())
     assert failure.startswith(noticed)
 
 
 def test_the_kept_numbers_are_those_of_many_seeds() -> None:
-    assert failures("depth_check", kept()) == []
-    assert int(kept().checks.sel(network="none")) == module("depth_check").BUDGETS["paper"].sound == 20
+    assert failures("own/depth_check", kept()) == []
+    assert int(kept().checks.sel(network="none")) == module("own/depth_check").BUDGETS["paper"].sound == 20

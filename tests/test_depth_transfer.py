@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 import xarray as xr
 
-from experiments import depth_transfer as transfer
 from experiments.execution import Execution
-from experiments.transferred import COPIED, FACTORIES, LETTERS, TOKENS, examples, text
+from experiments.own import depth_transfer as transfer
+from experiments.own.transferred import COPIED, FACTORIES, LETTERS, TOKENS, examples, text
 from resnet_sde._random import generator
 
 

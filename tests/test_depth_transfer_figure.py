@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from drawn_figures import failures
 
-from experiments.depth_transfer import SCHEMES, crossings, octaves, predicted, shift
+from experiments.own.depth_transfer import SCHEMES, crossings, octaves, predicted, shift
 from paper_figs.stored import KEPT, load
 
 PAGE = Path(__file__).parent.parent / "docs" / "depth-check.md"
@@ -19,7 +19,7 @@ FAILS = "SGD, default weights, one rate"
 
 
 def kept() -> xr.Dataset:
-    return load(KEPT, "depth_transfer")
+    return load(KEPT, "own/depth_transfer")
 
 
 def moved(name: str, by: float) -> xr.Dataset:
@@ -61,12 +61,12 @@ PLANTED: dict[str, Callable[[], xr.Dataset]] = {
 
 @pytest.mark.parametrize("noticed", PLANTED)
 def test_a_planted_violation_fails(noticed: str) -> None:
-    (failure,) = failures("depth_transfer", PLANTED[noticed]())
+    (failure,) = failures("own/depth_transfer", PLANTED[noticed]())
     assert failure.startswith(noticed)
 
 
 def test_training_that_learns_nothing_is_noticed() -> None:
-    found = failures("depth_transfer", untrained())
+    found = failures("own/depth_transfer", untrained())
     assert found[0].startswith("largest ratio of the least loss to that at the smallest rate")
 
 
@@ -74,19 +74,19 @@ def test_training_that_learns_nothing_is_noticed() -> None:
 def test_a_rate_that_stays_is_no_rate_that_moves(name: str) -> None:
     """Were the rate the same at all depths, both claims of a scheme that moves would fail."""
     shallow, _, deep = crossings(kept(), name)
-    shift, exponent = failures("depth_transfer", moved(name, float(np.mean(shallow - deep))))
+    shift, exponent = failures("own/depth_transfer", moved(name, float(np.mean(shallow - deep))))
     assert shift.startswith(f"{name}, smallest shift down in the interval")
     assert exponent.startswith(f"{name}, exponent of the crossing")
 
 
 @pytest.mark.parametrize("name", [name for name, of in SCHEMES.items() if of.claim == ""])
 def test_nothing_is_claimed_where_theory_and_sweeps_disagree(name: str) -> None:
-    assert failures("depth_transfer", moved(name, 3.0)) == []
+    assert failures("own/depth_transfer", moved(name, 3.0)) == []
 
 
 def test_the_kept_numbers_bear_out_the_claims() -> None:
     ds = kept()
-    assert failures("depth_transfer", ds) == []
+    assert failures("own/depth_transfer", ds) == []
     assert list(ds.scheme.values) == list(SCHEMES)
     assert [int(depth) for depth in ds.depth[0]] == [8, 32, 128]
     assert [int(depth) for depth in ds.depth[-1]] == [4, 12, 36]

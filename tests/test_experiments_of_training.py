@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +11,24 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from experiments import (
-    accuracy_plane,
-    depth_convergence,
-    residual_scale,
-    trainability,
-    trained_weights,
-    variance_grids,
-)
 from experiments.execution import Execution
+from experiments.fischer import residual_scale
+from experiments.marion import accuracy_plane, depth_convergence, trained_weights
+from experiments.papers import module as found_module
 from experiments.program import EXPERIMENTS, main
+from experiments.schoenholz import trainability
 from experiments.trained import Images, at_best_rate
+from experiments.yang import variance_grids
 
 AXES = {
-    "trained-weights": ("test_accuracy", {"case": 3, "sample": 2}),
-    "accuracy-plane": ("test_accuracy", {"block": 2, "hurst": 2, "beta": 2, "rate": 1, "sample": 2}),
-    "depth-convergence": ("largest", {"law": 2, "beta": 2, "depth": 3, "sample": 4}),
-    "trainability": ("train_accuracy", {"setting": 2, "sigma_w2": 3, "depth": 3, "sample": 1}),
-    "variance-grids": ("test_accuracy", {"kind": 2, "rule": 1, "depth": 2, "sigma_w2": 3, "sample": 1}),
-    "residual-scale": ("test_accuracy", {"depth": 2, "product": 3, "sample": 2}),
-    "depth-atlas": ("agrees", {"architecture": 4}),
-    "depth-transfer": ("loss", {"scheme": 11, "place": 3, "rate": 4, "sample": 2}),
+    "marion/trained_weights": ("test_accuracy", {"case": 3, "sample": 2}),
+    "marion/accuracy_plane": ("test_accuracy", {"block": 2, "hurst": 2, "beta": 2, "rate": 1, "sample": 2}),
+    "marion/depth_convergence": ("largest", {"law": 2, "beta": 2, "depth": 3, "sample": 4}),
+    "schoenholz/trainability": ("train_accuracy", {"setting": 2, "sigma_w2": 3, "depth": 3, "sample": 1}),
+    "yang/variance_grids": ("test_accuracy", {"kind": 2, "rule": 1, "depth": 2, "sigma_w2": 3, "sample": 1}),
+    "fischer/residual_scale": ("test_accuracy", {"depth": 2, "product": 3, "sample": 2}),
+    "own/depth_atlas": ("agrees", {"architecture": 4}),
+    "own/depth_transfer": ("loss", {"scheme": 11, "place": 3, "rate": 4, "sample": 2}),
 }
 
 
@@ -51,14 +47,14 @@ def test_axes_origin_and_report(name: str, smoke: dict[str, xr.Dataset]) -> None
     assert dict(ds[variable].sizes) == sizes
     assert np.isfinite(ds[variable]).all()
     assert {"experiment", "data", "seed", "versions"} <= ds.attrs.keys()
-    module = import_module(f"experiments.{name.replace('-', '_')}")
+    module = found_module("experiments", name)
     assert {"smoke", "cpu", "paper"} <= module.BUDGETS.keys()
     assert ds.attrs["experiment"] == repr(module.BUDGETS["smoke"])
     assert all("nan" not in line.partition(":")[0] for line in module.report(ds))
 
 
 def test_smooth_weights_stay_smooth_and_rough_ones_rough(smoke: dict[str, xr.Dataset]) -> None:
-    ds = smoke["trained-weights"]
+    ds = smoke["marion/trained_weights"]
     assert (ds.roughness_after.sel(case="smooth, beta = 1") < 0.3).all()
     assert (ds.roughness_after.sel(case="white, beta = 1") > 0.8).all()
     assert (ds.after != ds.before).any(("entry", "layer")).all()
@@ -67,7 +63,7 @@ def test_smooth_weights_stay_smooth_and_rough_ones_rough(smoke: dict[str, xr.Dat
 
 
 def test_a_difference_of_blocks_is_paired_by_seed(smoke: dict[str, xr.Dataset]) -> None:
-    ds = smoke["accuracy-plane"]
+    ds = smoke["marion/accuracy_plane"]
     at = ds.test_accuracy.sel(hurst=0.1, beta=0.9).isel(rate=0)
     found = accuracy_plane.difference(ds, 0.1, 0.9)
     apart = (at.sel(block="res-1") - at.sel(block="res-3")).values
@@ -92,7 +88,7 @@ def test_networks_of_twice_the_depth_start_from_the_same_weights(smoke: dict[str
     """Without training the distance is 0; with it smooth networks come nearer as they get deeper."""
     still = replace(depth_convergence.BUDGETS["smoke"], lr=1e-12, steps=1)
     assert (still.run().largest < 1e-6).all()
-    trained = smoke["depth-convergence"]
+    trained = smoke["marion/depth_convergence"]
     assert (trained.root_mean_square.mean("sample") > 1e-3).all()
     assert (trained.root_mean_square <= trained.largest).all()
     smooth = trained.root_mean_square.sel(law="smooth", beta=1.0).mean("sample")
@@ -129,7 +125,7 @@ def test_the_deepest_network_and_its_collapse_on_a_scale() -> None:
 
 
 def test_depth_scales_beside_trained_networks_are_those_of_the_phases(smoke: dict[str, xr.Dataset]) -> None:
-    ds = smoke["trainability"]
+    ds = smoke["schoenholz/trainability"]
     for setting, keep_rate in zip(ds.setting.values, (1.0, 0.9), strict=True):
         for sigma_w2 in ds.sigma_w2.values:
             expected = rs.meanfield.phase(rs.TANH, sigma_w2, 0.05, keep_rate=keep_rate)
@@ -160,7 +156,7 @@ def test_contours_of_accuracy() -> None:
 
 
 def test_theory_beside_the_variances(smoke: dict[str, xr.Dataset]) -> None:
-    ds = smoke["variance-grids"]
+    ds = smoke["yang/variance_grids"]
     model = rs.Model(rs.Reduced(rs.TANH, 20.0), rs.WhiteNoise(), 64, beta=0.0)
     expected = rs.meanfield.lengths(model, depth=12).log_gradient_growth[-1]
     found = ds.log_gradient_growth.sel(kind="tanh reduced", depth=12, sigma_w2=20.0)
@@ -202,9 +198,12 @@ def test_an_experiment_goes_on_from_what_is_kept(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["accuracy-plane", "--budget", "huge"], "give one of smoke, cpu, cpu-fashion, paper"),
-        (["depth-convergence", "--data", "digits"], "leave out --data"),
-        (["accuracy-plane", "--budget", "smoke", "--data", "mnist:/no/such/folder"], "There is no folder"),
+        (["marion/accuracy_plane", "--budget", "huge"], "give one of smoke, cpu, cpu-fashion, paper"),
+        (["marion/depth_convergence", "--data", "digits"], "leave out --data"),
+        (
+            ["marion/accuracy_plane", "--budget", "smoke", "--data", "mnist:/no/such/folder"],
+            "There is no folder",
+        ),
     ],
     ids=["budget", "data", "folder"],
 )

@@ -24,18 +24,17 @@ from drawn_figures import (
 )
 
 import resnet_sde as rs
-from experiments.fractional_paths import FractionalPaths
-from experiments.initialization import Initialization, first_order, mean_and_interval
-from paper_figs import fig1, fig2, fig4, fig6
-from paper_figs.catalogue import MARION
-from paper_figs.ratios import widened
-from paper_figs.style import save
+from experiments.marion.fractional_paths import FractionalPaths
+from experiments.marion.initialization import Initialization, first_order, mean_and_interval
+from paper_figs._ratios import widened
+from paper_figs._style import save
+from paper_figs.marion import fig1, fig2, fig4, fig6
 from resnet_sde.claims import at_least, between, equal
 
-PANELS = {"fig1": 3, "fig2": 2, "fig3": 3, "fig4": 3, "fig5": 3, "fig6": 5, "fig7": 4}
+PANELS = {f"marion/fig{number}": panels for number, panels in enumerate((3, 2, 3, 3, 3, 5, 4), 1)}
 
 
-@pytest.fixture(scope="module", params=MARION)
+@pytest.fixture(scope="module", params=PANELS)
 def name(request: pytest.FixtureRequest) -> str:
     """All tests of a figure run one after the other: they share its picture."""
     return request.param
@@ -77,34 +76,34 @@ def other_model(experiment: Initialization, labels: xr.Dataset) -> xr.Dataset:
 
 def fig1_wrong_exponent() -> xr.Dataset:
     right = fig1.BUDGETS["smoke"]
-    return other_model(replace(right, betas=tuple(0.85 * beta for beta in right.betas)), smoke("fig1"))
+    return other_model(replace(right, betas=tuple(0.85 * beta for beta in right.betas)), smoke("marion/fig1"))
 
 
 def fig1_wrong_variance() -> xr.Dataset:
-    ds = smoke("fig1")
+    ds = smoke("marion/fig1")
     return ds.assign(log10_displacement=ds.log10_displacement + np.log10(2) / 2)
 
 
 def fig2_wrong_exponent() -> xr.Dataset:
-    return other_model(replace(fig2.BUDGETS["smoke"], betas=(0.45,)), smoke("fig2"))
+    return other_model(replace(fig2.BUDGETS["smoke"], betas=(0.45,)), smoke("marion/fig2"))
 
 
 def fig2_inverted() -> xr.Dataset:
-    ds = smoke("fig2")
+    ds = smoke("marion/fig2")
     return ds.assign(log10_gradient_growth=-ds.log10_gradient_growth)
 
 
 def fig3_divided_by_the_wrong_end() -> xr.Dataset:
-    ds = smoke("fig3")
+    ds = smoke("marion/fig3")
     return ds.assign(log10_gradient_displacement=ds.log10_gradient_displacement - ds.log10_gradient_growth)
 
 
 def fig4_white_weights() -> xr.Dataset:
-    return other_model(replace(fig4.BUDGETS["smoke"], law=rs.WhiteNoise()), smoke("fig4"))
+    return other_model(replace(fig4.BUDGETS["smoke"], law=rs.WhiteNoise()), smoke("marion/fig4"))
 
 
 def fig5_longer_correlations() -> xr.Dataset:
-    return other_model(replace(fig4.BUDGETS["smoke"], law=rs.SmoothNoise(0.5)), smoke("fig5"))
+    return other_model(replace(fig4.BUDGETS["smoke"], law=rs.SmoothNoise(0.5)), smoke("marion/fig5"))
 
 
 def fig6_wrong_hurst() -> xr.Dataset:
@@ -114,24 +113,24 @@ def fig6_wrong_hurst() -> xr.Dataset:
 
 def fig6_alternating_noise() -> xr.Dataset:
     """Every path with the wrong eigenvalue at the highest frequency: 10 % too much variance at H = 0.8."""
-    ds = smoke("fig6")
+    ds = smoke("marion/fig6")
     return ds.assign(quadratic_variation=ds.quadratic_variation * xr.where(ds.hurst == 0.8, 1.1, 1.0))
 
 
 def fig7_states_for_gradients() -> xr.Dataset:
-    ds = smoke("fig7")
+    ds = smoke("marion/fig7")
     return ds.assign(log10_displacement=ds.log10_gradient_displacement)
 
 
 def fig7_too_small() -> xr.Dataset:
     """All ratios smaller by a factor of 10^0.2, as those of a smaller variance are."""
-    ds = smoke("fig7")
+    ds = smoke("marion/fig7")
     return ds.assign(log10_displacement=ds.log10_displacement - 0.2)
 
 
 def fig7_gradients_of_infinite_width() -> xr.Dataset:
     """A theory without the share 1/40 of gradients that goes with the state."""
-    ds, share = smoke("fig7"), 1 / 40
+    ds, share = smoke("marion/fig7"), 1 / 40
     square = (100**ds.log10_gradient_displacement_theory - share * 100**ds.log10_displacement_theory) / (
         1 - share
     )
@@ -139,26 +138,26 @@ def fig7_gradients_of_infinite_width() -> xr.Dataset:
 
 
 def fig7_nowhere_one() -> xr.Dataset:
-    ds = smoke("fig7")
+    ds = smoke("marion/fig7")
     return ds.assign(log10_displacement=-abs(ds.log10_displacement) - 0.1)
 
 
 PLANTED = [
-    ("fig1", fig1_wrong_exponent, "beta = 0.5"),
-    ("fig1", fig1_wrong_variance, "beta = 1"),
-    ("fig2", fig2_wrong_exponent, "mean ratio"),
-    ("fig2", fig2_inverted, "gradient, p-value"),
-    ("fig3", fig3_divided_by_the_wrong_end, "beta = 0.25"),
-    ("fig4", fig4_white_weights, "beta = 1"),
-    ("fig4", fig4_white_weights, "beta = 0.5"),
-    ("fig5", fig5_longer_correlations, "beta = 2"),
-    ("fig6", fig6_wrong_hurst, "H = 0.2, lag correlation, mean"),
-    ("fig6", fig6_wrong_hurst, "H = 0.8, lag correlation, mean"),
-    ("fig6", fig6_alternating_noise, "H = 0.8, quadratic variation, mean"),
-    ("fig7", fig7_states_for_gradients, "forward, beta where the ratio is 1, networks"),
-    ("fig7", fig7_too_small, "forward, mean distance"),
-    ("fig7", fig7_gradients_of_infinite_width, "gradient, beta where the ratio is 1, mean field"),
-    ("fig7", fig7_nowhere_one, "forward, beta where the ratio is 1, networks"),
+    ("marion/fig1", fig1_wrong_exponent, "beta = 0.5"),
+    ("marion/fig1", fig1_wrong_variance, "beta = 1"),
+    ("marion/fig2", fig2_wrong_exponent, "mean ratio"),
+    ("marion/fig2", fig2_inverted, "gradient, p-value"),
+    ("marion/fig3", fig3_divided_by_the_wrong_end, "beta = 0.25"),
+    ("marion/fig4", fig4_white_weights, "beta = 1"),
+    ("marion/fig4", fig4_white_weights, "beta = 0.5"),
+    ("marion/fig5", fig5_longer_correlations, "beta = 2"),
+    ("marion/fig6", fig6_wrong_hurst, "H = 0.2, lag correlation, mean"),
+    ("marion/fig6", fig6_wrong_hurst, "H = 0.8, lag correlation, mean"),
+    ("marion/fig6", fig6_alternating_noise, "H = 0.8, quadratic variation, mean"),
+    ("marion/fig7", fig7_states_for_gradients, "forward, beta where the ratio is 1, networks"),
+    ("marion/fig7", fig7_too_small, "forward, mean distance"),
+    ("marion/fig7", fig7_gradients_of_infinite_width, "gradient, beta where the ratio is 1, mean field"),
+    ("marion/fig7", fig7_nowhere_one, "forward, beta where the ratio is 1, networks"),
 ]
 
 
@@ -197,6 +196,6 @@ def test_constant_weights_add_up() -> None:
 
 def test_the_same_figure_makes_the_same_file(tmp_path: Path) -> None:
     for number in (1, 2):
-        save(fig2.draw(smoke("fig2")), tmp_path / f"copy{number}")
+        save(fig2.draw(smoke("marion/fig2")), tmp_path / f"copy{number}")
     for suffix in (".pdf", ".png"):
         assert (tmp_path / f"copy1{suffix}").read_bytes() == (tmp_path / f"copy2{suffix}").read_bytes()

@@ -61,7 +61,7 @@ def answered(process: subprocess.Popen[str], line: str) -> None:
         ("torch._C", STUDY, f"resnet-sde: interrupted{KEPT}"),
         ("torch.nn.modules", STUDY, f"resnet-sde: interrupted{KEPT}"),
         ("xarray", STUDY, f"resnet-sde: interrupted{KEPT}"),
-        ("torch", ("paper_figs", "fig1"), f"paper_figs: interrupted{KEPT}"),
+        ("torch", ("paper_figs", "marion/fig1"), f"paper_figs: interrupted{KEPT}"),
         ("torch", ("experiments", "all"), f"experiments: interrupted{KEPT}"),
         ("torch", ("benchmarks",), "benchmarks: interrupted"),
     ],
@@ -74,8 +74,8 @@ def test_an_interrupt_while_a_program_imports(module: str, words: tuple[str, ...
 @pytest.mark.parametrize(
     "words",
     [
-        ("paper_figs", "fig1", "yang_alpha", "--budget", "smoke"),
-        pytest.param(("experiments", "accuracy-plane", "--budget", "smoke"), marks=pytest.mark.full),
+        ("paper_figs", "marion/fig1", "yang/alpha", "--budget", "smoke"),
+        pytest.param(("experiments", "marion/accuracy_plane", "--budget", "smoke"), marks=pytest.mark.full),
     ],
     ids=["paper_figs", "experiments"],
 )

@@ -13,29 +13,37 @@ from browser import BROWSER, REASON, browse
 from drawn_figures import module, smoke
 
 from experiments.execution import Execution
-from experiments.initialization import Initialization
-from paper_figs import fig2, fig7, gallery, making, stored
-from paper_figs.catalogue import PICTURES, SECTIONS, TRAINED
+from experiments.marion.initialization import Initialization
+from paper_figs import gallery, making, stored
+from paper_figs.catalogue import PICTURES, sections
 from paper_figs.making import Record, Request, budget_of, make_all
+from paper_figs.marion import fig2, fig7
 from paper_figs.program import main, parser
 from resnet_sde.claims import Claim, at_least, at_most
 from resnet_sde.runs.store import Store
 
-LEFT = ("fig2.json", "fig2.nc.gz", "fig2.pdf", "fig2.png", "index.html")
+LEFT = ("marion/fig2.json", "marion/fig2.nc.gz", "marion/fig2.pdf", "marion/fig2.png", "index.html")
 
 
 def request(out: Path, **changes: object) -> Request:
     return replace(Request("smoke", 0, out, out / "training"), **changes)
 
 
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def wrong() -> xr.Dataset:
     """Figure 2 with gradients that are divided by the wrong end."""
-    ds = smoke("fig2")
+    ds = smoke("marion/fig2")
     return ds.assign(log10_gradient_growth=-ds.log10_gradient_growth)
 
 
 def test_the_catalogue_is_whole() -> None:
-    modules = {path.stem: module(path.stem) for path in Path(making.__file__).parent.glob("[a-z]*.py")}
+    """Every module in the folder of a paper is a figure, or begins with an underscore."""
+    root = Path(making.__file__).parent
+    paths = [path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.py")]
+    modules = {name: module(name) for name in paths if not name.endswith("__")}
     parts = ("compute", "draw", "check")
     figures = {
         name
@@ -43,48 +51,49 @@ def test_the_catalogue_is_whole() -> None:
         if all(hasattr(found, part) for part in parts) and len(signature(found.draw).parameters) == 1
     }
     assert set(PICTURES) == figures
-    assert len(PICTURES) == len(set(PICTURES)) == sum(map(len, SECTIONS.values()))
-    assert set(TRAINED) < set(PICTURES)
+    assert len(PICTURES) == len(set(PICTURES)) == sum(map(len, sections().values()))
+    assert PICTURES[:3] == ("marion/fig1", "marion/fig2", "marion/fig3")
+    assert 0 < sum(making.trained(module(name)) for name in PICTURES) < len(PICTURES)
 
 
 class TestCommand:
     def test_computes_stores_and_redraws(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        words = ["fig2", "--budget", "smoke", "--seed", str(2**40), "--out", str(tmp_path)]
+        words = ["marion/fig2", "--budget", "smoke", "--seed", str(2**40), "--out", str(tmp_path)]
         assert main(words) == 0
         first = capsys.readouterr().out
         assert "4 of 4 claims hold" in first
-        assert {p.name for p in tmp_path.iterdir()} == set(LEFT)
+        assert files(tmp_path) == set(LEFT)
         assert main([*words, "--redraw"]) == 0
         assert capsys.readouterr().out.splitlines()[1:-1] == first.splitlines()[1:-1]
 
     def test_a_failed_claim_beyond_smoke_is_an_error(self, tmp_path: Path) -> None:
         for budget, status in (("smoke", 0), ("paper", 1)):
-            stored.store(wrong().assign_attrs(budget=budget), tmp_path, "fig2")
-            assert main(["fig2", "--redraw", "--out", str(tmp_path)]) == status
+            stored.store(wrong().assign_attrs(budget=budget), tmp_path, "marion/fig2")
+            assert main(["marion/fig2", "--redraw", "--out", str(tmp_path)]) == status
 
     def test_workers_change_no_bit(self, tmp_path: Path) -> None:
-        names = ["fig1", "fig3", "fig6"]
+        names = ["marion/fig1", "marion/fig3", "marion/fig6"]
         assert main([*names, "--budget", "smoke", "--workers", "2", "--out", str(tmp_path)]) == 0
         for name in names:
             made, here = stored.load(tmp_path, name), smoke(name)
             xr.testing.assert_identical(made.drop_attrs(), here.drop_attrs())
         records = [Record.load(tmp_path, name) for name in names]
-        assert [record.dataset_of for record in records] == ["fig1", "fig1", "fig6"]
+        assert [record.dataset_of for record in records] == ["marion/fig1", "marion/fig1", "marion/fig6"]
 
     def test_an_interrupted_figure_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tiny = replace(fig7.BUDGETS["smoke"], samples=2, inputs=1, depth=20, width=5)
         monkeypatch.setitem(fig7.BUDGETS, "smoke", tiny)
-        words = ["fig7", "--budget", "smoke", "--out", str(tmp_path)]
+        words = ["marion/fig7", "--budget", "smoke", "--out", str(tmp_path)]
         with monkeypatch.context() as broken:
             broken.setattr(xr, "Dataset", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 main(words)
-        (parts,) = tmp_path.iterdir()
+        (parts,) = tmp_path.glob("marion/*")
         assert len(list(parts.glob("*.npz"))) == len(tiny.hursts)
         with monkeypatch.context() as kept:
             kept.setattr(Store, "save", lambda *_: 1 / 0)  # nothing new is computed
             assert main(words) == 0
-        assert {p.name for p in tmp_path.iterdir()} == {name.replace("fig2", "fig7") for name in LEFT}
+        assert files(tmp_path) == {name.replace("fig2", "fig7") for name in LEFT}
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -100,8 +109,9 @@ class TestCommand:
     ) -> None:
         monkeypatch.setattr(making, "KEPT", tmp_path / "nowhere")
         if content is not None:
-            (tmp_path / "fig1.nc.gz").write_bytes(content)
-        assert main(["fig1", "--redraw", "--out", str(tmp_path)]) == 2
+            (tmp_path / "marion").mkdir()
+            (tmp_path / "marion/fig1.nc.gz").write_bytes(content)
+        assert main(["marion/fig1", "--redraw", "--out", str(tmp_path)]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
@@ -110,7 +120,7 @@ class TestCommand:
     def test_bad_numbers_are_one_sentence(
         self, option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert main(["fig1", "--budget", "smoke", "--out", str(tmp_path), *option]) == 2
+        assert main(["marion/fig1", "--budget", "smoke", "--out", str(tmp_path), *option]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 
     def test_an_unknown_figure_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +132,7 @@ class TestCommand:
     @pytest.mark.parametrize(("budgets", "taken"), [("smoke paper", "paper"), ("smoke cpu paper", "cpu")])
     def test_figures_without_a_budget_cpu_take_paper(self, budgets: str, taken: str, tmp_path: Path) -> None:
         figure = SimpleNamespace(BUDGETS=dict.fromkeys(budgets.split()))
-        asked = parser().parse_args(["fig1"])
+        asked = parser().parse_args(["marion/fig1"])
         assert budget_of(figure, request(tmp_path, budget=asked.budget)) == taken
 
 
@@ -135,7 +145,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def figure2(once: Path) -> Path:
     """A folder with Figure 2, which is made once and only read."""
     if not any(once.iterdir()):
-        (records,) = make_all(["fig2"], request(once))
+        (records,) = make_all(["marion/fig2"], request(once))
         assert not records[0].taken
     return once
 
@@ -146,7 +156,7 @@ class TestWhatIsStored:
         return Path(shutil.copytree(figure2, tmp_path, dirs_exist_ok=True))
 
     def test_the_same_request_takes_it(self, out: Path) -> None:
-        (records,) = make_all(["fig2"], request(out))
+        (records,) = make_all(["marion/fig2"], request(out))
         assert records[0].taken
 
     @pytest.mark.parametrize("other", ["seed", "experiment", "versions", "damaged", "a flipped bit"])
@@ -161,12 +171,12 @@ class TestWhatIsStored:
         elif other == "versions":
             monkeypatch.setattr(making, "current_versions", lambda: {"torch": "0"})
         elif other == "a flipped bit":
-            content = (out / "fig2.nc.gz").read_bytes()
+            content = (out / "marion/fig2.nc.gz").read_bytes()
             flipped = content[:5000] + bytes([content[5000] ^ 8]) + content[5001:]
-            (out / "fig2.nc.gz").write_bytes(flipped)
+            (out / "marion/fig2.nc.gz").write_bytes(flipped)
         else:
-            (out / "fig2.nc.gz").write_bytes(b"cut")
-        (records,) = make_all(["fig2"], asked)
+            (out / "marion/fig2.nc.gz").write_bytes(b"cut")
+        (records,) = make_all(["marion/fig2"], asked)
         assert not records[0].taken
 
     def test_what_comes_with_the_code_is_drawn(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,27 +184,27 @@ class TestWhatIsStored:
         for folder in (kept, fresh):
             folder.mkdir()
         monkeypatch.setattr(making, "KEPT", kept)
-        make_all(["fig2"], request(out, keep=True)).__next__()
-        assert [path.name for path in kept.iterdir()] == ["fig2.nc.gz"]
-        (records,) = make_all(["fig2"], request(fresh, redraw=True))
+        make_all(["marion/fig2"], request(out, keep=True)).__next__()
+        assert files(kept) == {"marion/fig2.nc.gz"}
+        (records,) = make_all(["marion/fig2"], request(fresh, redraw=True))
         assert records[0].taken
-        (records,) = make_all(["fig2"], request(fresh))
+        (records,) = make_all(["marion/fig2"], request(fresh))
         assert not records[0].taken, "only trained networks are taken from there without being asked"
 
     def test_every_damaged_byte_is_seen(self, out: Path) -> None:
-        path = out / "fig2.nc.gz"
+        path = out / "marion/fig2.nc.gz"
         whole = path.read_bytes()
         for at in [*range(100), *range(100, len(whole), len(whole) // 150)]:
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
             with pytest.raises(ValueError, match="no whole dataset"):
-                stored.load(out, "fig2")
+                stored.load(out, "marion/fig2")
         path.write_bytes(whole)
-        xr.testing.assert_identical(stored.load(out, "fig2"), xr.load_dataset(path, engine="scipy"))
+        xr.testing.assert_identical(stored.load(out, "marion/fig2"), xr.load_dataset(path, engine="scipy"))
 
     def test_edited_code_computes_anew(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         inputs = Initialization.inputs
         monkeypatch.setattr(Initialization, "inputs", lambda self, seed: inputs(self, seed) * 2)
-        (records,) = make_all(["fig2"], request(out))
+        (records,) = make_all(["marion/fig2"], request(out))
         assert not records[0].taken
 
     def test_a_folder_of_parts_that_another_run_removes(self, out: Path) -> None:
@@ -217,25 +227,25 @@ class TestWhatIsStored:
 
     def test_the_same_dataset_makes_the_same_file(self, tmp_path: Path) -> None:
         for name in ("one", "other"):
-            stored.store(smoke("fig2"), tmp_path, name)
+            stored.store(smoke("marion/fig2"), tmp_path, name)
         one, other = ((tmp_path / f"{name}.nc.gz").read_bytes() for name in ("one", "other"))
         assert one == other
-        xr.testing.assert_identical(stored.load(tmp_path, "one"), smoke("fig2"))
+        xr.testing.assert_identical(stored.load(tmp_path, "one"), smoke("marion/fig2"))
 
     def test_a_record_comes_back(self, out: Path) -> None:
-        record = Record.load(out, "fig2")
+        record = Record.load(out, "marion/fig2")
         assert record is not None
-        assert (record.budget, record.seed, record.dataset_of) == ("smoke", 0, "fig2")
-        assert record.claims == tuple(fig2.check(stored.load(out, "fig2")))
+        assert (record.budget, record.seed, record.dataset_of) == ("smoke", 0, "marion/fig2")
+        assert record.claims == tuple(fig2.check(stored.load(out, "marion/fig2")))
         assert record.title.endswith(".")
-        (out / "fig2.json").write_text("{}")
-        assert Record.load(out, "fig2") is None
+        (out / "marion/fig2.json").write_text("{}")
+        assert Record.load(out, "marion/fig2") is None
 
     def test_a_record_of_another_figure_is_none(self, out: Path) -> None:
-        for name in ("fig3", '"><script>a()</script>', "../fig2", None):
-            record = json.loads((out / "fig2.json").read_text(encoding="utf-8"))
-            (out / "fig2.json").write_text(json.dumps({**record, "name": name}), encoding="utf-8")
-            assert Record.load(out, "fig2") is None
+        for name in ("marion/fig3", '"><script>a()</script>', "../fig2", None):
+            record = json.loads((out / "marion/fig2.json").read_text(encoding="utf-8"))
+            (out / "marion/fig2.json").write_text(json.dumps({**record, "name": name}), encoding="utf-8")
+            assert Record.load(out, "marion/fig2") is None
 
 
 # The page
@@ -251,13 +261,13 @@ def made(folder: Path, name: str, *claims: Claim) -> None:
 @pytest.fixture
 def folder(figure2: Path, tmp_path: Path) -> Path:
     """Records of all figures; one has a claim that fails, with a reason."""
-    shutil.copy(figure2 / "fig2.png", tmp_path / "picture.png")
+    shutil.copy(figure2 / "marion/fig2.png", tmp_path / "picture.png")
     good, bad = (
         at_least("good", 1.0, 0.5),
         at_most("<bad>", float("nan"), 1.0, "No <x>."),
     )
     for name in PICTURES:
-        made(tmp_path, name, good, *([bad] if name == "fig4" else []))
+        made(tmp_path, name, good, *([bad] if name == "marion/fig4" else []))
     return tmp_path
 
 
@@ -297,36 +307,36 @@ def test_the_gallery_in_a_browser(width: int, folder: Path) -> None:
     assert seen["shown"] == len(PICTURES)
     assert seen["page"] <= seen["width"], "the page does not scroll sideways"
     assert seen["cut"] == 0
-    assert seen["open"] == ["fig4"], "what fails is shown"
+    assert seen["open"] == ["marion/fig4"], "what fails is shown"
     assert f"{len(PICTURES)} of {len(PICTURES) + 1} claims hold" in seen["text"]
     assert "<bad>" in seen["text"]
     assert "No <x>." in seen["text"]
-    assert "python -m paper_figs fig1 --budget paper --seed 0" in seen["text"]
+    assert "python -m paper_figs marion/fig1 --budget paper --seed 0" in seen["text"]
 
 
 def test_fields_of_records_are_text(folder: Path) -> None:
     """Whatever a record holds, no markup of the gallery is made of it."""
     odd = "<script>a()</script>\"&'"
-    plain = json.loads((folder / "fig1.json").read_text(encoding="utf-8"))
+    plain = json.loads((folder / "marion/fig1.json").read_text(encoding="utf-8"))
     fields = {"title": odd, "caption": odd, "budget": odd, "seed": odd, "versions": {odd: odd}}
-    (folder / "fig1.json").write_text(json.dumps({**plain, **fields}), encoding="utf-8")
-    assert Record.load(folder, "fig1") is not None
+    (folder / "marion/fig1.json").write_text(json.dumps({**plain, **fields}), encoding="utf-8")
+    assert Record.load(folder, "marion/fig1") is not None
     text = gallery.write(folder).read_text(encoding="utf-8")
     assert "<script" not in text
     assert text.count("&lt;script&gt;a()&lt;/script&gt;&quot;&amp;&#x27;") >= 5
 
 
 def test_the_gallery_links_what_is_there(folder: Path) -> None:
-    (folder / "fig1.md").write_text("| table |")
-    (folder / "fig3.png").unlink()
-    (folder / "fig4.png").write_bytes(b"cut")
+    (folder / "marion/fig1.md").write_text("| table |")
+    (folder / "marion/fig3.png").unlink()
+    (folder / "marion/fig4.png").write_bytes(b"cut")
     text = gallery.write(folder).read_text(encoding="utf-8")
-    assert 'href="fig1.md"' in text
-    assert 'href="fig2.md"' not in text
-    for target in ("fig1.png", "fig1.md"):
+    assert 'href="marion/fig1.md"' in text
+    assert 'href="marion/fig2.md"' not in text
+    for target in ("marion/fig1.png", "marion/fig1.md"):
         assert (folder / target).exists()
     assert text.count("There is no picture of") == 2
     assert all(f'id="{name}"' in text for name in PICTURES)
-    for path in folder.glob("fig*.json"):
+    for path in folder.rglob("*.json"):
         path.unlink()
-    assert 'id="fig1"' not in gallery.write(folder).read_text(encoding="utf-8")
+    assert 'id="marion/fig1"' not in gallery.write(folder).read_text(encoding="utf-8")

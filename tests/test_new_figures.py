@@ -18,22 +18,23 @@ from drawn_figures import (
 )
 
 import resnet_sde as rs
-from experiments import correlated_weights as weights
-from paper_figs import dense_and_deferred, leaky
+from experiments.marion import correlated_weights as weights
+from paper_figs.marion import leaky
+from paper_figs.own import dense_and_deferred
 from resnet_sde.matrices import Deferred
 
 # Orders
 
 
 def orders_of_another_beta() -> xr.Dataset:
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     strong = ds.strong.copy()
     strong.loc[{"hurst": 0.75}] = ds.wrong.sel(controlled=0.75, control="beta off by 0.15")
     return ds.assign(strong=strong)
 
 
 def orders_of_other_noise() -> xr.Dataset:
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     strong = ds.strong.copy()
     strong.loc[{"hurst": 0.75}] = ds.wrong.sel(controlled=0.75, control="noise of its own for every depth")
     return ds.assign(strong=strong)
@@ -41,28 +42,28 @@ def orders_of_other_noise() -> xr.Dataset:
 
 def orders_h_minus_a_half() -> xr.Dataset:
     """Half of what they are."""
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     return ds.assign(weak=ds.weak / 2)
 
 
 def orders_with_controls_that_hold() -> xr.Dataset:
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     return ds.assign(wrong=ds.wrong - ds.wrong + ds.strong.sel(hurst=0.75))
 
 
 def orders_of_other_outer_weights() -> xr.Dataset:
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     return ds.assign(relu=ds.relu * 0 + ds.relu_wrong.values)
 
 
 def orders_of_a_slope_of_one() -> xr.Dataset:
     """The order of one matrix, 2H − 1."""
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     return ds.assign(tanh=ds.tanh * 0 + 0.8)
 
 
 def orders_halved() -> xr.Dataset:
-    ds = smoke("orders")
+    ds = smoke("own/orders")
     return ds.assign(row_order=ds.row_order / 2)
 
 
@@ -71,7 +72,7 @@ def orders_halved() -> xr.Dataset:
 
 def other_deferred(model: rs.Model) -> xr.Dataset:
     """The smoke dataset with other networks in place of deferred ones."""
-    ds, settings = smoke("dense_and_deferred"), dense_and_deferred.BUDGETS["smoke"]
+    ds, settings = smoke("own/dense_and_deferred"), dense_and_deferred.BUDGETS["smoke"]
     with as_on_the_command_line():
         ratio, moved = dense_and_deferred.look(model, settings.depth, settings.samples, "deferred", 0)
     ds.ratio.loc[{"weights": "deferred"}] = ratio
@@ -96,20 +97,20 @@ def deferred_weights_that_forget() -> xr.Dataset:
 
 
 def gradients_that_follow_states() -> xr.Dataset:
-    ds = smoke("dense_and_deferred")
+    ds = smoke("own/dense_and_deferred")
     states = ds.ratio.sel(weights="deferred", of="log10_growth")
     ds.ratio.loc[{"weights": "deferred", "of": "log10_gradient_growth"}] = states
     return ds
 
 
 def decaying_gradients() -> xr.Dataset:
-    ds = smoke("dense_and_deferred")
+    ds = smoke("own/dense_and_deferred")
     ds.ratio.loc[{"weights": "deferred", "of": "log10_gradient_growth"}] *= -1
     return ds
 
 
 def deferred_numbers_of_order_d_squared() -> xr.Dataset:
-    ds = smoke("dense_and_deferred")
+    ds = smoke("own/dense_and_deferred")
     return ds.assign(numbers=ds.numbers.sel(weights="dense") + 0 * ds.numbers)
 
 
@@ -118,7 +119,7 @@ def deferred_numbers_of_order_d_squared() -> xr.Dataset:
 
 def other_leaky(experiment: leaky.Leaky) -> xr.Dataset:
     """Networks of another law, said to be those of the figure."""
-    ds = smoke("leaky")
+    ds = smoke("marion/leaky")
     other = experiment.run(seed=0)
     return ds.assign({name: other[name].assign_coords(beta=ds.beta) for name in other.data_vars})
 
@@ -134,13 +135,13 @@ def leaky_of_another_beta() -> xr.Dataset:
 
 
 def leaky_inverted() -> xr.Dataset:
-    ds = smoke("leaky")
+    ds = smoke("marion/leaky")
     return ds.assign(log10_gradient_displacement=-ds.log10_gradient_displacement)
 
 
 def leaky_of_another_slope() -> xr.Dataset:
     """A theory with the share s² where it is (1 + s²) / 2."""
-    return smoke("leaky").assign_attrs(slope=(2 * 0.8**2 - 1) ** 0.5)
+    return smoke("marion/leaky").assign_attrs(slope=(2 * 0.8**2 - 1) ** 0.5)
 
 
 # Correlated weights
@@ -148,62 +149,66 @@ def leaky_of_another_slope() -> xr.Dataset:
 
 def correlated_along_nothing() -> xr.Dataset:
     """Independent weights in place of correlated ones."""
-    ds = smoke("correlated")
+    ds = smoke("marion/correlated")
     ds.measured.loc[{"weights": "correlated"}] = ds.measured.sel(weights="independent")
     return ds
 
 
 def correlated_the_other_way() -> xr.Dataset:
     """Eigenvalues on the other side of 1."""
-    ds = smoke("correlated")
+    ds = smoke("marion/correlated")
     return ds.assign(factor=2 - ds.factor)
 
 
 def correlated_of_one_sign() -> xr.Dataset:
     """A part of 5 % that all entries of a matrix share."""
-    ds = smoke("correlated")
+    ds = smoke("marion/correlated")
     entries = 0.95 * np.eye(1600) + 0.05
     h = np.random.default_rng(0).standard_normal((ds.sizes["state"], 40))
     return ds.assign(branch_factor=("state", weights.branch_factors(entries, h)))
 
 
 def correlated_of_a_larger_variance() -> xr.Dataset:
-    ds = smoke("correlated")
+    ds = smoke("marion/correlated")
     ds.log10_displacement.loc[{"weights": "correlated"}] += 0.12
     return ds
 
 
 def correlated_smooth_weights_that_are_white() -> xr.Dataset:
     """Ratios that fall faster, like L^{1/2 − β}."""
-    ds = smoke("correlated")
+    ds = smoke("marion/correlated")
     return ds.assign(smooth_log10_displacement=ds.smooth_log10_displacement - 0.5 * np.log10(ds.depth))
 
 
 PLANTED = [
-    ("orders", orders_of_another_beta, "one matrix, H = 0.75, strong order"),
-    ("orders", orders_of_other_noise, "one matrix, H = 0.75, strong order"),
-    ("orders", orders_h_minus_a_half, "one matrix, H = 0.9, weak order"),
-    ("orders", orders_with_controls_that_hold, "control, one matrix, H = 0.75"),
-    ("orders", orders_of_other_outer_weights, "two matrices, relu, H = 0.8, ratio"),
-    ("orders", orders_of_a_slope_of_one, "two matrices, tanh, H = 0.9, ratio"),
-    ("orders", orders_halved, "white, tanh, strong order"),
-    ("orders", orders_halved, "white, linear, weak order"),
-    ("orders", orders_halved, "white, ReLU, gradient order"),
-    ("orders", orders_halved, "smooth, tanh, gradient order"),
-    ("dense_and_deferred", deferred_variance_three_percent_off, "displacement of states and of gradients"),
-    ("dense_and_deferred", deferred_weights_that_forget, "deferred, largest |⟨p_0, h_0⟩"),
-    ("dense_and_deferred", gradients_that_follow_states, "correlation of growths"),
-    ("dense_and_deferred", decaying_gradients, "log10_gradient_growth, p-value"),
-    ("dense_and_deferred", deferred_numbers_of_order_d_squared, "deferred, random numbers"),
-    ("leaky", leaky_without_a_leak, "forward, beta = 1, L = 120"),
-    ("leaky", leaky_of_another_beta, "gradient, beta = 0.5, L = 1000"),
-    ("leaky", leaky_inverted, "gradient, beta = 0.25"),
-    ("leaky", leaky_of_another_slope, "exact root mean squares"),
-    ("correlated", correlated_along_nothing, "slope of mean squares"),
-    ("correlated", correlated_the_other_way, "eigenvector 39"),
-    ("correlated", correlated_of_one_sign, "mean over directions"),
-    ("correlated", correlated_of_a_larger_variance, "white, forward, beta = 0.5, difference"),
-    ("correlated", correlated_smooth_weights_that_are_white, "smooth, forward, beta = 1, L = 120"),
+    ("own/orders", orders_of_another_beta, "one matrix, H = 0.75, strong order"),
+    ("own/orders", orders_of_other_noise, "one matrix, H = 0.75, strong order"),
+    ("own/orders", orders_h_minus_a_half, "one matrix, H = 0.9, weak order"),
+    ("own/orders", orders_with_controls_that_hold, "control, one matrix, H = 0.75"),
+    ("own/orders", orders_of_other_outer_weights, "two matrices, relu, H = 0.8, ratio"),
+    ("own/orders", orders_of_a_slope_of_one, "two matrices, tanh, H = 0.9, ratio"),
+    ("own/orders", orders_halved, "white, tanh, strong order"),
+    ("own/orders", orders_halved, "white, linear, weak order"),
+    ("own/orders", orders_halved, "white, ReLU, gradient order"),
+    ("own/orders", orders_halved, "smooth, tanh, gradient order"),
+    (
+        "own/dense_and_deferred",
+        deferred_variance_three_percent_off,
+        "displacement of states and of gradients",
+    ),
+    ("own/dense_and_deferred", deferred_weights_that_forget, "deferred, largest |⟨p_0, h_0⟩"),
+    ("own/dense_and_deferred", gradients_that_follow_states, "correlation of growths"),
+    ("own/dense_and_deferred", decaying_gradients, "log10_gradient_growth, p-value"),
+    ("own/dense_and_deferred", deferred_numbers_of_order_d_squared, "deferred, random numbers"),
+    ("marion/leaky", leaky_without_a_leak, "forward, beta = 1, L = 120"),
+    ("marion/leaky", leaky_of_another_beta, "gradient, beta = 0.5, L = 1000"),
+    ("marion/leaky", leaky_inverted, "gradient, beta = 0.25"),
+    ("marion/leaky", leaky_of_another_slope, "exact root mean squares"),
+    ("marion/correlated", correlated_along_nothing, "slope of mean squares"),
+    ("marion/correlated", correlated_the_other_way, "eigenvector 39"),
+    ("marion/correlated", correlated_of_one_sign, "mean over directions"),
+    ("marion/correlated", correlated_of_a_larger_variance, "white, forward, beta = 0.5, difference"),
+    ("marion/correlated", correlated_smooth_weights_that_are_white, "smooth, forward, beta = 1, L = 120"),
 ]
 
 
@@ -213,9 +218,9 @@ def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], n
 
 
 def test_no_claim_is_about_time() -> None:
-    ds = smoke("dense_and_deferred")
+    ds = smoke("own/dense_and_deferred")
     slower = ds.assign(seconds=100 * ds.seconds)
-    assert failures("dense_and_deferred", slower) == []
+    assert failures("own/dense_and_deferred", slower) == []
 
 
 @pytest.mark.parametrize(("width", "inputs"), [(3, 1), (7, 2), (8, 5)])

@@ -16,9 +16,9 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from experiments import plane
 from experiments.execution import Execution
-from experiments.plane import Plane, over_networks, zero_level
+from experiments.marion import plane
+from experiments.marion.plane import Plane, over_networks, zero_level
 from resnet_sde._random import stream
 from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.propagate import Workspace

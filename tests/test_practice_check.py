@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import resnet_sde as rs
-from experiments import depth_networks as nets
+from experiments.own import depth_networks as nets
 from resnet_sde.estimate import Outcome
 from resnet_sde.practice import DepthMismatch, Fate, assert_depth_law, depth_check
 

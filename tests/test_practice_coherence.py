@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import resnet_sde as rs
-from experiments import depth_networks as nets
-from experiments.own_architectures import OWN
+from experiments.own import depth_networks as nets
+from experiments.own.own_architectures import OWN
 from resnet_sde.practice import coherence
 from resnet_sde.practice.coherence import Addition, Dependence, Directions, Groups, how_layers_add
 from resnet_sde.practice.rate_theory import expected_exponents

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments import depth_networks as nets
+from experiments.own import depth_networks as nets
 from resnet_sde.practice import DepthCheck, depth_check, probe, writers
 from resnet_sde.practice.coherence import Groups, coherence
 from resnet_sde.practice.find_stream import candidates

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments import depth_networks as nets
+from experiments.own import depth_networks as nets
 from resnet_sde.practice import depth_check, probe
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from experiments import depth_networks as nets
+from experiments.own import depth_networks as nets
 from resnet_sde.practice import probe
 
 pytestmark = pytest.mark.usefixtures("global_random")

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments import depth_networks as nets
-from experiments.transferred import PERCEPTRONS
+from experiments.own import depth_networks as nets
+from experiments.own.transferred import PERCEPTRONS
 from resnet_sde import estimate
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice import DepthCheck, depth_check

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments import depth_networks as nets
+from experiments.own import depth_networks as nets
 from resnet_sde.practice import advise, depth_check, probe, scale_residual_
 
 pytestmark = pytest.mark.usefixtures("global_random")

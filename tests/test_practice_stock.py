@@ -1,6 +1,6 @@
 """The depth check on stock models of `transformers`: random configurations, nothing is downloaded.
 
-What each model should give is read off its code, and stands in `experiments.architectures`. All of them:
+What each model should give is read off its code, and stands in `experiments.own.architectures`. All of them:
 ``python -m pytest --full tests/test_practice_stock.py``.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.architectures import STOCK
-from experiments.stock_models import MODELS, WIDTH, tokens
+from experiments.own.architectures import STOCK
+from experiments.own.stock_models import MODELS, WIDTH, tokens
 from resnet_sde.practice import DepthCheck, DepthMismatch, NotAStream, depth_check
 
 pytest.importorskip("transformers")

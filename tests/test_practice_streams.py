@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments import depth_networks as nets
+from experiments.own import depth_networks as nets
 from resnet_sde.practice import NoStream, NotAStream, probe
 
 pytestmark = pytest.mark.usefixtures("global_random")

@@ -17,24 +17,30 @@ from drawn_figures import (
     smoke,
 )
 
-from experiments import residual_scale, trainability, variance_grids
 from experiments.execution import Execution
-from paper_figs import fischer_trained, maps, variance_maps
-from paper_figs.catalogue import FISCHER_TRAINED, SCHOENHOLZ_TRAINED, YANG_TRAINED
-from paper_figs.trainability import SETTINGS
+from experiments.fischer import residual_scale
+from experiments.schoenholz import trainability
+from experiments.yang import variance_grids
+from paper_figs import _maps as maps
+from paper_figs.catalogue import PICTURES
+from paper_figs.fischer import trained as fischer_trained
+from paper_figs.schoenholz._trainability import SETTINGS
+from paper_figs.yang import _variance_maps as variance_maps
 
-FIGURES = (*SCHOENHOLZ_TRAINED, *YANG_TRAINED, *FISCHER_TRAINED)
+SCHOENHOLZ = tuple(name for name in PICTURES if name.startswith("schoenholz/trainability"))
+YANG = tuple(name for name in PICTURES if name.startswith("yang/trained"))
+FIGURES = (*SCHOENHOLZ, *YANG, "fischer/trained")
 EXPERIMENTS = {"schoenholz": trainability, "yang": variance_grids, "fischer": residual_scale}
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_budgets_are_those_of_the_experiments(name: str) -> None:
     """Else what is trained for one is not found by the other."""
-    assert module(name).BUDGETS is EXPERIMENTS[name.partition("_")[0]].BUDGETS
+    assert module(name).BUDGETS is EXPERIMENTS[name.partition("/")[0]].BUDGETS
 
 
 def test_figures_of_one_experiment_share_what_is_computed() -> None:
-    for names in (SCHOENHOLZ_TRAINED, YANG_TRAINED):
+    for names in (SCHOENHOLZ, YANG):
         assert len({module(name).compute for name in names}) == 1
 
 
@@ -54,93 +60,93 @@ def test_cells_end_half_way_between_their_centres() -> None:
 
 def networks_that_forget_nothing() -> xr.Dataset:
     """As accurate at every depth and variance as the best."""
-    ds = smoke("schoenholz_trainability")
+    ds = smoke("schoenholz/trainability")
     return ds.assign(train_accuracy=ds.train_accuracy * 0 + ds.train_accuracy.max())
 
 
 def networks_the_wrong_way() -> xr.Dataset:
     """Those of the largest depth in place of those of the least."""
-    ds = smoke("schoenholz_trainability")
+    ds = smoke("schoenholz/trainability")
     return ds.assign(train_accuracy=ds.train_accuracy.copy(data=ds.train_accuracy.values[:, :, ::-1]))
 
 
 def scales_of_amplitudes() -> xr.Dataset:
     """Decay of a square root, which takes twice as long."""
-    ds = smoke("schoenholz_trainability")
+    ds = smoke("schoenholz/trainability")
     return ds.assign(xi_c=2 * ds.xi_c)
 
 
 def dropout_without_dropout() -> xr.Dataset:
-    ds = smoke("schoenholz_trainability_dropout")
+    ds = smoke("schoenholz/trainability_dropout")
     return ds.assign(xi_c=ds.xi_c * 0 + ds.xi_c.isel(setting=0))
 
 
 def gradients_like_correlations() -> xr.Dataset:
-    ds = smoke("schoenholz_trainability_optimizers")
+    ds = smoke("schoenholz/trainability_optimizers")
     return ds.assign(xi_grad=ds.xi_c)
 
 
 def variances_for_deviations() -> xr.Dataset:
-    ds = smoke("yang_trained")
+    ds = smoke("yang/trained")
     return ds.assign(recommended=ds.recommended**0.5)
 
 
 def gradients_that_vanish() -> xr.Dataset:
-    ds = smoke("yang_trained")
+    ds = smoke("yang/trained")
     return ds.assign(log_gradient_growth=-ds.log_gradient_growth)
 
 
 def accuracy_of_shallow_networks() -> xr.Dataset:
-    ds = smoke("yang_trained")
+    ds = smoke("yang/trained")
     return ds.assign(test_accuracy=ds.test_accuracy * 0 + ds.test_accuracy.isel(depth=0))
 
 
 def lengths_for_squares() -> xr.Dataset:
-    ds = smoke("yang_trained_relu")
+    ds = smoke("yang/trained_relu")
     return ds.assign(log_q=ds.log_q / 2)
 
 
 def lengths_that_do_no_harm() -> xr.Dataset:
-    ds = smoke("yang_trained_relu")
+    ds = smoke("yang/trained_relu")
     return ds.assign(test_accuracy=ds.test_accuracy.clip(0.8))
 
 
 def lengths_that_do_harm_early() -> xr.Dataset:
-    ds = smoke("yang_trained_relu")
+    ds = smoke("yang/trained_relu")
     return ds.assign(test_accuracy=ds.test_accuracy.where(ds.log_q < 1, 0.1))
 
 
 def accuracy_the_wrong_way() -> xr.Dataset:
-    ds = smoke("fischer_trained")
+    ds = smoke("fischer/trained")
     return ds.assign(test_accuracy=ds.test_accuracy.copy(data=ds.test_accuracy.values[:, ::-1]))
 
 
 def responses_of_another_exponent() -> xr.Dataset:
     """Largest at a fixed ρ."""
-    ds = smoke("fischer_trained")
+    ds = smoke("fischer/trained")
     return ds.assign(response=ds.response * (ds.depth / 4) ** 0.5)
 
 
 def responses_of_one_kind() -> xr.Dataset:
-    ds = smoke("fischer_trained")
+    ds = smoke("fischer/trained")
     return ds.assign(pair_response=ds.response)
 
 
 PLANTED = [
-    ("schoenholz_trainability", networks_that_forget_nothing, "from 10 xi_c on"),
-    ("schoenholz_trainability", networks_the_wrong_way, "shallowest"),
-    ("schoenholz_trainability", scales_of_amplitudes, "xi_c, largest"),
-    ("schoenholz_trainability_dropout", dropout_without_dropout, "keep rate 0.9, xi_c"),
-    ("schoenholz_trainability_optimizers", gradients_like_correlations, "1/|xi_grad|"),
-    ("yang_trained", variances_for_deviations, "recommended"),
-    ("yang_trained", gradients_that_vanish, "rank correlation"),
-    ("yang_trained", accuracy_of_shallow_networks, "accuracy lost"),
-    ("yang_trained_relu", lengths_for_squares, "log p, largest"),
-    ("yang_trained_relu", lengths_that_do_no_harm, "log p >= 6.9"),
-    ("yang_trained_relu", lengths_that_do_harm_early, "log p <= 3"),
-    ("fischer_trained", accuracy_the_wrong_way, "accuracy lost"),
-    ("fischer_trained", responses_of_another_exponent, "response to length"),
-    ("fischer_trained", responses_of_one_kind, "response to angles"),
+    ("schoenholz/trainability", networks_that_forget_nothing, "from 10 xi_c on"),
+    ("schoenholz/trainability", networks_the_wrong_way, "shallowest"),
+    ("schoenholz/trainability", scales_of_amplitudes, "xi_c, largest"),
+    ("schoenholz/trainability_dropout", dropout_without_dropout, "keep rate 0.9, xi_c"),
+    ("schoenholz/trainability_optimizers", gradients_like_correlations, "1/|xi_grad|"),
+    ("yang/trained", variances_for_deviations, "recommended"),
+    ("yang/trained", gradients_that_vanish, "rank correlation"),
+    ("yang/trained", accuracy_of_shallow_networks, "accuracy lost"),
+    ("yang/trained_relu", lengths_for_squares, "log p, largest"),
+    ("yang/trained_relu", lengths_that_do_no_harm, "log p >= 6.9"),
+    ("yang/trained_relu", lengths_that_do_harm_early, "log p <= 3"),
+    ("fischer/trained", accuracy_the_wrong_way, "accuracy lost"),
+    ("fischer/trained", responses_of_another_exponent, "response to length"),
+    ("fischer/trained", responses_of_one_kind, "response to angles"),
 ]
 
 
@@ -210,21 +216,21 @@ def depths_without_dropout(setting: str, scales: xr.Dataset) -> xr.DataArray:
     return 9 * scales.xi_grad
 
 
-@pytest.mark.parametrize("name", SCHOENHOLZ_TRAINED)
+@pytest.mark.parametrize("name", SCHOENHOLZ)
 def test_depths_that_follow_the_depth_scales_hold(name: str) -> None:
     assert failures(name, trained_to(depths_as_found)) == []
 
 
 PLANTED_DEPTHS = [
-    ("schoenholz_trainability", depths_of_another_exponent, "slope"),
-    ("schoenholz_trainability", depths_of_gradients, "relative spread"),
-    ("schoenholz_trainability", depths_that_fall, "correlation"),
-    ("schoenholz_trainability_dropout", depths_without_dropout, "accuracy at (1.76, 48)"),
-    ("schoenholz_trainability_dropout", depths_that_fall, "keep rate 0.98, correlation"),
-    ("schoenholz_trainability_optimizers", depths_of_one_law, "SGD, rate 0.03, relative spread"),
-    ("schoenholz_trainability_optimizers", depths_of_one_law, "RMSprop, rate 0.0003, correlation"),
-    ("schoenholz_trainability_optimizers", depths_of_one_law, "L*/xi_c of the most ordered networks"),
-    ("schoenholz_trainability_optimizers", depths_that_fall, "SGD, rate 0.003, correlation"),
+    ("schoenholz/trainability", depths_of_another_exponent, "slope"),
+    ("schoenholz/trainability", depths_of_gradients, "relative spread"),
+    ("schoenholz/trainability", depths_that_fall, "correlation"),
+    ("schoenholz/trainability_dropout", depths_without_dropout, "accuracy at (1.76, 48)"),
+    ("schoenholz/trainability_dropout", depths_that_fall, "keep rate 0.98, correlation"),
+    ("schoenholz/trainability_optimizers", depths_of_one_law, "SGD, rate 0.03, relative spread"),
+    ("schoenholz/trainability_optimizers", depths_of_one_law, "RMSprop, rate 0.0003, correlation"),
+    ("schoenholz/trainability_optimizers", depths_of_one_law, "L*/xi_c of the most ordered networks"),
+    ("schoenholz/trainability_optimizers", depths_that_fall, "SGD, rate 0.003, correlation"),
 ]
 
 
@@ -258,26 +264,26 @@ RECTIFIED = ["relu full", "alpha-relu full"]
 AS_FOUND = {variance_maps.LAW: 1.2, variance_maps.FIXED: 0.0, variance_maps.ADAPTIVE: 0.6}
 
 
-@pytest.mark.parametrize("name", ["yang_trained", "yang_trained_relu"])
+@pytest.mark.parametrize("name", ["yang/trained", "yang/trained_relu"])
 def test_accuracies_that_follow_gradients_and_lengths_hold(name: str) -> None:
     assert failures(name, over_variances(AS_FOUND)) == []
 
 
 PLANTED_ACCURACIES = [
-    ("yang_trained", AS_FOUND | {variance_maps.LAW: 0.0}, 6.0, "less that with sigma_w2"),
-    ("yang_trained", AS_FOUND | {variance_maps.LAW: 2.5}, 6.0, "sgd 0.16/L, slope"),
-    ("yang_trained", AS_FOUND | {variance_maps.LAW: -1.0}, 6.0, "rank correlation"),
-    ("yang_trained", AS_FOUND | {variance_maps.LAW: -1.0}, 6.0, "less that at 1"),
-    ("yang_trained", AS_FOUND | {variance_maps.FIXED: 1.0}, 6.0, "sgd 0.005, slope"),
+    ("yang/trained", AS_FOUND | {variance_maps.LAW: 0.0}, 6.0, "less that with sigma_w2"),
+    ("yang/trained", AS_FOUND | {variance_maps.LAW: 2.5}, 6.0, "sgd 0.16/L, slope"),
+    ("yang/trained", AS_FOUND | {variance_maps.LAW: -1.0}, 6.0, "rank correlation"),
+    ("yang/trained", AS_FOUND | {variance_maps.LAW: -1.0}, 6.0, "less that at 1"),
+    ("yang/trained", AS_FOUND | {variance_maps.FIXED: 1.0}, 6.0, "sgd 0.005, slope"),
     (
-        "yang_trained",
+        "yang/trained",
         AS_FOUND | {variance_maps.ADAPTIVE: 1.5},
         6.0,
         "rmsprop 3e-4, slope less that of sgd 0.16/L",
     ),
-    ("yang_trained", AS_FOUND | {variance_maps.ADAPTIVE: -0.5}, 6.0, "slope less that of sgd 0.005"),
-    ("yang_trained_relu", AS_FOUND, 2.0, "log p <= 3"),
-    ("yang_trained_relu", AS_FOUND, 9.0, "log p >= 6.9"),
+    ("yang/trained", AS_FOUND | {variance_maps.ADAPTIVE: -0.5}, 6.0, "slope less that of sgd 0.005"),
+    ("yang/trained_relu", AS_FOUND, 2.0, "log p <= 3"),
+    ("yang/trained_relu", AS_FOUND, 9.0, "log p >= 6.9"),
 ]
 
 
@@ -293,7 +299,7 @@ def test_powers_that_do_not_follow_lengths_fail() -> None:
     ds = over_variances(AS_FOUND)
     reversed_in_depth = ds.test_accuracy.isel(depth=slice(None, None, -1)).values
     mixed = ds.test_accuracy.where(ds.kind != "alpha-relu full", reversed_in_depth)
-    found = failures("yang_trained_relu", ds.assign(test_accuracy=mixed))
+    found = failures("yang/trained_relu", ds.assign(test_accuracy=mixed))
     assert any("alpha-relu full, rmsprop 3e-4, rank correlation" in failure for failure in found)
 
 
@@ -308,7 +314,7 @@ def trained_at(product: float, exponent: float = 0.0, lost: float = 0.1) -> xr.D
 
 
 def test_losses_that_are_least_at_the_right_scale_hold() -> None:
-    assert failures("fischer_trained", trained_at(2.2)) == []
+    assert failures("fischer/trained", trained_at(2.2)) == []
 
 
 @pytest.mark.parametrize(
@@ -323,7 +329,7 @@ def test_losses_that_are_least_at_the_right_scale_hold() -> None:
     ids=["length", "large", "fixed", "steep", "flat"],
 )
 def test_losses_of_another_law_fail(product: float, exponent: float, lost: float, noticed: str) -> None:
-    found = failures("fischer_trained", trained_at(product, exponent, lost))
+    found = failures("fischer/trained", trained_at(product, exponent, lost))
     assert any(noticed in failure for failure in found)
 
 

@@ -18,20 +18,21 @@ from drawn_figures import (
 )
 
 import resnet_sde as rs
-from experiments import accuracy_plane, depth_convergence, trained_weights
-from experiments.depth_convergence import DepthConvergence, rate
 from experiments.execution import Execution
-from paper_figs import accuracy_maps, fig9
-from paper_figs.trained_paths import expected_roughness
+from experiments.marion import accuracy_plane, depth_convergence, trained_weights
+from experiments.marion.depth_convergence import DepthConvergence, rate
+from paper_figs.marion import _accuracy_maps as accuracy_maps
+from paper_figs.marion import fig9
+from paper_figs.marion._trained_paths import expected_roughness
 from resnet_sde.claims import at_most
 from resnet_sde.training import roughness
 
 EXPERIMENTS = {
-    "fig8": (trained_weights, "cpu"),
-    "fig8_fashion": (trained_weights, "cpu-fashion"),
-    "fig9": (accuracy_plane, "cpu"),
-    "fig9_fashion": (accuracy_plane, "cpu-fashion"),
-    "depth_weights": (depth_convergence, "cpu"),
+    "marion/fig8": (trained_weights, "cpu"),
+    "marion/fig8_fashion": (trained_weights, "cpu-fashion"),
+    "marion/fig9": (accuracy_plane, "cpu"),
+    "marion/fig9_fashion": (accuracy_plane, "cpu-fashion"),
+    "marion/depth_weights": (depth_convergence, "cpu"),
 }
 
 
@@ -48,7 +49,7 @@ def test_trained_networks_are_kept_and_taken(tmp_path: Path) -> None:
         first = fig9.compute("smoke", 0, Execution(store=tmp_path))
         kept = sorted(tmp_path.rglob("*"))
         again = fig9.compute("smoke", 0, Execution(store=tmp_path))
-    xr.testing.assert_identical(first, smoke("fig9"))
+    xr.testing.assert_identical(first, smoke("marion/fig9"))
     xr.testing.assert_identical(again, first)
     assert kept
     assert sorted(tmp_path.rglob("*")) == kept
@@ -57,7 +58,7 @@ def test_trained_networks_are_kept_and_taken(tmp_path: Path) -> None:
 # Numbers of the budget cpu
 
 
-def plane(edges: dict[str, np.ndarray] | None = None, name: str = "fig9") -> xr.Dataset:
+def plane(edges: dict[str, np.ndarray] | None = None, name: str = "marion/fig9") -> xr.Dataset:
     """Accuracies 0.1 below an edge of each block and 0.96 above, as of networks with the seeds of the budget.
 
     By default the edge is 0.3 below the boundary at initialization. Validation images choose the rate 0.01.
@@ -82,7 +83,7 @@ def plane(edges: dict[str, np.ndarray] | None = None, name: str = "fig9") -> xr.
     )
 
 
-@pytest.mark.parametrize("name", ["fig9", "fig9_fashion"])
+@pytest.mark.parametrize("name", ["marion/fig9", "marion/fig9_fashion"])
 def test_networks_that_learn_down_to_an_edge_hold(name: str) -> None:
     assert failures(name, plane(name=name)) == []
 
@@ -128,61 +129,61 @@ def two_matrices_worse_everywhere() -> xr.Dataset:
 
 
 def laws_exchanged() -> xr.Dataset:
-    ds = smoke("fig8")
+    ds = smoke("marion/fig8")
     return ds.isel(case=[1, 0, 2]).assign_coords(case=ds.case)
 
 
 def longer_correlations() -> xr.Dataset:
     """Smooth weights of twice the length scale: a quarter of the roughness."""
-    ds = smoke("fig8")
+    ds = smoke("marion/fig8")
     return ds.assign(roughness_before=ds.roughness_before / 4)
 
 
 def a_rough_change() -> xr.Dataset:
     """What training adds, made independent from layer to layer."""
-    ds = smoke("fig8")
+    ds = smoke("marion/fig8")
     return ds.assign(roughness_of_change=xr.ones_like(ds.roughness_of_change))
 
 
 def hardly_trained() -> xr.Dataset:
-    ds = smoke("fig8")
+    ds = smoke("marion/fig8")
     return ds.assign(relative_change=ds.relative_change / 10, test_accuracy=ds.test_accuracy / 3)
 
 
 def scalings_exchanged() -> xr.Dataset:
-    ds = smoke("depth_weights")
+    ds = smoke("marion/depth_weights")
     return ds.assign_coords(beta=ds.beta[::-1])
 
 
 def regularities_exchanged() -> xr.Dataset:
-    ds = smoke("depth_weights")
+    ds = smoke("marion/depth_weights")
     return ds.assign_coords(law=ds.law[::-1])
 
 
 def depths_the_wrong_way() -> xr.Dataset:
-    ds = smoke("depth_weights")
+    ds = smoke("marion/depth_weights")
     return ds.assign_coords(depth=ds.depth[::-1]).sortby("depth")
 
 
 PLANTED = [
-    ("fig9", blocks_exchanged, "beta = 0.1, lower end"),
-    ("fig9", blocks_exchanged, "between the edges of learning, lower end"),
-    ("fig9", one_boundary_for_both, "between the edges of learning, lower end"),
-    ("fig9", no_boundary, "res-1, accuracy at H = 0.9, beta = 0.278"),
-    ("fig9", smoothness_the_wrong_way, "res-1, lowest accuracy"),
-    ("fig9", scaling_the_wrong_way, "res-1, accuracy at H = 0.9, beta = 0.9"),
-    ("fig9", two_matrices_worse_everywhere, "above both edges, upper end"),
-    ("fig8", laws_exchanged, "smooth, beta = 1, mean roughness before"),
-    ("fig8", laws_exchanged, "smooth, beta = 1, largest roughness after"),
-    ("fig8", laws_exchanged, "white, beta = 1, smallest roughness after"),
-    ("fig8", longer_correlations, "smooth, beta = 1, mean roughness before"),
-    ("fig8", a_rough_change, "white, beta = 0.5, largest roughness of the change"),
-    ("fig8", hardly_trained, "smallest relative change"),
-    ("fig8", hardly_trained, "mean test accuracy"),
-    ("depth_weights", scalings_exchanged, "smooth, beta = 1, rate"),
-    ("depth_weights", scalings_exchanged, "smooth, beta = 0.5, rate"),
-    ("depth_weights", regularities_exchanged, "log distance of white over smooth weights"),
-    ("depth_weights", depths_the_wrong_way, "smooth, beta = 1, rate"),
+    ("marion/fig9", blocks_exchanged, "beta = 0.1, lower end"),
+    ("marion/fig9", blocks_exchanged, "between the edges of learning, lower end"),
+    ("marion/fig9", one_boundary_for_both, "between the edges of learning, lower end"),
+    ("marion/fig9", no_boundary, "res-1, accuracy at H = 0.9, beta = 0.278"),
+    ("marion/fig9", smoothness_the_wrong_way, "res-1, lowest accuracy"),
+    ("marion/fig9", scaling_the_wrong_way, "res-1, accuracy at H = 0.9, beta = 0.9"),
+    ("marion/fig9", two_matrices_worse_everywhere, "above both edges, upper end"),
+    ("marion/fig8", laws_exchanged, "smooth, beta = 1, mean roughness before"),
+    ("marion/fig8", laws_exchanged, "smooth, beta = 1, largest roughness after"),
+    ("marion/fig8", laws_exchanged, "white, beta = 1, smallest roughness after"),
+    ("marion/fig8", longer_correlations, "smooth, beta = 1, mean roughness before"),
+    ("marion/fig8", a_rough_change, "white, beta = 0.5, largest roughness of the change"),
+    ("marion/fig8", hardly_trained, "smallest relative change"),
+    ("marion/fig8", hardly_trained, "mean test accuracy"),
+    ("marion/depth_weights", scalings_exchanged, "smooth, beta = 1, rate"),
+    ("marion/depth_weights", scalings_exchanged, "smooth, beta = 0.5, rate"),
+    ("marion/depth_weights", regularities_exchanged, "log distance of white over smooth weights"),
+    ("marion/depth_weights", depths_the_wrong_way, "smooth, beta = 1, rate"),
 ]
 
 

@@ -14,8 +14,8 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from experiments.trajectories import Trajectories, limit_or_none, start
-from paper_figs import trajectories
+from experiments.own.trajectories import Trajectories, limit_or_none, start
+from paper_figs.own import trajectories
 from paper_figs.program import main
 from paper_figs.stored import store
 
@@ -139,7 +139,7 @@ def test_the_table() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(smoke(), tmp_path, "trajectories")
-    assert main(["trajectories", "--redraw", "--out", str(tmp_path)]) == 0
+    store(smoke(), tmp_path, "own/trajectories")
+    assert main(["own/trajectories", "--redraw", "--out", str(tmp_path)]) == 0
     assert "15 of 15 claims hold" in capsys.readouterr().out
-    assert (tmp_path / "trajectories.md").read_text(encoding="utf-8") == smoke().attrs["table"]
+    assert (tmp_path / "own/trajectories.md").read_text(encoding="utf-8") == smoke().attrs["table"]

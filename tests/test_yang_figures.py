@@ -16,26 +16,26 @@ from drawn_figures import (
 )
 
 import resnet_sde as rs
-from paper_figs.residuals import name as variances_of
-from paper_figs.residuals import networks, states
+from paper_figs._residuals import name as variances_of
+from paper_figs._residuals import networks, states
 
 # What must not pass.
 
 
 def powers_of_one_more() -> xr.Dataset:
     """Lengths with the exponent 1/(1 − α) + 1/10."""
-    ds = smoke("yang_alpha")
+    ds = smoke("yang/alpha")
     return ds.assign(log_p=ds.log_p + 0.1 * np.log(ds.layer.clip(1)))
 
 
 def kernel_of_another_power() -> xr.Dataset:
-    ds = smoke("yang_alpha")
+    ds = smoke("yang/alpha")
     return ds.assign(kernel=ds.kernel * 1.001)
 
 
 def cosines_that_decay_faster() -> xr.Dataset:
     """e − e* with the exponent δ* + 0.02."""
-    ds = smoke("yang_cosines")
+    ds = smoke("yang/cosines")
     layer = ds.layer.clip(1)
     e_star, f = ds.constant.sel(all_of="e_star"), ds.constant.sel(all_of="f")
     over = 1 - e_star - ds.gap + f * layer**-0.5
@@ -44,66 +44,66 @@ def cosines_that_decay_faster() -> xr.Dataset:
 
 def cosines_without_their_second_power() -> xr.Dataset:
     """The slope that a look at e − e* alone gives."""
-    ds = smoke("yang_cosines")
+    ds = smoke("yang/cosines")
     return ds.assign(constant=ds.constant.where(ds.all_of != "f", 1e-6))
 
 
 def gradients_of_typical_networks() -> xr.Dataset:
     """Geometric means, which lie half a variance below the theory: here by a half."""
-    ds = smoke("yang_gradients")
+    ds = smoke("yang/gradients")
     return ds.assign(gradient=ds.gradient - 0.5)
 
 
 def biases_for_weights() -> xr.Dataset:
-    ds = smoke("yang_gradients")
+    ds = smoke("yang/gradients")
     return ds.assign(extra=-ds.extra)
 
 
 def growth_without_its_power() -> xr.Dataset:
-    ds = smoke("yang_growth")
+    ds = smoke("yang/growth")
     return ds.assign(constant=ds.constant.where(ds.of == "a", 0.0))
 
 
 def networks_that_double() -> xr.Dataset:
-    ds = smoke("yang_lengths")
+    ds = smoke("yang/lengths")
     return ds.assign(p=ds.p * 2, e=ds.e * 0.7)
 
 
 def limit_of_second_order() -> xr.Dataset:
     """An error like 1/depth²."""
-    ds = smoke("yang_limit")
+    ds = smoke("yang/limit")
     return ds.assign(layers=ds.limit + (ds.layers - ds.limit) * 10 / ds.depth)
 
 
 def cosines_like_depth_to_the_minus_one() -> xr.Dataset:
-    ds = smoke("yang_relu")
+    ds = smoke("yang/relu")
     return ds.assign(gap=ds.gap**0.5)
 
 
 def weights_that_explode() -> xr.Dataset:
-    ds = smoke("yang_relu")
+    ds = smoke("yang/relu")
     return ds.assign(gradient=ds.gradient * 1.1)
 
 
 def variances_like_the_root_of_depth() -> xr.Dataset:
-    ds = smoke("yang_variances")
+    ds = smoke("yang/variances")
     return ds.assign(sigma_w2=ds.sigma_w2 * ds.depth**0.5)
 
 
 PLANTED = [
-    ("yang_alpha", powers_of_one_more, "exponent of p"),
-    ("yang_alpha", kernel_of_another_power, "crosses the diagonal"),
-    ("yang_cosines", cosines_that_decay_faster, "1, 0.25, 1, 0.25 from cosine -0.5, corrected slope"),
-    ("yang_cosines", cosines_without_their_second_power, "corrected slope"),
-    ("yang_gradients", gradients_of_typical_networks, "inner_bias, log of mean"),
-    ("yang_gradients", biases_for_weights, "inner, exponent"),
-    ("yang_growth", growth_without_its_power, "change in the last decade"),
-    ("yang_lengths", networks_that_double, "p over theory"),
-    ("yang_lengths", networks_that_double, "from cosine 0.9, e"),
-    ("yang_limit", limit_of_second_order, "ratio of errors"),
-    ("yang_relu", cosines_like_depth_to_the_minus_one, "straightened cosine"),
-    ("yang_relu", weights_that_explode, "inner matrix"),
-    ("yang_variances", variances_like_the_root_of_depth, "slope from depth 256"),
+    ("yang/alpha", powers_of_one_more, "exponent of p"),
+    ("yang/alpha", kernel_of_another_power, "crosses the diagonal"),
+    ("yang/cosines", cosines_that_decay_faster, "1, 0.25, 1, 0.25 from cosine -0.5, corrected slope"),
+    ("yang/cosines", cosines_without_their_second_power, "corrected slope"),
+    ("yang/gradients", gradients_of_typical_networks, "inner_bias, log of mean"),
+    ("yang/gradients", biases_for_weights, "inner, exponent"),
+    ("yang/growth", growth_without_its_power, "change in the last decade"),
+    ("yang/lengths", networks_that_double, "p over theory"),
+    ("yang/lengths", networks_that_double, "from cosine 0.9, e"),
+    ("yang/limit", limit_of_second_order, "ratio of errors"),
+    ("yang/relu", cosines_like_depth_to_the_minus_one, "straightened cosine"),
+    ("yang/relu", weights_that_explode, "inner matrix"),
+    ("yang/variances", variances_like_the_root_of_depth, "slope from depth 256"),
 ]
 
 

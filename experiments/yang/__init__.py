@@ -1,0 +1,1 @@
+"""Yang & Schoenholz, Mean Field Residual Networks."""

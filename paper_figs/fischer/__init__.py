@@ -1,0 +1,1 @@
+"""Fischer, Dahmen & Helias, Field theory for optimal signal propagation in ResNets."""

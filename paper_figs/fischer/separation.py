@@ -1,0 +1,233 @@
+"""How much erf networks separate two inputs of equal length, and which residual scale ρ is best at it.
+
+After Fischer, Dahmen & Helias (2023), whose response to the length of an input is drawn beside it; lines are
+infinite width, points are random networks. σ_w² = 1, σ_b² = 0.05, and K_0 = 0.05 unless the panel says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import resnet_sde as rs
+from paper_figs._narrow import DASHES, MAXIMUM, STEP, TRIANGLE, Networks, agrees, equals, seen, ticks
+from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs._wide import (
+    DASHED,
+    LINE,
+    NETWORKS,
+    dataset,
+    graded,
+    key,
+    mean_and_error,
+    panel_legend,
+    points,
+)
+from resnet_sde.claims import Claim, equal
+from resnet_sde.finite_width import (
+    diagonal_optimum,
+    off_diagonal_optimum,
+    off_diagonal_response,
+    output_response,
+)
+from resnet_sde.observables import observable
+
+
+@dataclass(frozen=True)
+class Separations:
+    """Responses against ρ, and optima against the cosine of the inputs.
+
+    cosines: of panel b.
+    """
+
+    scales: int
+    cosines: tuple[float, ...]
+    width: int
+    samples: int
+    depth: int = 20
+
+
+BUDGETS = {
+    "smoke": Separations(21, (0.0, 0.3, 0.5), width=128, samples=200),
+    "paper": Separations(
+        81, (-0.3, -0.15, 0.0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), width=128, samples=2000
+    ),
+}
+SMALLEST, LARGEST = 0.03, 3.0  # scales of panel a
+TICKS = (0.03, 0.1, 0.3, 1, 3)
+SIMULATED_SCALES = (0.1, 0.2, 0.4, 0.95, 2.0)
+PEAKS = {0.0: (0.6038, 4.477), 0.5: (0.7502, 6.347), 0.9: (1.1669, 19.12)}  # cosine: scale, gain
+DIAGONAL = {0.05: 0.2365, 0.2: 0.0902, 1.0: None}  # K_0: optimum of the response to the length
+OPTIMA = {  # K_0: optima by cosine
+    0.05: {0.0: 0.6038, 0.3: 0.6743, 0.5: 0.7502},
+    0.2: {0.0: 0.4812, 0.3: 0.5355, 0.5: 0.6026},
+    1.0: {0.0: 0.3018, 0.3: 0.3584, 0.5: 0.4375},
+}
+
+
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Responses and optima."""
+    settings = BUDGETS[budget]
+    depth, scales = settings.depth, np.geomspace(SMALLEST, LARGEST, settings.scales)
+    start = Networks(depth, 1.0)
+    responses = [[_response(depth, scale, cosine) for scale in scales] for cosine in PEAKS]
+    peaks = [_peak(start, cosine) for cosine in PEAKS]
+    lengths = [output_response(Networks(depth, x).model(), start.k0, depth=depth) for x in scales]
+    found = [[_separated(settings, scale, cosine, seed) for scale in SIMULATED_SCALES] for cosine in PEAKS]
+    optima = [
+        [off_diagonal_optimum(start.model(), k0, c, depth=depth).scale for c in settings.cosines]
+        for k0 in OPTIMA
+    ]
+    variables = {
+        "response": (("cosine", "scale"), responses),
+        "length_response": ("scale", lengths),
+        "peak": (("cosine", "at"), peaks),
+        "simulated": (("cosine", "simulated_scale", "estimate"), found),
+        "simulated_theory": (
+            ("cosine", "simulated_scale"),
+            [[_response(depth, scale, cosine) for scale in SIMULATED_SCALES] for cosine in PEAKS],
+        ),
+        "optimum": (("k0", "of_cosine"), np.array(optima, dtype=float)),
+        "length_optimum": (
+            "k0",
+            np.array([diagonal_optimum(start.model(), k0, depth=depth).scale for k0 in OPTIMA], dtype=float),
+        ),
+    }
+    axes = {
+        "cosine": list(PEAKS),
+        "scale": scales,
+        "at": ["scale", "gain", "height"],
+        "estimate": ["value", "error"],
+    }
+    axes |= {
+        "simulated_scale": list(SIMULATED_SCALES),
+        "k0": list(OPTIMA),
+        "of_cosine": list(settings.cosines),
+    }
+    ds = dataset(variables, axes, settings, budget, seed)
+    return ds.assign_attrs(depth=depth, width=settings.width, samples=settings.samples)
+
+
+def _response(depth: int, scale: float, cosine: float) -> float:
+    networks = Networks(depth, float(scale))
+    return off_diagonal_response(networks.model(), networks.k0, cosine, depth=depth)
+
+
+def _peak(networks: Networks, cosine: float) -> tuple[float, float, float]:
+    best = off_diagonal_optimum(networks.model(), networks.k0, cosine, depth=networks.depth)
+    assert best.scale is not None
+    assert best.gain is not None
+    return best.scale, best.gain, _response(networks.depth, best.scale, cosine)
+
+
+def _separated(
+    settings: Separations, scale: float, cosine: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean difference quotient of the readout's kernel C_12 in K_12 at fixed lengths, and its error."""
+    networks = Networks(settings.depth, scale)
+
+    def run(moved: float) -> Tensor:
+        c = cosine + moved
+        x = torch.tensor([[1.0, 0.0], [c, math.sqrt(1 - c * c)]], dtype=torch.float64)
+        x *= math.sqrt(2 * networks.k0)  # of two coordinates
+        model = networks.model(settings.width)
+        return seen(model, x, settings.depth, settings.samples, last_overlap, seed)
+
+    return mean_and_error((run(STEP) - run(-STEP)) / (2 * STEP * networks.k0))
+
+
+@observable()
+def last_overlap(t: rs.Trajectory) -> Tensor:
+    """Mean of erf(h(x)) erf(h(x')) over the neurons of the last layer, (sample,)."""
+    phi = torch.erf(t.hidden.natural(-1))
+    return (phi[:, 0] * phi[:, 1]).mean(-1)
+
+
+# The picture
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Separation against the residual scale on the left, its optimum against the cosine on the right."""
+    with house_style():
+        fig = new_figure(2.9)
+        left, right = fig.subplots(1, 2)
+        depth, many, width = (ds.attrs[name] for name in ("depth", "samples", "width"))
+        panel_title(left, "a", f"separation of two inputs, $L = {depth}$")
+        _responses(left, ds)
+        panel_title(right, "b", f"optimal scales, $L = {depth}$")
+        _optima(right, ds)
+        entries = {"infinite width": LINE, "response to length": DASHED}
+        key(fig, entries | {f"{many} networks of width {width}, 95 %": NETWORKS, "maximum": MAXIMUM})
+    return fig
+
+
+def _responses(ax: Axes, ds: xr.Dataset) -> None:
+    for colour, cosine in zip(graded(ds.sizes["cosine"]), ds.cosine.values.tolist(), strict=True):
+        row = ds.sel(cosine=cosine)
+        ax.plot(row.scale, row.response, color=colour, linewidth=1.2, label=f"{cosine:g}")
+        found = row.simulated
+        points(ax, row.simulated_scale, found.sel(estimate="value"), found.sel(estimate="error"), colour)
+        ax.plot(row.peak.sel(at="scale"), row.peak.sel(at="height"), color=colour, **TRIANGLE)
+    ax.plot(ds.scale, ds.length_response, color=BLACK, **DASHES)
+    log_scale(ax, "xy")
+    ticks(ax, "x", TICKS)
+    ax.set(
+        xlabel="residual scale $ρ$", ylabel=r"$dC_{12}/dK^0_{12}$", ylim=(0.02, 60), xlim=(SMALLEST, LARGEST)
+    )
+    panel_legend(ax, "cosine of inputs", loc="lower left")
+
+
+def _optima(ax: Axes, ds: xr.Dataset) -> None:
+    for colour, k0 in zip(graded(ds.sizes["k0"]), ds.k0.values.tolist(), strict=True):
+        row = ds.sel(k0=k0)
+        ax.plot(
+            row.of_cosine,
+            row.optimum,
+            color=colour,
+            linewidth=1.2,
+            marker="s",
+            markersize=2.5,
+            label=f"{k0:g}",
+        )
+        length = float(row.length_optimum)
+        if math.isfinite(length):
+            ax.axhline(length, color=colour, **DASHES)
+    log_scale(ax, "y")
+    ticks(ax, "y", (0.1, 0.2, 0.5, 1))
+    ax.set(xlabel="cosine of inputs", ylabel="residual scale $ρ^*$", ylim=(0.07, 1.5))
+    panel_legend(ax, "$K_0$", loc="upper left", ncols=3)
+
+
+# The claims
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """Optima and gains next to known values, networks next to theory."""
+    peaks = np.array(list(PEAKS.values()))
+    gain = ds.peak.sel(at="gain") / peaks[:, 1]
+    claims = [
+        equals("optimal scales", ds.peak.sel(at="scale"), peaks[:, 0], 1e-3),
+        equals("gains, relative", gain, np.ones(len(peaks)), 1e-3),
+    ]
+    for k0, row in OPTIMA.items():
+        found = ds.optimum.sel(k0=k0, of_cosine=list(row))
+        claims.append(equals(f"K_0 = {k0:g}, optimal scales", found, list(row.values()), 1e-3))
+        length, known = float(ds.length_optimum.sel(k0=k0)), DIAGONAL[k0]
+        if known is None:
+            name = f"K_0 = {k0:g}, optima of the response to length"
+            claims.append(equal(name, math.isfinite(length), 0))
+        else:
+            name = f"K_0 = {k0:g}, optimum of the response to length"
+            claims.append(equal(name, length, known, 1e-4))
+    found, error = (ds.simulated.sel(estimate=which) for which in ("value", "error"))
+    allowed = 5 / ds.attrs["width"] * ds.simulated_theory
+    claims.append(agrees("separation", found, error, ds.simulated_theory, allowed))
+    return claims

@@ -1,0 +1,27 @@
+"""Figure 5 of Marion et al. (2025): how far the gradient travels, smooth weights.
+
+The networks of Figure 4. Gradients travel a little less far than states, since the masks of ReLU change along
+depth while the states of one network move with it.
+"""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from paper_figs._ratios import GRADIENT
+from paper_figs.marion import _smooth as smooth
+from resnet_sde.claims import Claim
+
+BUDGETS = smooth.BUDGETS
+compute = smooth.compute
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """One panel for each beta."""
+    return smooth.draw(ds, GRADIENT)
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """The claims of this figure."""
+    return smooth.check(ds, GRADIENT)

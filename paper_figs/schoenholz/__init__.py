@@ -1,0 +1,1 @@
+"""Poole et al., and Schoenholz, Gilmer, Ganguli & Sohl-Dickstein, Deep Information Propagation."""

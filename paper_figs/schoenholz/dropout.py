@@ -1,0 +1,226 @@
+"""Dropout takes the critical point away: correlations and their depth scale in tanh networks.
+
+After Schoenholz et al. (2017), figure 3; masks are independent between inputs and layers. Lines are infinite
+width, points are random networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+import resnet_sde as rs
+from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs._wide import (
+    LINE,
+    NETWORKS,
+    agrees,
+    dataset,
+    feed_forward,
+    float64,
+    graded,
+    inputs,
+    key,
+    mean_and_error,
+    panel_legend,
+    points,
+    tabulated,
+)
+from resnet_sde._random import Stream, stream
+from resnet_sde.claims import Claim, at_most, between, equal
+from resnet_sde.matrices import Deferred, Matrix
+from resnet_sde.meanfield import gaps
+from resnet_sde.meanfield.critical import critical_line, dropout_peak
+from resnet_sde.meanfield.phases import fixed_points
+from resnet_sde.observables import cosine
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Networks whose inputs start orthogonal, with mean square q*; their last correlation is looked at."""
+
+    keep_rates: tuple[float, ...]
+    sigma_w2: tuple[float, ...]
+    width: int
+    samples: int
+    sigma_b2: float = 0.05
+    depth: int = 60
+
+
+BUDGETS = {
+    "smoke": Dropout((0.9,), (1.0, 2.0), width=200, samples=100, depth=20),
+    "paper": Dropout((0.99, 0.98, 0.95, 0.9, 0.8), (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0), 500, 100),
+}
+KEEP_RATES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.8)  # of the lines
+WEIGHTS = np.round(np.arange(10, 401) / 100, 2)  # σ_w² of the lines
+PEAKS = {0.99: 14.49483, 0.98: 10.52602, 0.95: 6.79702, 0.9: 4.67635, 0.8: 2.94409}  # of ξ_c
+TABLE_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+TABLE = {  # keep rate: c*, ξ_c at TABLE_WEIGHTS
+    1.0: (
+        (1, 1, 1, 0.74408, 0.44680, 0.29932, 0.16506),
+        (1.1914, 3.6270, 15.7910, 25.2134, 11.7956, 9.0515, 6.9803),
+    ),
+    0.99: (
+        (0.99238, 0.96948, 0.88655, 0.62172, 0.39581, 0.27065, 0.15209),
+        (1.1899, 3.5525, 10.8530, 13.1177, 9.6652, 8.0135, 6.4408),
+    ),
+    0.98: (
+        (0.98463, 0.93950, 0.80485, 0.54845, 0.35627, 0.24683, 0.14079),
+        (1.1885, 3.4798, 8.8427, 10.0905, 8.3598, 7.2306, 5.9826),
+    ),
+    0.95: (
+        (0.96059, 0.85277, 0.63510, 0.41228, 0.27357, 0.19382, 0.11409),
+        (1.1838, 3.2717, 6.2332, 6.7279, 6.1870, 5.6655, 4.9337),
+    ),
+    0.9: (
+        (0.91764, 0.71910, 0.45927, 0.28640, 0.19227, 0.13885, 0.08446),
+        (1.1750, 2.9532, 4.4734, 4.6553, 4.4432, 4.1983, 3.8030),
+    ),
+    0.8: (
+        (0.81950, 0.49363, 0.26460, 0.16084, 0.10977, 0.08110, 0.05137),
+        (1.1527, 2.3997, 2.9140, 2.9214, 2.8256, 2.7219, 2.5492),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Dropped(Matrix):
+    """A matrix that sees each input through a mask of its own, divided by the keep rate."""
+
+    matrix: Matrix
+    keep: Tensor
+
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """Scale · V (mask x); the column of the bias, if any, is kept."""
+        seen = x.clone()
+        seen[..., : self.keep.shape[-1]] *= self.keep
+        return self.matrix.matvec(seen, scale)
+
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        """Nothing here goes back."""
+        raise NotImplementedError("networks with dropout are only run forward")
+
+
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Fixed points and depth scales, and correlations of networks."""
+    settings = BUDGETS[budget]
+    bias, rates = settings.sigma_b2, float64(KEEP_RATES)
+    lines = fixed_points(rs.TANH, torch.from_numpy(WEIGHTS), bias, keep_rate=rates[:, None])
+    peaks = [dropout_peak(rs.TANH, bias, keep_rate=rate) for rate in KEEP_RATES[1:]]
+    networks = np.array(
+        [[_last(settings, w, k, seed) for w in settings.sigma_w2] for k in settings.keep_rates]
+    )
+    variables = {
+        "c_star": (("keep_rate", "sigma_w2"), lines.c_star),
+        "xi_c": (("keep_rate", "sigma_w2"), lines.xi_c),
+        "peak": (("peak_rate", "of_peak"), peaks),
+        "networks": (("networks_rate", "networks_w2", "of"), networks),
+    }
+    axes = {
+        "keep_rate": list(KEEP_RATES),
+        "sigma_w2": WEIGHTS,
+        "peak_rate": list(KEEP_RATES[1:]),
+        "of_peak": ["sigma_w2", "xi_c"],
+        "networks_rate": list(settings.keep_rates),
+        "networks_w2": list(settings.sigma_w2),
+        "of": ["mean", "error", "theory"],
+    }
+    ds = dataset(variables, axes, settings, budget, seed)
+    critical = float(critical_line(rs.TANH, bias))
+    of_networks = {"width": settings.width, "samples": settings.samples, "depth": settings.depth}
+    return ds.assign_attrs(sigma_b2=bias, critical=critical, **of_networks)
+
+
+def _last(settings: Dropout, w: float, rate: float, seed: int) -> tuple[float, float, float]:
+    """Correlation of two inputs at the last layer: mean over networks, its error, and infinite width."""
+    q = float(fixed_points(rs.TANH, w, settings.sigma_b2, keep_rate=rate).q_star)
+    model = feed_forward(rs.TANH, w, settings.sigma_b2, settings.width)
+    source = stream(seed, "dropout", model, settings.depth, settings.samples, rate)
+    x = inputs(q, [1.0]).float().expand(settings.samples, 2, 2)
+    h = Deferred(source, settings.width).matvec(x.contiguous(), 2**-0.5)
+    layers = _layers(settings, h, rate, source)
+    t = rs.trajectory(model.block, h, layers, 1.0, model.skip, every_layer=False)
+    mean, error = mean_and_error(cosine(t)[:, -1, 0, 1])
+    theory = gaps(model, q, 1.0, depth=settings.depth, keep_rate=rate)[-1]
+    return float(mean), float(error), 1 - float(theory)
+
+
+def _layers(settings: Dropout, h: Tensor, rate: float, source: Stream) -> Iterator[rs.Layer]:
+    for _ in range(settings.depth):
+        kept = torch.rand(h.shape, generator=source.torch) < rate
+        yield rs.Layer(outer=Dropped(Deferred(source, settings.width), kept.to(h.dtype) / rate))
+
+
+# The picture
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """What correlations tend to on the left, their depth scale on the right."""
+    colours = dict(zip(KEEP_RATES, graded(len(KEEP_RATES)), strict=True))
+    with house_style():
+        fig = new_figure(3.2)
+        left, right = fig.subplots(1, 2)
+        panel_title(left, "a", r"correlation in deep layers, $c^*$")
+        panel_title(right, "b", r"depth scale of correlations, $\xi_c$")
+        for ax, name in ((left, "c_star"), (right, "xi_c")):
+            for rate, colour in colours.items():
+                ax.plot(ds.sigma_w2, ds[name].sel(keep_rate=rate), color=colour, label=f"{rate:g}")
+            ax.set(xlabel=r"$\sigma_w^2$", xlim=(0, 4.05))
+        for rate in ds.networks_rate.values.tolist():
+            cell = ds.networks.sel(networks_rate=rate)
+            points(left, cell.networks_w2, cell.sel(of="mean"), cell.sel(of="error"), colours[rate])
+        left.set(ylim=(0, 1.05), ylabel="$c^*$")
+        log_scale(right, "y")
+        right.set(ylim=(0.5, 200), ylabel="layers")
+        right.axvline(ds.attrs["critical"], color=BLACK, linewidth=0.8, linestyle=(0, (1, 1.5)))
+        right.annotate("critical without\ndropout", (ds.attrs["critical"], 130), (5, 0), fontsize=7, **BESIDE)
+        _peaks(right, ds, colours)
+        panel_legend(left, "keep rate", loc="upper right")
+        shape = rf"$\sigma_b^2 = {ds.attrs['sigma_b2']:g}$"
+        many = f"{ds.attrs['samples']} networks of width {ds.attrs['width']}, layer {ds.attrs['depth']}"
+        highest = Line2D([], [], color=BLACK, **PEAK)
+        key(fig, {f"infinite width, {shape}": LINE, f"{many}, 95 %": NETWORKS, r"largest $\xi_c$": highest})
+    return fig
+
+
+PEAK = {"marker": "v", "markersize": 4, "linestyle": "none"}
+BESIDE = {"textcoords": "offset points", "va": "center"}
+
+
+def _peaks(ax: Axes, ds: xr.Dataset, colours: dict[float, str]) -> None:
+    for rate in ds.peak_rate.values.tolist():
+        at, height = ds.peak.sel(peak_rate=rate).values
+        ax.plot([at], [height], color=colours[rate], **PEAK)
+
+
+# The claims
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """Lines next to known values, no plateau and no divergence with dropout, networks next to theory."""
+    claims = []
+    for rate, known in TABLE.items():
+        line = ds.sel(keep_rate=rate)
+        at = line.sel(sigma_w2=list(TABLE_WEIGHTS))
+        digits = {"c_star": 5e-6 / min(known[0]), "xi_c": 1e-4}
+        for name, values in zip(("c_star", "xi_c"), known, strict=True):
+            claims.append(tabulated(f"keep rate {rate:g}, {name}", at[name], values, digits[name]))
+        if rate == 1:
+            continue
+        step = float(line.c_star.diff("sigma_w2").max())
+        claims.append(at_most(f"keep rate {rate:g}, largest step of c*", step, -1e-7))
+        peak = float(ds.peak.sel(peak_rate=rate, of_peak="xi_c"))
+        claims.append(equal(f"keep rate {rate:g}, peak of xi_c", peak, PEAKS[rate], 1e-5 * peak))
+        above = float(line.xi_c.max() / peak)
+        claims.append(between(f"keep rate {rate:g}, largest xi_c over its peak", above, 0.999, 1 + 1e-9))
+    mean, error, theory = (ds.networks.sel(of=of) for of in ("mean", "error", "theory"))
+    claims.append(agrees("correlations", mean, error, theory, 5 / ds.attrs["width"]))
+    return claims

@@ -1,0 +1,175 @@
+"""The correlation map of wide tanh networks, its iteration and its fixed point over the plane of variances.
+
+After Poole et al. (2016), figure 2; lines are infinite width, points are random networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import resnet_sde as rs
+from paper_figs._style import BLACK, house_style, new_figure, panel_title
+from paper_figs._wide import (
+    LINE,
+    NETWORKS,
+    agrees,
+    dataset,
+    feed_forward,
+    float64,
+    inputs,
+    key,
+    mean_and_error,
+    panel_legend,
+    points,
+    tabulated,
+)
+from paper_figs.schoenholz.poole_lengths import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
+from resnet_sde.claims import Claim, equal
+from resnet_sde.meanfield import gaps
+from resnet_sde.meanfield.critical import critical_line
+from resnet_sde.meanfield.phases import fixed_points
+from resnet_sde.observables import cosine
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Networks that start from mean square q*; the grid is one of standard deviations, σ_w × σ_b."""
+
+    samples: int
+    width: int
+    cells: int
+
+
+BUDGETS = {
+    "smoke": Correlations(samples=40, width=200, cells=9),
+    "paper": Correlations(samples=100, width=1000, cells=41),
+}
+STARTS = (0.2, 0.5, 0.8)  # correlations
+LAYERS = 30
+C_STAR = (1.0, 0.122103747306, 0.0296959215803)
+CHI_1 = (0.939807428682, 1.58522476501, 2.36726103555)
+
+
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Map, iterates and fixed points."""
+    settings = BUDGETS[budget]
+    c = torch.linspace(0, 1, 51, dtype=torch.float64)
+    found = fixed_points(rs.TANH, float64(WEIGHTS), BIAS)
+    deviations = [torch.linspace(*ends, settings.cells, dtype=torch.float64) for ends in ((1, 5), (0, 4))]
+    w, b = (x.square() for x in torch.meshgrid(*deviations, indexing="ij"))
+    grid = fixed_points(rs.TANH, w, b)
+    rows = [_of(settings, v, float(q), c, seed) for v, q in zip(WEIGHTS, found.q_star, strict=True)]
+    variables = {
+        name: (("sigma_w2", *dims), np.stack([row[name][1] for row in rows]))
+        for name, (dims, _) in rows[0].items()
+    }
+    fine = torch.linspace(0, 4.1, 201, dtype=torch.float64)
+    variables |= {
+        "boundary": ("boundary_b", critical_line(rs.TANH, fine.square()).sqrt()),
+        "c_star": ("sigma_w2", found.c_star),
+        "chi_1": ("sigma_w2", found.chi_1),
+        "grid_c_star": (("grid_w", "grid_b"), grid.c_star),
+        "grid_chi_1": (("grid_w", "grid_b"), grid.chi_1),
+    }
+    axes = {"sigma_w2": list(WEIGHTS), "c": c.numpy(), "boundary_b": fine.numpy(), "start": list(STARTS)}
+    axes |= {"grid_w": deviations[0].numpy(), "grid_b": deviations[1].numpy()}
+    ds = dataset(variables, axes, settings, budget, seed)
+    return ds.assign_attrs(sigma_b2=BIAS, width=settings.width, samples=settings.samples)
+
+
+def _of(
+    settings: Correlations, w: float, q: float, c: torch.Tensor, seed: int
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Lines and points of one σ_w², with lengths at q*."""
+    model, starts = feed_forward(rs.TANH, w, BIAS, settings.width), 1 - float64(STARTS)
+    theory = {
+        "mapped": (("c",), (1 - gaps(model, q, 1 - c, depth=1)[1]).numpy()),
+        "correlation": (("start", "layer"), (1 - gaps(model, q, starts, depth=LAYERS)).T.numpy()),
+    }
+    thin = c[::5]
+    for name, gap0, depth in (("mapped", 1 - thin, 1), ("correlation", starts, LAYERS)):
+        seen = rs.simulate(
+            model,
+            inputs(q, gap0.tolist()),
+            depth=depth,
+            samples=settings.samples,
+            observe=[cosine],
+            seed=seed,
+        )
+        with_first = seen["cosine"][:, :, 0, 1:]
+        of_each = with_first[:, 1] if name == "mapped" else with_first.mT
+        dims = ("from",) if name == "mapped" else ("start", "layer")
+        for end, value in zip(("", "_error"), mean_and_error(of_each), strict=True):
+            theory[f"networks_{name}{end}"] = (dims, value)
+    return theory
+
+
+# The picture
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Map and iterates above, fixed point and slope at 1 below."""
+    with house_style():
+        fig = new_figure(5.6)
+        (a, b), (c, d) = fig.subplots(2, 2)
+        panel_title(a, "a", "correlation map at $q^*$")
+        panel_title(b, "b", "correlations layer by layer")
+        _map(a, ds)
+        _iterates(b, ds)
+        panel_title(c, "c", r"fixed point $c^*$; line: $\chi_1 = 1$")
+        panel_title(d, "d", r"slope at $c = 1$, $\chi_1$; line: $\chi_1 = 1$")
+        for ax, table in ((c, ds.grid_c_star), (d, ds.grid_chi_1)):
+            heat_map(ax, table, WEIGHTS)
+            for colour, linewidth in ((BLACK, 2.6), ("white", 1.2)):
+                ax.plot(ds.boundary, ds.boundary_b, color=colour, linewidth=linewidth)
+            ax.set(xlim=(0.95, 5.05), ylim=(-0.05, 4.05))
+        many = f"{ds.attrs['samples']} networks of width {ds.attrs['width']}"
+        key(fig, {rf"infinite width, $\sigma_b = {BIAS**0.5:g}$": LINE, f"mean of {many}, 95 %": NETWORKS})
+    return fig
+
+
+def _map(ax: Axes, ds: xr.Dataset) -> None:
+    at = ds.c[::5]
+    for w, colour in COLOURS.items():
+        row = ds.sel(sigma_w2=w)
+        ax.plot(row.c, row.mapped, color=colour, linewidth=1.1, label=f"{w**0.5:g}")
+        points(ax, at, row.networks_mapped, row.networks_mapped_error, colour)
+    ax.set(xlabel="$c^{l}$", ylabel="$c^{l+1}$", xlim=(0, 1.01), ylim=(0, 1.02))
+    ax.plot([0, 1], [0, 1], label="$c^{l+1} = c^l$", **DIAGONAL)
+    panel_legend(ax, r"$\sigma_w$", loc="upper left")
+
+
+def _iterates(ax: Axes, ds: xr.Dataset) -> None:
+    for w, colour in COLOURS.items():
+        for start in STARTS:
+            one = ds.sel(sigma_w2=w, start=start)
+            ax.plot(one.layer, one.correlation, color=colour, linewidth=1.0)
+            few = one.isel(layer=slice(None, None, 2))
+            points(ax, few.layer, few.networks_correlation, few.networks_correlation_error, colour)
+    ax.set(xlabel="layer $l$", ylabel="$c^l$", xlim=(-0.5, LAYERS + 0.5), ylim=(0, 1.02))
+
+
+# The claims
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """Fixed points next to known values, networks next to infinite width, order where chi_1 <= 1 only."""
+    claims = [tabulated("c*", ds.c_star, C_STAR, 1e-10), tabulated("chi_1", ds.chi_1, CHI_1, 1e-11)]
+    ordered, together = ds.grid_chi_1 <= 1, ds.grid_c_star == 1
+    settled = np.isfinite(ds.grid_c_star)  # not at σ_w = 1, σ_b = 0, where nothing settles
+    wrong = int(((ordered != together) & settled).sum())
+    claims.append(equal("cells in which c* = 1 and chi_1 <= 1 do not go together", wrong, 0))
+    for w in WEIGHTS:
+        row = ds.sel(sigma_w2=w)
+        for name, theory in (("mapped", row.mapped[::5]), ("correlation", row.correlation)):
+            mean, error = row[f"networks_{name}"], row[f"networks_{name}_error"]
+            name = f"sigma_w2 = {w:g}, {name}"
+            # Where c = 1 networks have no error and no distance but rounding.
+            claims.append(agrees(name, mean, error, theory, 5 / ds.attrs["width"]))
+    return claims

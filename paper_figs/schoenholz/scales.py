@@ -1,0 +1,208 @@
+"""How many layers lengths and correlations remember where they started, against the variance of the weights.
+
+After Schoenholz et al. (2017), figure 2; lines are infinite width, points are fits to random networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+import resnet_sde as rs
+from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs._wide import (
+    DOTTED,
+    INTERVAL,
+    LINE,
+    NETWORKS,
+    dataset,
+    depth_scale,
+    feed_forward,
+    float64,
+    graded,
+    inputs,
+    key,
+    panel_legend,
+    squared,
+    tabulated,
+)
+from resnet_sde.claims import Claim, at_least, equal
+from resnet_sde.meanfield import gaps, lengths
+from resnet_sde.meanfield.critical import critical_line
+from resnet_sde.meanfield.phases import fixed_points
+from resnet_sde.observables import cosine, log10_length
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Networks at one σ_b², in which lengths start from 2 q*, or correlations from 0 where lengths are q*.
+
+    sigma_w2: of the networks.
+    length_layers, correlation_layers: how far they are followed.
+    """
+
+    sigma_w2: tuple[float, ...]
+    width: int
+    samples: int
+    sigma_b2: float = 0.05
+    length_layers: int = 12
+    correlation_layers: int = 60
+
+
+BUDGETS = {
+    "smoke": Scales((1.5, 4.0), width=1000, samples=300, correlation_layers=40),
+    "paper": Scales((0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0), width=2000, samples=600),
+}
+BIASES = (0.001, 0.01, 0.05, 0.1, 0.2)  # σ_b² of the lines
+WEIGHTS = np.round(np.arange(30, 401) / 100, 2)  # σ_w² of the lines
+NEAR = 1e-4  # relative distance to the boundary at which ξ_c is asked for as well
+LENGTHS = 4  # times as many networks show lengths, which settle within few layers
+RESAMPLES = 200  # of a bootstrap interval
+FIT_TOLERANCE = 0.10
+TABLE = {  # σ_b²: ξ_q / ξ_c at TABLE_WEIGHTS
+    0.001: ((1.4264, 1.4345), (11.3797, 22.8861), (2.7068, 46.5214), (1.6775, 20.9783), (1.3068, 13.9790)),
+    0.01: ((1.3034, 1.3699), (3.7200, 7.5694), (2.3726, 81.7043), (1.6097, 18.3873), (1.2801, 12.7105)),
+    0.05: ((1.0089, 1.1914), (1.7476, 3.6270), (1.6828, 15.7910), (1.3880, 25.2134), (1.1799, 11.7956)),
+    0.1: ((0.8386, 1.0697), (1.2752, 2.6828), (1.3356, 7.6532), (1.2124, 335.9577), (1.0842, 13.4601)),
+    0.2: ((0.6741, 0.9357), (0.9380, 2.0085), (1.0263, 4.4068), (1.0054, 14.9502), (0.9503, 25.5325)),
+}
+TABLE_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 2.5)
+PEAKS = {0.001: 11.3927, 0.01: 3.75515, 0.05: 1.809957, 0.1: 1.351292, 0.2: 1.027818}  # of ξ_q over σ_w²
+
+
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Depth scales of infinite width, and fits to networks."""
+    settings = BUDGETS[budget]
+    biases = float64(BIASES)
+    critical = critical_line(rs.TANH, biases)
+    lines = fixed_points(rs.TANH, torch.from_numpy(WEIGHTS), biases[:, None])
+    near = critical[:, None] * (1 + NEAR * float64([-1.0, 1.0]))
+    close = fixed_points(rs.TANH, near, biases[:, None])
+    fits = [_fits(settings, w, seed) for w in settings.sigma_w2]
+    variables = {
+        "critical": ("sigma_b2", critical),
+        "xi_q": (("sigma_b2", "sigma_w2"), lines.xi_q),
+        "xi_c": (("sigma_b2", "sigma_w2"), lines.xi_c),
+        "xi_c_near": (("sigma_b2", "side"), close.xi_c),
+        "xi_c_near_expansion": (("sigma_b2", "side"), close.near_critical_xi_c),
+        "fit": (("scale", "networks_w2", "of"), np.stack(fits, axis=1)),
+    }
+    axes = {
+        "sigma_b2": list(BIASES),
+        "sigma_w2": WEIGHTS,
+        "side": ["ordered", "chaotic"],
+        "networks_w2": list(settings.sigma_w2),
+        "scale": ["xi_q", "xi_c"],
+        "of": ["networks", "error", "theory"],
+    }
+    ds = dataset(variables, axes, settings, budget, seed)
+    return ds.assign_attrs(sigma_b2=settings.sigma_b2, width=settings.width, samples=settings.samples)
+
+
+def _fits(settings: Scales, w: float, seed: int) -> np.ndarray:
+    """ξ_q and ξ_c, each (networks, error, theory), where theory is fitted to the same layers."""
+    b = settings.sigma_b2
+    model = feed_forward(rs.TANH, w, b, settings.width)
+    found = fixed_points(rs.TANH, w, b)
+    q_star, c_star = float(found.q_star), float(found.c_star)
+    q = lengths(model, 2 * q_star, depth=settings.length_layers).q
+    seen = _seen(settings, model, inputs(2 * q_star), settings.length_layers, seed)
+    of_lengths = _fit(squared(seen["log10_length"][..., 0]), q, q_star, settings.width)
+    c = 1 - gaps(model, q_star, 1.0, depth=settings.correlation_layers)
+    seen = _seen(settings, model, inputs(q_star, [1.0]), settings.correlation_layers, seed)
+    of_correlations = _fit(seen["cosine"][..., 0, 1], c, c_star, settings.width)
+    return np.array([of_lengths, of_correlations])
+
+
+def _seen(settings: Scales, model: rs.Model, x: Tensor, depth: int, seed: int) -> dict[str, Tensor]:
+    chosen, many = ([log10_length], LENGTHS) if len(x) == 1 else ([cosine], 1)
+    samples = many * settings.samples
+    return rs.simulate(model, x.float(), depth=depth, samples=samples, observe=chosen, seed=seed)
+
+
+def _fit(values: Tensor, theory: Tensor, limit: float, width: int) -> tuple[float, float, float]:
+    """Fits to the layers in which the distance to the limit is clear of chance and of finite width."""
+    samples, away = values.numpy(), (theory - limit).abs().numpy()
+    error = samples.std(0) / len(samples) ** 0.5
+    clear = away > np.maximum(10 * error, 10 * max(limit, theory[0].item()) / width)
+    window = np.logical_and.accumulate(clear) & (np.arange(len(away)) > 0)
+
+    def scale(rows: np.ndarray) -> float:
+        return depth_scale(np.abs(rows.mean(0) - limit), window)
+
+    pick = np.random.default_rng([len(samples), width]).integers(len(samples), size=(RESAMPLES, len(samples)))
+    spread = float(np.std([scale(samples[rows]) for rows in pick], ddof=1))
+    return scale(samples), spread, depth_scale(away, window)
+
+
+# The picture
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Memory of lengths on the left, of correlations on the right."""
+    colours = dict(zip(BIASES, graded(len(BIASES)), strict=True))
+    titles = (r"lengths: $\xi_q$ stays finite", r"correlations: $\xi_c$ diverges at the boundary")
+    with house_style():
+        fig = new_figure(3.2)
+        axes = fig.subplots(1, 2)
+        for ax, letter, scale, title in zip(axes, "ab", ("xi_q", "xi_c"), titles, strict=True):
+            panel_title(ax, letter, title)
+            for bias, colour in colours.items():
+                line = ds[scale].sel(sigma_b2=bias)
+                ax.plot(line.sigma_w2, line, color=colour, linewidth=1.2, label=f"{bias:g}")
+                if scale == "xi_c":
+                    ax.axvline(float(ds.critical.sel(sigma_b2=bias)), color=colour, **BOUNDARY)
+            fits = ds.fit.sel(scale=scale)
+            chosen = {"linestyle": "none", "color": BLACK, "zorder": 3}
+            ax.plot(fits.networks_w2, fits.sel(of="theory"), **chosen, **SAME_LAYERS)
+            error = INTERVAL * fits.sel(of="error")
+            ax.errorbar(fits.networks_w2, fits.sel(of="networks"), error, marker="o", markersize=3, **chosen)
+            log_scale(ax, "y")
+            ax.set(xlabel=r"$\sigma_w^2$", xlim=(0.3, 4.05))
+        axes[0].set(ylabel="layers", ylim=(0.5, 20))
+        axes[1].set(ylim=(0.8, 500))
+        panel_legend(axes[0], r"$\sigma_b^2$", loc="upper right")
+        width, bias = ds.attrs["width"], ds.attrs["sigma_b2"]
+        networks = rf"fit to networks of width {width}, $\sigma_b^2 = {bias:g}$"
+        same = Line2D([], [], color=BLACK, linestyle="none", **SAME_LAYERS)
+        entries = {"infinite width": LINE, networks: NETWORKS, "infinite width, same layers": same}
+        key(fig, entries | {"boundary": DOTTED})
+    return fig
+
+
+SAME_LAYERS = {"marker": "s", "markersize": 5.5, "markerfacecolor": "none", "markeredgewidth": 0.8}
+BOUNDARY = {"linewidth": 0.8, "linestyle": (0, (1, 1.5))}
+
+
+# The claims
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """Lines next to known values, peaks and divergence where they belong, networks next to their theory."""
+    claims = []
+    for bias, row in TABLE.items():
+        line, known = ds.sel(sigma_b2=bias), np.array(row)
+        for name, column in (("xi_q", 0), ("xi_c", 1)):
+            values = line[name].sel(sigma_w2=list(TABLE_WEIGHTS))
+            claims.append(tabulated(f"sigma_b2 = {bias:g}, {name}", values, known[:, column], 1e-4))
+        highest = float(line.xi_q.max())
+        where = f"sigma_b2 = {bias:g}, largest xi_q"
+        claims.append(equal(where, highest, PEAKS[bias], 0.005 * PEAKS[bias]))
+        ratio = line.xi_c_near / line.xi_c_near_expansion
+        where = f"sigma_b2 = {bias:g}, xi_c beside the boundary"
+        claims.append(tabulated(f"{where}, over 1/|chi_1 - 1|", ratio, 1, 0.01))
+        far = line.xi_c.where(abs(line.sigma_w2 / line.critical - 1) > 0.05)
+        least = float(line.xi_c_near.min() / far.max())
+        claims.append(at_least(f"{where}, over the largest elsewhere", least, 10))
+    for scale in ds.scale.values.tolist():
+        for w in ds.networks_w2.values.tolist():
+            networks, _, theory = ds.fit.sel(scale=scale, networks_w2=w).values
+            name = f"sigma_w2 = {w:g}, {scale} of networks over that of theory on the same layers"
+            claims.append(equal(name, networks / theory, 1, FIT_TOLERANCE))
+    return claims

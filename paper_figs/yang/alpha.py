@@ -1,0 +1,285 @@
+"""Powers of the ReLU between a saturating and a linear activation: everything is a power of depth.
+
+After Yang & Schoenholz (2017); φ(x) = x^α for x > 0 with 1/2 < α ≤ 1 between two matrices. The power with
+which cosines tend to their fixed point shows at no depth in reach; it stands for a rate in log p, which does
+show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import resnet_sde as rs
+from paper_figs._residuals import log_of_mean, networks
+from paper_figs._style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    house_style,
+    log_scale,
+    new_figure,
+    panel_title,
+)
+from paper_figs._wide import (
+    DASHED,
+    LINE,
+    NETWORKS,
+    agrees,
+    dataset,
+    graded,
+    key,
+    note,
+    panel_legend,
+    points,
+    residual,
+    tabulated,
+)
+from resnet_sde.claims import Claim, equal
+from resnet_sde.meanfield import lengths
+from resnet_sde.meanfield.asymptotics import PowerAsymptotics, asymptotics
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the networks; layers: through which infinite width is followed."""
+
+    width: int
+    samples: int
+    depth: int = 50
+    layers: int = 100_000
+
+
+BUDGETS = {"smoke": Sizes(width=200, samples=60), "paper": Sizes(width=1000, samples=100)}
+OF = ("one_minus_e_star", "mu", "gradient_exponent", "weight_gradient_exponent")
+ALPHAS = np.unique([*np.arange(51, 100) / 100, *np.arange(9525, 9900, 25) / 10_000, 2 / 3])
+KNOWN = {  # by α, in the order of OF; the slope of the kernel is 1 − μ (1 − α)
+    0.51: (0.02789236738673293, 0.2430457935238136, 26.540816326530614, 25.5),
+    0.55: (0.022088368919271902, 0.2235344398892577, 6.722222222222222, 5.5),
+    0.60: (0.015979601851330728, 0.19902155972455712, 4.5, 3.0),
+    0.75: (0.0042771919510941675, 0.12481786685553013, 4.5, 1.5),
+    0.90: (0.0002702195664792774, 0.049994918980913135, 10.125, 1.125),
+    0.95: (2.75948020873041e-05, 0.024999732321670517, 20.055555555555557, 1.0555555555555556),
+    0.99: (8.237447096456795e-08, 0.004999999836239383, 100.01020408163265, 1.010204081632653),
+}
+SHOWN = (0.51, 0.6, 0.75, 0.9, 1.0)  # kernels
+GROWN = (0.6, 0.75, 0.9)  # networks with (σ_w², σ_b², σ_v², σ_a²) = (1, 1/2, 1, 1/2)
+KNOWN_EXPONENTS = (2.4995, 3.9999, 10.001)  # of their lengths at layer 100,000
+KNOWN_RATE = 0.0312  # at α = 0.75
+COSINES = (0.5, 0.0, 0.999)  # where the flow starts
+FOLDS = 8  # of e, through which it is followed
+GAPS = np.unique(np.concatenate([np.geomspace(1e-5, 0.1, 201), np.linspace(0.1, 2, 191)]))
+
+
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Kernels, constants, lengths and the flow of cosines."""
+    settings = BUDGETS[budget]
+    blocks = [rs.TwoLayer(rs.AlphaReLU(a), 1.0, 0.5, 1.0, 0.5) for a in GROWN]
+    size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples, "seed": seed}
+    laws = [_laws(a) for a in ALPHAS.tolist()]
+    grown = [lengths(residual(block), depth=settings.layers).log_q for block in blocks]
+    layers, late = _few(settings), _offset_laws(blocks, grown)
+    flows = [_flow(_laws(a)) for a in GROWN]
+    variables = {
+        "kernel": (("shown", "gap"), np.stack([_kernel(a, GAPS) for a in SHOWN])),
+        "constant": (("alpha", "of"), np.array([[getattr(law, each) for each in OF] for law in laws])),
+        "log_p": (("grown", "layer"), torch.stack(grown)[:, layers]),
+        "log_p_law": (("grown", "layer"), late[:, layers]),
+        "log_p_seen": (
+            ("grown", "network", "few_layer"),
+            torch.stack([networks(block, **size).q[..., 0].log() for block in blocks]),
+        ),
+        "flow": (("grown", "fold", "cosine"), np.stack(flows)),
+        "rate": ("grown", [1 - _laws(a).slope for a in GROWN]),
+        "fixed_gap": ("grown", [_laws(a).one_minus_e_star for a in GROWN]),
+    }
+    axes = {
+        "shown": list(SHOWN),
+        "gap": GAPS,
+        "alpha": ALPHAS,
+        "of": list(OF),
+        "grown": list(GROWN),
+        "layer": layers,
+        "fold": np.linspace(0, FOLDS, 161),
+        "cosine": list(COSINES),
+    }
+    ds = dataset(variables, axes, settings, budget, seed)
+    return ds.assign_attrs(width=settings.width, samples=settings.samples)
+
+
+def _few(settings: Sizes) -> np.ndarray:
+    """Layers that are kept: those of the networks, later ones by growing steps, half of all, and all."""
+    last = settings.layers
+    late = np.geomspace(settings.depth + 1, last, 400).round()
+    return np.unique([*range(settings.depth + 1), *late, last // 2, last]).astype(int)
+
+
+def _laws(alpha: float) -> PowerAsymptotics:
+    found = asymptotics(residual(rs.TwoLayer(rs.AlphaReLU(alpha))))
+    assert isinstance(found, PowerAsymptotics)
+    return found
+
+
+def _kernel(alpha: float, gap: np.ndarray) -> np.ndarray:
+    """1 − J at a gap: E φφ over E φ², a function of the correlation alone."""
+    phi, one = rs.AlphaReLU(alpha), torch.tensor(1.0, dtype=torch.float64)
+    return (phi.difference(one, one, gap=torch.from_numpy(gap)) / phi.second_moment(one)).numpy()
+
+
+def _offset_laws(blocks: Sequence[rs.Block], log_p: Sequence[torch.Tensor]) -> np.ndarray:
+    """Logarithms of the power laws of lengths, whose one free constant is that of the last layer."""
+    rows = []
+    for block, line in zip(blocks, log_p, strict=True):
+        law = asymptotics(residual(block))
+        assert isinstance(law, PowerAsymptotics)
+        layer = torch.arange(len(line), dtype=torch.float64).clamp_min(1)
+        rest = 1 - law.alpha
+        late = (rest * line[-1]).exp() / law.kappa - layer[-1] + law.alpha / (2 * rest) * layer[-1].log()
+        rows.append(law.length(layer, float(late)).log().numpy())
+    return np.stack(rows)
+
+
+def _flow(law: PowerAsymptotics) -> np.ndarray:
+    """1 − e at even steps of log p, in de / d(log p) = J(e) − e: shape (fold, cosine)."""
+    from scipy.integrate import solve_ivp  # slow to import
+
+    times = np.linspace(0, FOLDS, 161) / (1 - law.slope)
+    found = solve_ivp(
+        lambda _, gap: _kernel(law.alpha, gap.clip(0, 2)) - gap,
+        (0.0, times[-1]),
+        1 - np.array(COSINES),
+        "LSODA",
+        times,
+        rtol=1e-10,
+        atol=1e-14,
+    )
+    return found.y.T
+
+
+# The picture
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Kernels, exponents, lengths and the flow of cosines."""
+    with house_style():
+        fig = new_figure(5.4)
+        (first, second), (third, fourth) = fig.subplots(2, 2)
+        panel_title(first, "a", r"$J_\alpha(c) = E\,\varphi\varphi\,/\,E\,\varphi^2$ at correlation $c$")
+        _kernels(first, ds)
+        panel_title(second, "b", r"constants by $\alpha$")
+        _constants(second, ds)
+        panel_title(third, "c", r"mean square $p^l$")
+        _lengths(third, ds)
+        panel_title(fourth, "d", r"$|e - e^*|$ where $\mathrm{d}e/\mathrm{d}\ln p = J_\alpha(e) - e$")
+        _flows(fourth, ds.sel(grown=0.75))
+        many, width = ds.attrs["samples"], ds.attrs["width"]
+        law = r"law in $l$; rate $1 - J_\alpha'(e^*)$"
+        key(fig, {"infinite width": LINE, law: DASHED, f"{many} networks of width {width}, 95 %": NETWORKS})
+    return fig
+
+
+def _kernels(ax: Axes, ds: xr.Dataset) -> None:
+    inner = ax.inset_axes((0.62, 0.1, 0.36, 0.32))
+    for alpha, colour in zip(SHOWN, graded(len(SHOWN)), strict=True):
+        lost = ds.kernel.sel(shown=alpha)
+        ax.plot(1 - ds.gap, 1 - lost, color=colour, linewidth=1.1, label=f"{alpha:g}")
+        inner.plot(ds.gap, (ds.gap - lost) / ds.gap, color=colour, linewidth=1.0)
+    ax.plot([-1, 1], [-1, 1], color="0.5", linewidth=0.8)
+    inner.axhline(0, color="0.5", linewidth=0.8)
+    log_scale(inner, "x")
+    inner.set(xlim=(1e-5, 0.5), ylim=(-0.2, 0.4), xticks=[1e-4, 1e-2])
+    inner.tick_params(labelsize=6)
+    inner.set_title(r"$(J_\alpha - c)/(1 - c)$ by $1 - c$", fontsize=6.5, pad=3)
+    ax.set(xlabel="correlation $c$", xlim=(-1, 1), ylim=(-0.6, 1), xticks=[-1, -0.5, 0, 0.5, 1])
+    panel_legend(ax, r"$\alpha$", loc="upper left")
+
+
+def _constants(ax: Axes, ds: xr.Dataset) -> None:
+    labels = (
+        (r"$1 - e^*$", BLUE, 0.73, 3e-4),
+        (r"$\mu$", VERMILLION, 0.62, 0.3),
+        ("$R$", PURPLE, 0.62, 7),
+        (r"$\alpha/(2\alpha - 1)$", ORANGE, 0.85, 0.22),
+    )
+    for of, (text, colour, x, y) in zip(OF, labels, strict=True):
+        ax.plot(ds.alpha, ds.constant.sel(of=of), color=colour, linewidth=1.3)
+        ax.text(x, y, text, color=colour, fontsize=8)
+    log_scale(ax, "y")
+    ax.set(xlabel=r"$\alpha$", xlim=(0.5, 1), ylim=(1e-8, 1e3))
+
+
+def _lengths(ax: Axes, ds: xr.Dataset) -> None:
+    layer = ds.layer[1:]
+    for alpha, colour in zip(GROWN, graded(len(GROWN)), strict=True):
+        row = ds.sel(grown=alpha)
+        ax.plot(layer, row.log_p[1:] / np.log(10), color=colour, linewidth=1.3, label=f"{alpha:g}")
+        law = row.log_p_law[1:] / np.log(10)
+        ax.plot(layer, law, color=colour, linewidth=0.9, linestyle=(0, (4, 2)))
+        few = np.unique(np.geomspace(1, ds.sizes["few_layer"] - 1, 7).astype(int))
+        mean, error = log_of_mean(row.log_p_seen.isel(few_layer=few))
+        points(ax, few, mean / np.log(10), error / np.log(10), colour)
+    log_scale(ax, "x")
+    ax.set(xlabel="layer $l$", ylabel=r"$\log_{10} p^l$", xlim=(1, float(layer[-1])), ylim=(0, None))
+    panel_legend(ax, r"$\alpha$", loc="upper left")
+
+
+def _flows(ax: Axes, row: xr.Dataset) -> None:
+    log_p, limit = row.fold / row.rate, float(row.fixed_gap)
+    for cosine, colour in zip(COSINES, graded(len(COSINES)), strict=True):
+        away = abs(row.flow.sel(cosine=cosine) - limit)
+        ax.plot(log_p, away, color=colour, linewidth=1.3, label=f"{cosine:g}")
+        law = float(away[-1]) * np.exp(row.fold[-1] - row.fold)
+        ax.plot(log_p, law, color=BLACK, linewidth=0.8, linestyle=(0, (4, 2)))
+    log_scale(ax, "y")
+    ax.set(xlabel=r"$\ln p$", xlim=(0, float(log_p[-1])), ylim=(1e-7, 1.5))
+    panel_legend(ax, r"$e$ at first", loc="upper right")
+    note(ax, 0.06, 0.07, r"$\alpha = 0.75$")
+
+
+# The claims
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """Fixed points, constants, exponents and rates; networks next to theory."""
+    claims = [
+        tabulated(f"alpha = {alpha:g}, constants", ds.constant.sel(alpha=alpha), known, 1e-8)
+        for alpha, known in KNOWN.items()
+    ]
+    for alpha in SHOWN[:-1]:
+        # Below 1 the curve crosses the diagonal once: at e*.
+        above = ds.gap - ds.kernel.sel(shown=alpha)
+        k = int(np.argmax(above.values > 0))
+        share = float(above[k] / (above[k] - above[k - 1]))
+        crossing = float(ds.gap[k]) - share * float(ds.gap[k] - ds.gap[k - 1])
+        expected = float(ds.constant.sel(alpha=alpha, of="one_minus_e_star"))
+        claims.append(tabulated(f"alpha = {alpha:g}, where J crosses the diagonal", crossing, expected, 2e-3))
+    exponent = ds.constant.sel(of="gradient_exponent")
+    claims.append(equal("least R", exponent.min(), 4, 1e-12))
+    claims.append(equal("least R, at alpha", ds.alpha[int(np.argmin(exponent.values))], 2 / 3, 1e-12))
+    last = int(ds.layer[-1])
+    for alpha, known in zip(GROWN, KNOWN_EXPONENTS, strict=True):
+        row = ds.sel(grown=alpha)
+        ends = row.log_p.sel(layer=[last // 2, last])
+        found = float(ends.diff("layer").item() / np.log(2))
+        claims.append(equal(f"alpha = {alpha:g}, exponent of p", found, known, 0.002))
+        mean, error = log_of_mean(row.log_p_seen)
+        theory = row.log_p[: len(mean)].values
+        allowed = 10 / ds.attrs["width"]
+        claims.append(agrees(f"alpha = {alpha:g}, log p", mean[1:], error[1:], theory[1:], allowed))
+        away = np.log(np.abs(row.flow.values - float(row.fixed_gap)))
+        fifth = len(away) // 5
+        fitted = (away[-1 - fifth] - away[-1]) / float(ds.fold[-1] - ds.fold[-1 - fifth])
+        for cosine, value in zip(COSINES, fitted.tolist(), strict=True):
+            label = f"alpha = {alpha:g}, rate of cosines from {cosine:g}, over 1 - J'"
+            claims.append(equal(label, value, 1, 0.01))
+    rate = float(ds.rate.sel(grown=0.75))
+    claims.append(equal("alpha = 0.75, 1 - J'", rate, KNOWN_RATE, 0.01 * KNOWN_RATE))
+    return claims

@@ -1,0 +1,191 @@
+"""The variance of the weights that suits a depth, at which gradients of tanh networks grow to a given size.
+
+After Yang & Schoenholz (2017), who hold σ_w² L constant. The exact variance falls faster at the depths in
+use, and its constant is not that of the exponential of √L. Lines are infinite width, points are random
+networks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import resnet_sde as rs
+from paper_figs._residuals import log_of_mean, name, networks
+from paper_figs._style import house_style, log_scale, new_figure, panel_title
+from paper_figs._wide import (
+    DASHED,
+    DOTTED,
+    LINE,
+    NETWORKS,
+    agrees,
+    dataset,
+    graded,
+    key,
+    note,
+    panel_legend,
+    points,
+    residual,
+    tabulated,
+)
+from resnet_sde.claims import Claim, between
+from resnet_sde.meanfield import depth_law, lengths, recommend_variances
+from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
+
+TARGET = 2.0  # of log(χ^0/χ^L)
+BLOCKS: tuple[rs.Reduced | rs.TwoLayer, ...] = (
+    rs.Reduced(rs.TANH, 1.0, 0.0),
+    rs.Reduced(rs.TANH, 1.0, 0.5),
+    rs.TwoLayer(rs.TANH, 1.0, 0.25, 1.0, 0.25),
+    rs.TwoLayer(rs.TANH, 1.0, 0.5, 1.0, 0.5),
+)  # their σ_w² is looked for
+NAMES = [name(block).removeprefix("1, ") for block in BLOCKS]
+DEPTHS = (4, 8, 16, 32, 64, 128, 256, 1024)
+KNOWN = (  # σ_w² at these depths
+    (2.786403, 0.7540209, 0.2438328, 0.09096819, 0.03816714, 0.01732831, 0.008235362, 0.001979437),
+    (3.089693, 0.9697636, 0.3791806, 0.1672146, 0.07848693, 0.03802069, 0.0187117, 0.004622694),
+    (3.329708, 1.050159, 0.4072058, 0.1778963, 0.08296888, 0.0400449, 0.01966946, 0.004851935),
+    (3.805236, 1.286338, 0.5260875, 0.2376275, 0.1129058, 0.05502975, 0.02716572, 0.006726683),
+)
+KNOWN_LIMITS = {  # of σ_w² L as L grows, by target
+    1.0: (1.0, 1.97865, 1.86192, 2.48558),
+    2.0: (2.0, 4.71494, 4.94619, 6.86616),
+    4.0: (4.0, 13.34536, 15.92751, 22.26706),
+}
+SHOWN = 2  # the block of which networks are drawn
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the networks."""
+
+    width: int
+    samples: int
+    depths: tuple[int, ...]
+
+
+BUDGETS = {
+    "smoke": Sizes(width=200, samples=60, depths=(8, 64)),
+    "paper": Sizes(width=500, samples=200, depths=(8, 16, 32, 64, 128, 256)),
+}
+
+
+def compute(budget: str, seed: int) -> xr.Dataset:
+    """Variances, their laws and what networks make of them."""
+    settings = BUDGETS[budget]
+    exact = [[recommend_variances(depth, block).sigma_w2 for depth in DEPTHS] for block in BLOCKS]
+    limits = [
+        [depth_law(block, target_log_gradient_growth=target).constant for block in BLOCKS]
+        for target in KNOWN_LIMITS
+    ]
+    chosen = BLOCKS[SHOWN]
+    recommended = [recommend_variances(depth, chosen).block for depth in settings.depths]
+    seen = [[_seen(b, d, settings, seed) for d, b in zip(settings.depths, recommended, strict=True)]]
+    seen += [[_seen(replace(chosen, sigma_w2=1.0), d, settings, seed) for d in settings.depths]]
+    variables = {
+        "sigma_w2": (("block", "depth"), np.array(exact)),
+        "limit": (("target", "block"), np.array(limits)),
+        "exponential": ("block", [_exponential(block) for block in BLOCKS]),
+        "growth": (("choice", "few_depth", "network"), np.array(seen)),
+        "growth_of_one": ("line", lengths(residual(chosen), depth=DEPTHS[-1]).log_gradient_growth),
+    }
+    axes = {
+        "block": range(len(BLOCKS)),
+        "depth": list(DEPTHS),
+        "target": list(KNOWN_LIMITS),
+        "few_depth": list(settings.depths),
+        "choice": ["recommended", "one"],
+    }
+    ds = dataset(variables, axes, settings, budget, seed)
+    return ds.assign_attrs(width=settings.width, samples=settings.samples)
+
+
+def _exponential(block: rs.Block) -> float:
+    """σ_w² L at which A √L is the target, A being proportional to σ_w; the block has σ_w² = 1."""
+    laws = asymptotics(residual(block))
+    assert isinstance(laws, SaturatingAsymptotics)
+    return (TARGET / laws.a) ** 2
+
+
+def _seen(block: rs.Block, depth: int, settings: Sizes, seed: int) -> np.ndarray:
+    """log(χ^0/χ^L) of every network."""
+    size = {"width": settings.width, "samples": settings.samples, "seed": seed}
+    return networks(block, depth=depth, **size).log_gradient[:, 0].numpy()
+
+
+# The picture
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Variances by depth, the same times the depth, and the growth of gradients at them."""
+    with house_style():
+        fig = new_figure(3.1)
+        left, middle, right = fig.subplots(1, 3)
+        panel_title(left, "a", r"$\sigma_w^2$ for $\ln(\chi^0/\chi^L) = 2$")
+        panel_title(middle, "b", r"$\sigma_w^2 L$")
+        for k, colour in enumerate(graded(len(BLOCKS))):
+            row = ds.sel(block=k)
+            _variances(left, row, np.ones(len(DEPTHS)), colour, NAMES[k])
+            _variances(middle, row, ds.depth.values, colour, NAMES[k])
+        left.set(ylim=(1e-3, 10))
+        middle.set(ylim=(1, 80))
+        panel_legend(middle, r"$\sigma_b^2,\ \sigma_v^2,\ \sigma_a^2$", loc="upper right")
+        panel_title(right, "c", r"$\ln(\chi^0/\chi^L)$ at " + NAMES[SHOWN])
+        _growth(right, ds)
+        for ax in (left, middle):
+            log_scale(ax, "xy")
+            ax.set(xlabel="depth $L$", xlim=(4, 1024))
+        many, width = ds.attrs["samples"], ds.attrs["width"]
+        entries = {"exact": LINE, r"limit of $\sigma_w^2 L$": DASHED, r"from $A\sqrt{L}$ alone": DOTTED}
+        key(fig, entries | {f"mean of {many} networks of width {width}, 95 %": NETWORKS})
+    return fig
+
+
+def _variances(ax: Axes, row: xr.Dataset, factor: np.ndarray, colour: str, label: str) -> None:
+    depth = row.depth.values
+    ax.plot(depth, row.sigma_w2 * factor, color=colour, linewidth=1.3, label=label)
+    for constant, dashes in ((row.limit.sel(target=TARGET), (4, 2)), (row.exponential, (1, 1.5))):
+        law = float(constant) / depth * factor
+        ax.plot(depth, law, color=colour, linewidth=0.9, linestyle=(0, dashes))
+
+
+def _growth(ax: Axes, ds: xr.Dataset) -> None:
+    dark, light = graded(3)[:2]
+    ax.plot([4, 1024], [TARGET, TARGET], color=dark, linewidth=1.3)
+    ax.plot(ds.line[4:], ds.growth_of_one[4:], color=light, linewidth=1.3)
+    for choice, colour in (("recommended", dark), ("one", light)):
+        mean, error = log_of_mean(ds.growth.sel(choice=choice))
+        points(ax, mean.few_depth, mean, error, colour)
+    note(ax, 0.52, 0.11, r"$\sigma_w^2$ of panel a", color=dark)
+    note(ax, 0.30, 0.60, r"$\sigma_w^2 = 1$", color=light)
+    log_scale(ax, "x")
+    ax.set(xlabel="depth $L$", xlim=(4, 1024), ylim=(0, 30))
+
+
+# The claims
+
+
+def check(ds: xr.Dataset) -> list[Claim]:
+    """Variances next to known values, their slopes and limits, networks next to the target."""
+    claims, width = [], ds.attrs["width"]
+    for k, known in enumerate(KNOWN):
+        row = ds.sel(block=k).sigma_w2
+        claims.append(tabulated(f"{name(BLOCKS[k])}, sigma_w2", row, known, 1e-5))
+        for (near, far), low, high in (((256, 1024), -1.0285, -1.0065), ((8, 64), -1.445, -1.165)):
+            slope = float(np.log(row.sel(depth=far) / row.sel(depth=near))) / math.log(far / near)
+            label = f"{name(BLOCKS[k])}, slope from depth {near} to {far}"
+            claims.append(between(label, slope, low, high))
+    for target, limits in KNOWN_LIMITS.items():
+        found = ds.limit.sel(target=target)
+        claims.append(tabulated(f"target {target:g}, limits of sigma_w2 L", found, limits, 5e-6))
+    mean, error = log_of_mean(ds.growth)
+    of_one = ds.growth_of_one.sel(line=ds.few_depth.values).values
+    for choice, theory in (("recommended", np.full(len(mean.few_depth), TARGET)), ("one", of_one)):
+        found, off = mean.sel(choice=choice), error.sel(choice=choice)
+        claims.append(agrees(f"variance {choice}, log of mean growth", found, off, theory, 20 / width))
+    return claims
