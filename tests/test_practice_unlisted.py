@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -220,14 +221,14 @@ def test_of_branches_that_are_zero_nothing_is_said_about_independence() -> None:
 class Mixing(nn.Module):
     """A branch without weights: the real part of a Fourier transform over positions and channels."""
 
-    def __init__(self, factor: float, normalized: bool) -> None:
+    def __init__(self, factor: float, normalized: bool, scaling: str = "ortho") -> None:
         super().__init__()
         self.factor, self.norm = factor, nn.LayerNorm(16)
-        self.normalized = normalized
+        self.normalized, self.scaling = normalized, scaling
 
     def forward(self, x: Tensor) -> Tensor:
         seen = self.norm(x) if self.normalized else x
-        mixed = x + self.factor * torch.fft.fft2(seen, norm="ortho").real
+        mixed = x + self.factor * torch.fft.fft2(seen, norm=self.scaling).real
         return mixed if self.normalized else self.norm(mixed)
 
 
@@ -258,9 +259,7 @@ class Steps(nn.Module):
 @pytest.mark.parametrize(
     ("name", "prescribed"),
     [
-        *itertools.product(["mixing, pre-norm", "steps of one field"], [0.0, 0.5, 1.0]),
-        # Between these two block 0 of a post-norm stream, which is like no other, moves the rest.
-        *itertools.product(["mixing, post-norm"], [0.0, 1.0]),
+        *itertools.product(["mixing, pre-norm", "mixing, post-norm", "steps of one field"], [0.0, 0.5, 1.0]),
     ],
 )
 def test_of_coherent_blocks_the_first_shows_the_exponent(name: str, prescribed: float) -> None:
@@ -276,6 +275,34 @@ def test_of_coherent_blocks_the_first_shows_the_exponent(name: str, prescribed: 
     assert check.coherence.value > 0.85
     assert check.critical_beta == 1
     assert all(abs(w.beta.value - prescribed) < 0.06 for w in check.writers)
+
+
+@pytest.mark.parametrize(
+    ("prescribed", "scaling"), [(0.5, "ortho"), (0.0, "backward"), (0.5, "backward"), (1.0, "backward")]
+)
+def test_what_block_0_makes_behind_a_norm_and_branches_of_any_size_leave_no_wrong_exponent(
+    prescribed: float, scaling: str
+) -> None:
+    """A Fourier transform that is not unitary is larger than its stream; only β = 0 is then seen."""
+
+    def factory(depth: int) -> nn.Module:
+        first = nn.Linear(6, 16)
+        blocks = [Mixing(depth**-prescribed, False, scaling) for _ in range(depth)]
+        return nn.Sequential(first, nn.Sequential(*blocks))
+
+    check = rs.depth_check(factory, normal(4, 16, 6), depths=(9, 27))
+    sizes = [np.mean([math.log(float(p.sizes[1])) for p in row]) for row in check.profiles]
+    as_they_stand = -float(np.polyfit(np.log((9, 27)), sizes, 1)[0])
+    if prescribed == 0.5 and scaling == "ortho":
+        assert abs(as_they_stand - prescribed) > 0.06
+    if prescribed == 0.0 or scaling == "ortho":
+        assert abs(check.beta.value - prescribed) < 0.06
+        return
+    assert math.isnan(check.beta.value)
+    assert check.fate.value == "undecided"
+    assert "cannot be read off" in str(check).splitlines()[1]
+    with pytest.raises(rs.DepthMismatch, match="branches are as large as the stream"):
+        check.expect(prescribed, independent=False)
 
 
 class Stages(nn.Module):

@@ -4,9 +4,7 @@ For each seed and depth the global random states are those of the name (seed, "d
 seed), the same for every depth: a factory that draws block after block gives the same first blocks at all
 depths, and the interval of β is many times narrower. y(L) = log median_{k<8} a_k, and β̂ is minus the slope of
 y on log L, for each seed; the interval is Student's over seeds. The head of eight blocks is what depth alone
-changes: later blocks feel what earlier ones have added. Where blocks add up in one direction, the second one
-does so already, and the head is the first block that is like all others; where they share a direction in
-part, the head is what comes before that outweighs the rest.
+changes: later blocks feel what earlier ones have added (`head`).
 """
 
 from __future__ import annotations
@@ -28,8 +26,9 @@ from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes, scales_with
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
 from resnet_sde.practice.coherence import FEWEST_BLOCKS as BLOCKS_FOR_COHERENCE
-from resnet_sde.practice.coherence import Addition, Dependence, how_layers_add
+from resnet_sde.practice.coherence import Addition, how_layers_add
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
+from resnet_sde.practice.head import blocks_in_head, head_sizes, median, too_large, turning_of_block_1
 from resnet_sde.practice.laws_of_depth import DepthCheck, Fate, WriterLaw
 from resnet_sde.practice.one_stream import FEWEST_BLOCKS, Finder, one_stream
 from resnet_sde.practice.over_seeds import depends, exponent, over_seeds
@@ -55,6 +54,7 @@ class _Network:
     writing: Writing
     roles: Mapping[str, RoleSizes]
     copies: str
+    of_block_1: float
 
 
 def depth_check(
@@ -167,6 +167,7 @@ def _networks(
     writers: WriterNames = {}
     notes: list[str] = []
     found: list[list[_Network]] = []
+    states: dict[int, Tensor] = {}
     for depth in depths:
         row: list[_Network] = []
         for number in range(seeds):
@@ -178,8 +179,11 @@ def _networks(
                     writers, notes = find_writers(record, profile.kind)
                 degree = 1.0 if profile.kind == "post-norm" else profile.degree
                 writing = writer_sizes(record, profile.kind, degree, writers)
-            blocks = record.blocks
-            row.append(_Network(profile, len(blocks.names), writing, role_sizes(blocks), _copies(blocks)))
+                turned = math.nan
+                if profile.kind == "post-norm" and 1 in record.kept:
+                    turned = turning_of_block_1(record, states.setdefault(number, record.kept[1].stream))
+            blocks, roles = record.blocks, role_sizes(record.blocks)
+            row.append(_Network(profile, len(blocks.names), writing, roles, _copies(blocks), turned))
         found.append(row)
     counts = [row[0].blocks for row in found]
     if len(counts) > 1 and not all(a < b for a, b in pairwise(counts)):
@@ -221,10 +225,11 @@ def _assemble(
     layers = how_layers_add(coherent.value, [p.pairs for p in profiles[-1]])
     if copies != "none" and layers.addition is Addition.UNKNOWN:
         layers = replace(layers, addition=Addition.COHERENT, critical_beta=1.0)
-    first = 1 if copies != "none" else _first_alike(layers)
-    sizes = [[_median(p.sizes[_head(p.kind, first)]) for p in row] for row in profiles]
-    head = exponent(depths, sizes, level)
-    everywhere = exponent(depths, [[_median(p.sizes) for p in row] for row in profiles], level)
+    first = 1 if copies != "none" else blocks_in_head(layers)
+    sizes = [[head_sizes(n.profile, first, n.of_block_1) for n in row] for row in networks]
+    hidden = too_large(depths, profiles, sizes, first, level)
+    head = Estimate(math.nan, -math.inf, math.inf) if hidden else exponent(depths, sizes, level)
+    everywhere = exponent(depths, [[median(p.sizes) for p in row] for row in profiles], level)
     writers = _writer_laws(depths, networks, first, level)
     writing = {p for w in writers for p in w.parameters}
     prefix = networks[-1][0].profile
@@ -253,31 +258,15 @@ def _assemble(
             *notes,
             *_remarks(profiles, head, everywhere, coherent),
             *layers.notes(),
+            *([hidden] if hidden else []),
             *_no_laws(depths, sizes, networks),
         ),
     )
     return replace(check, notes=(*check.notes, *_of_entry(check)))
 
 
-def _first_alike(layers: Dependence) -> int:
-    """Blocks before what branches share outweighs the rest, at most eight."""
-    if layers.addition is Addition.COMMON_PART:
-        return min(max(round(layers.crossover), 1), HEAD)
-    return 1 if layers.addition is Addition.COHERENT else HEAD
-
-
-def _head(kind: str, first: int) -> slice:
-    start = int(kind == "post-norm") if first < HEAD else 0
-    return slice(start, start + first)
-
-
 def _prefix(profile: Profile) -> str:
     return profile.container if profile.mode == "loop" else f"{profile.container}.*".lstrip(".")
-
-
-def _median(sizes: Tensor) -> float:
-    finite = sizes[torch.isfinite(sizes)]
-    return float(np.median(finite)) if finite.numel() else math.nan
 
 
 def _writer_laws(

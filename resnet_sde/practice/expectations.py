@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,9 @@ def failures(
             "ask for rates only"
         ]
     wrong: list[str] = []
+    if math.isnan(check.beta.value):
+        why = "; ".join(check.notes) or "sizes of branches are not finite"
+        wrong.append(f"no exponent of the blocks {check.prefix} can be read off: {why}")
     if independent:
         wrong += _dependence(check, strict)
     roles = _inner_failures(check, inner, tolerance) if inner is not False else []

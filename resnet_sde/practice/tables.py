@@ -67,7 +67,7 @@ def _beta(check: DepthCheck) -> str:
     if check.fate.value == "zero":
         return "undefined: all branches are zero"
     if math.isnan(check.beta.value):
-        return f"needs two depths; {stream}"
+        return f"{'needs two depths' if len(check.depths) < 2 else 'cannot be read off'}; {stream}"
     return f"{in_words(check.beta)}   {check.fate.value}; {stream}"
 
 
