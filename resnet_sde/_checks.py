@@ -45,12 +45,12 @@ def flag(name: str, value: Any) -> bool:
 
 
 def states(value: object, fact: str, *behaviour: str) -> bool:
-    """Whether what a class says of itself is said of what it does.
+    """Whether what a class, or that of an object, says of itself is said of what it does.
 
     A subclass that does something else inherits what its parent says of itself, which is not true of it: a
     fact counts if the class that states it is the one that defines the behaviour, or a subclass of that.
     """
-    order = type(value).__mro__
+    order = (value if isinstance(value, type) else type(value)).__mro__
 
     def place(name: str) -> int:
         return next((i for i, cls in enumerate(order) if name in vars(cls)), len(order))

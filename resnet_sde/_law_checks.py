@@ -11,10 +11,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from resnet_sde._asked import CLOSE, Broken, check_result, claim, once, ours
+from resnet_sde._asked import CLOSE, Broken, check_result, claim, close, once, ours
 from resnet_sde._checks import states
 from resnet_sde._random import stream
-from resnet_sde.laws import PathLaw, WhiteNoise
+from resnet_sde.fractional import autocovariance
+from resnet_sde.laws import PathLaw
 from resnet_sde.paths import OffGrid, Path
 
 _SIGMAS = 7.0  # of an estimated moment: a false alarm of 3e-12
@@ -25,6 +26,9 @@ _ENTRIES, _FEWEST = 4096, 1024  # of a layer, of which moments are taken
 _NUMBERS = 2**23  # of a path that is drawn to be checked
 _FEWEST_OF_A_NETWORK, _MOST_OF_A_NETWORK = 64, 256  # entries by which networks are told apart
 _LAYERS = 64  # that are compared with each other
+_DRAWN = ("covariance", "path", "_draw")
+_SHORT = 2.0 ** -torch.arange(3, 40, dtype=torch.float64)  # times over which a smooth path moves like them
+_RESOLVED, _DIFFERENTIABLE = 1e-10, 3.5  # of 1 − correlation, and how it grows where the lag is doubled
 
 
 def check_law(law: PathLaw) -> None:
@@ -112,11 +116,16 @@ def _check_law(law: PathLaw) -> None:
             f"{name} does not draw from the generator that it is given alone: the same one must give the "
             "same weights, and another one others"
         )
-    if isinstance(law, WhiteNoise) and type(law)._draw is WhiteNoise._draw:  # filled layer by layer
+    if law.filler is not None:
         fill = law.filler(stream(0, "contract", "law", 3))
         one_by_one = [fill(torch.empty(square, dtype=torch.float64)) for _ in range(len(weights))]
         _check_moments(name, law, torch.stack(one_by_one), ", filled layer by layer")
     _check_claims(name, law, weights[0])
+    if law.noise is not None:
+        _check_noise(name, law)
+        _check_paths(name, law)
+    if law.noise == "white" or (states(law, "independent", *_DRAWN) and law.independent):
+        _check_apart_in_depth(name, weights.flatten(1).square() - 1)
 
 
 def _check_moments(name: str, law: PathLaw, weights: Tensor, where: str = "") -> None:
@@ -165,9 +174,14 @@ def _check_claims(name: str, law: PathLaw, values: Tensor) -> None:
                 raise Broken(
                     f"{name} says that its weights are Gaussian, and not {share:.2g} of them are in ±{point}"
                 )
-    short = law.covariance(256)
-    said = states(law, "independent", "covariance", "_draw")  # what is inherited by another law is not said
-    if said and claim(law, "independent") and not torch.equal(short, torch.eye(256, dtype=torch.float64)):
+    sides = values.sign() if claim(law, "symmetric") else values.new_zeros(1)
+    if not abs(float(sides.mean())) <= _SIGMAS / values.numel() ** 0.5:
+        raise Broken(
+            f"{name} says that its weights are symmetric, and they are not as often above 0 as below"
+        )
+    if claim(law, "independent") and not torch.equal(
+        law.covariance(256), torch.eye(256, dtype=torch.float64)
+    ):
         raise Broken(f"{name} says that its weights are independent along depth, and its covariance is not 1")
     _check_exponent(name, law)
 
@@ -186,3 +200,60 @@ def _check_exponent(name: str, law: PathLaw) -> None:
             f"{name} says that the sum of L weights grows like L^{law.exponent:g}; by its covariance it "
             f"grows like L^{third:.2g}"
         )
+
+
+def _check_noise(name: str, law: PathLaw) -> None:
+    """Refuse a noise of another covariance or exponent."""
+    exponents = {"white": 0.5, "smooth": 1.0, "constant": 1.0, "fractional": law.exponent}
+    if (noise := law.noise) not in exponents:
+        raise Broken(f"noise of {name} must be {', '.join(exponents)} or None, got {noise!r}")
+    lag = torch.arange(256, dtype=torch.float64)
+    if noise == "fractional":
+        if not 0 < law.exponent < 1 or law.exponent == 0.5 or not claim(law, "gaussian"):
+            raise Broken(
+                f"{name} says that it is fractional noise; it must be Gaussian, and H in (0, 1), not 1/2"
+            )
+        by_lag = autocovariance(law.exponent, len(lag))
+    elif noise == "smooth":
+        try:
+            by_lag = check_result(f"correlation of {name}", law.correlation(lag / len(lag)), lag)
+        except NotImplementedError as error:
+            raise Broken(f"{name} says that its weights are smooth: {error}") from None
+        moved = 1 - law.correlation(torch.stack([_SHORT, 2 * _SHORT]))
+        least = int((moved[0] > _RESOLVED).sum()) - 1
+        if least >= 0 and not moved[1, least] >= _DIFFERENTIABLE * moved[0, least]:
+            raise Broken(f"{name} says that its weights are smooth, and by their correlation they are not")
+    else:
+        by_lag = (lag == 0).double() if noise == "white" else torch.ones_like(lag)
+    same = close(law.covariance(len(lag)), by_lag[(lag[:, None] - lag).abs().long()])
+    if not same or law.exponent != exponents[noise] or claim(law, "independent") != (noise == "white"):
+        raise Broken(f"{name} says that its noise is {noise}, which its covariance or another fact is not")
+
+
+def _check_paths(name: str, law: PathLaw) -> None:
+    """Refuse paths on which networks of several depths do not see the same noise."""
+    depth, steps = 64, 4
+    path = law.path(depth, (3, 2, 2), generator=stream(0, "contract", "law", "path"), dtype=torch.float64)
+    fine = path.weights(depth)
+    try:
+        if law.noise in ("smooth", "constant"):
+            expected = fine[::steps]
+            same = close(path.at(torch.arange(depth, dtype=torch.float64) / depth), fine)
+        else:
+            expected = fine.unflatten(0, (-1, steps)).sum(1) * float(steps) ** -law.exponent
+            same = True
+        if not same or not close(path.weights(depth // steps), expected):
+            raise Broken(f"{name} draws paths on which networks of other depths see another noise")
+    except OffGrid as error:
+        if law.gaussian or law.noise in ("smooth", "constant"):
+            raise Broken(f"{name} says that its noise is {law.noise}, and of its paths: {error}") from None
+
+
+def _check_apart_in_depth(name: str, squares: Tensor) -> None:
+    """Refuse layers that are uncorrelated and yet not independent; squares (layer, entry), less 1."""
+    pairs = squares.mean(0).square() - squares.square().mean(0) / len(squares)
+    for found in ((squares[1:] * squares[:-1]).mean(0), pairs):
+        if not abs(float(found.mean())) <= _SIGMAS * float(found.std()) / len(found) ** 0.5 + CLOSE:
+            raise Broken(
+                f"{name} says that its layers are independent, and the squares of their weights are not"
+            )

@@ -20,7 +20,6 @@ from resnet_sde._checks import check_memory, flag, positive_integer
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer, SingleLayer
 from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
-from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
 from resnet_sde.limits.exact import exact_end
 from resnet_sde.matrices import Deferred
@@ -104,7 +103,7 @@ def couple(
         ValueError: an argument is out of range, or there is no closed form.
 
     Example:
-        >>> from resnet_sde import TANH, SingleLayer
+        >>> from resnet_sde import TANH, SingleLayer, WhiteNoise
         >>> model = Model(SingleLayer(TANH), WhiteNoise(), width=4)
         >>> result = couple(model, torch.ones(1, 4), depths=(8, 16, 32), samples=200, reference=256)
         >>> result.expected
@@ -262,7 +261,8 @@ class Comparison:
 
     def _deferred(self) -> bool:
         probes = (len(self.depths) + 1) * self.x.shape[-2]
-        white = isinstance(self.model.law, WhiteNoise) and self.model.law.gaussian
+        law = self.model.law
+        white = law.independent and law.gaussian and law.filler is not None
         single = isinstance(self.model.block, SingleLayer) and not self.gradients
         possible = white and single and isinstance(self.reference, int)
         if self.method == "deferred" and not possible:
@@ -279,9 +279,8 @@ class Comparison:
     def _dense(self, h: Tensor, source: Stream) -> PathErrors:
         shapes = self.model.block.shapes(self.model.width).items()
         draw = self.model.law.path
-        path = WeightPaths(
-            {name: draw(self.finest, (len(h), *s), generator=source, dtype=h.dtype) for name, s in shapes}
-        )
+        paths = {n: draw(self.finest, (len(h), *s), generator=source, dtype=h.dtype) for n, s in shapes}
+        path = WeightPaths(paths, self.model.law, self.finest)
         top = source.normal_(h.new_empty(len(h), 1, h.shape[-1])).expand_as(h).contiguous()
         target, slope = self._target(h, path, top)
         self.done(len(h) / (len(self.depths) + 1))

@@ -21,7 +21,6 @@ from resnet_sde._contracts import looks_once
 from resnet_sde._observed import check_parts, observable_name, observed
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
-from resnet_sde.laws import WhiteNoise
 from resnet_sde.matrices import Deferred, Dense, Identity, Matrix
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
@@ -68,7 +67,7 @@ class Ensemble:
         layers = self.depth if self.stores_layers else 1
         if self.method == "deferred":
             return layers * self.inputs * 2 * sum(fan_out for _, fan_out in shapes)
-        layers = layers if isinstance(self.model.law, WhiteNoise) else self.depth
+        layers = layers if self.model.law.filler is not None else self.depth
         return layers * sum(fan_in * fan_out for fan_in, fan_out in shapes)
 
     @property
@@ -207,8 +206,8 @@ def choose_method(model: Model, inputs: int, method: str = "auto", *, gradients:
         raise ValueError(f"deferred matrices need white Gaussian weights, not {model.law}; give method dense")
     if method != "auto":
         return method
-    # Fractional noise of H = 1/2 keeps the numbers of its paths.
-    deferred = gaussian and isinstance(model.law, WhiteNoise)
+    # What is drawn as a path, such as fractional noise of H = 1/2, keeps the numbers of its paths.
+    deferred = gaussian and model.law.filler is not None
     deferred = deferred and (inputs == 1 or 4 * inputs <= model.width)
     return "deferred" if deferred and looks_once(model.block, model.width, gradients=gradients) else "dense"
 
@@ -279,7 +278,7 @@ def _deferred_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h
 def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:
     model = ensemble.model
     shapes = {name: (h.shape[0], *shape) for name, shape in model.block.shapes(model.width).items()}
-    if not isinstance(model.law, WhiteNoise) or type(model.law)._draw is not WhiteNoise._draw:
+    if model.law.filler is None:
         paths = {
             n: model.law.path(ensemble.depth, s, generator=source, dtype=h.dtype) for n, s in shapes.items()
         }

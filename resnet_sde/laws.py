@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._checks import check_memory, positive_integer
+from resnet_sde._checks import check_memory, positive_integer, states
 from resnet_sde._random import Stream, as_stream
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
 from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
 
 _SEEN = 256  # layers whose covariance tells whether a law of one's own is correlated
 SHORTEST_LENGTH = 0.005  # of a smooth law; below it the factor of its kernel takes minutes
+_FACTS = ("noise", "gaussian", "symmetric", "independent", "correlation", "filler")
+_BEHAVIOUR = ("covariance", "path", "_draw", "filler")  # what the facts are said of
+
+Noise = Literal["white", "fractional", "smooth", "constant"]
 
 
 class PathLaw(ABC):
     """A stationary law of weights: centred, of unit variance, independent across the entries of a matrix.
 
+    A law of one's own may state more than it must. Limits and kernels ask for these facts, not for the class
+    of a law; what is seen to be false is refused, and a subclass that draws other weights inherits none.
+
     exponent: half the growth exponent of Var(V₁ + … + V_L) in L.
     strong_order: rate in depth of the Euler scheme driven by this law at width 1, or None where it does not
         converge.
+    noise: what the weights are along depth; None where nothing is known. "white": those of different layers
+        are independent. "fractional": fractional Gaussian noise of Hurst index `exponent`. "smooth": a
+        differentiable function of the time k / depth, of covariance `correlation`. "constant": the same in
+        all layers. Paths of the last two have a method `at`.
+    filler: where layers are drawn one by one, the method that turns a stream into the function which fills a
+        tensor with the weights of a layer; None where a path is drawn at once.
     """
 
     exponent: float
     strong_order: float | None
+    noise: Noise | None = None
+    filler: Callable[[Stream], Callable[[Tensor], Tensor]] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for fact in _FACTS:
+            unknown = vars(PathLaw)[fact]
+            if inspect.getattr_static(cls, fact) is not unknown and not states(cls, fact, *_BEHAVIOUR):
+                setattr(cls, fact, unknown)
 
     @property
     def gaussian(self) -> bool:
@@ -38,18 +61,29 @@ class PathLaw(ABC):
         return False
 
     @property
+    def symmetric(self) -> bool:
+        """Whether V and −V are known to have the same law."""
+        return self.gaussian
+
+    @property
     def independent(self) -> bool:
         """Whether the weights of different layers are independent.
 
-        Read off the covariance where a law does not say so itself: like all theory of infinite width, this
-        takes the weights for jointly Gaussian.
+        Read off the covariance where the noise is not known: like all theory of infinite width, this takes
+        the weights for jointly Gaussian.
         """
+        if self.noise is not None:
+            return self.noise == "white"
         if self.exponent != 0.5:
             return False
         try:
             return torch.equal(self.covariance(_SEEN), torch.eye(_SEEN, dtype=torch.float64))
         except NotImplementedError:
             return False
+
+    def correlation(self, lag: Tensor) -> Tensor:
+        """E V_s V_{s + lag} of smooth weights, for lags in units of the whole depth, from 0 to 1; float64."""
+        raise NotImplementedError(f"{type(self).__name__} has no method correlation; give it one")
 
     @abstractmethod
     def covariance(self, depth: int) -> Tensor:
@@ -103,7 +137,8 @@ class WhiteNoise(PathLaw):
     """
 
     entries: str = "gaussian"
-    independent: ClassVar[bool] = True
+    noise: ClassVar[Noise] = "white"  # type: ignore[misc]
+    symmetric: ClassVar[bool] = True
     exponent: ClassVar[float] = 0.5  # type: ignore[misc]
     strong_order: ClassVar[float] = 0.5  # type: ignore[misc]
 
@@ -144,6 +179,7 @@ class FractionalNoise(PathLaw):
 
     hurst: float
     sampler: str = "circulant"
+    gaussian: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hurst", float(self.hurst))
@@ -165,13 +201,8 @@ class FractionalNoise(PathLaw):
 
     @override
     @property
-    def gaussian(self) -> bool:
-        return type(self) is FractionalNoise
-
-    @override
-    @property
-    def independent(self) -> bool:
-        return self.hurst == 0.5
+    def noise(self) -> Noise:  # type: ignore[override]
+        return "white" if self.hurst == 0.5 else "fractional"
 
     @override
     @property
@@ -199,6 +230,7 @@ class SmoothNoise(PathLaw):
     """
 
     length_scale: float = 0.1
+    noise: ClassVar[Noise] = "smooth"  # type: ignore[misc]
     exponent: ClassVar[float] = 1.0  # type: ignore[misc]
     strong_order: ClassVar[float] = 1.0  # type: ignore[misc]
 
@@ -214,9 +246,13 @@ class SmoothNoise(PathLaw):
         return f"smooth:{self.length_scale}"
 
     @override
+    def correlation(self, lag: Tensor) -> Tensor:
+        return torch.exp(-0.5 * (lag / self.length_scale).square())
+
+    @override
     def covariance(self, depth: int) -> Tensor:
         times = torch.arange(depth, dtype=torch.float64) / depth
-        return torch.exp(-0.5 * ((times[:, None] - times) / self.length_scale).square())
+        return self.correlation(times[:, None] - times)
 
     @override
     def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
@@ -229,11 +265,16 @@ class SmoothNoise(PathLaw):
 class ConstantNoise(PathLaw):
     """The same Gaussian weights in every layer: the limit of fractional noise as H → 1."""
 
+    noise: ClassVar[Noise] = "constant"  # type: ignore[misc]
     exponent: ClassVar[float] = 1.0  # type: ignore[misc]
     strong_order: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __str__(self) -> str:
         return "constant"
+
+    @override
+    def correlation(self, lag: Tensor) -> Tensor:
+        return torch.ones_like(lag)
 
     @override
     def covariance(self, depth: int) -> Tensor:

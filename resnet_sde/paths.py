@@ -41,6 +41,14 @@ class Path(ABC):
         """As `weights`, but perhaps in the memory of the path, which is not to be written to."""
         return self.weights(depth)
 
+    def at(self, times: Tensor) -> Tensor:
+        """Weights at `times` in [0, 1], of a path that is a function of time; shape (*times, *shape).
+
+        Raises:
+            OffGrid: it is none.
+        """
+        raise OffGrid("an ODE needs weights that are functions of time; draw the path from a smooth law")
+
 
 @dataclass(frozen=True)
 class GridPath(Path):
@@ -88,8 +96,9 @@ class SmoothPath(Path):
     modes: Tensor
     length_scale: float
 
+    @override
     def at(self, times: Tensor) -> Tensor:
-        """Values at `times` in [0, 1]; shape (*times, *shape), differentiable in the times."""
+        """Weights at `times` in [0, 1]; shape (*times, *shape), differentiable in the times."""
         features = smooth_features(times, self.length_scale).to(self.modes)
         values = features.reshape(-1, features.shape[-1]) @ self.modes.reshape(self.modes.shape[0], -1)
         return values.view(*times.shape, *self.modes.shape[1:])
@@ -108,8 +117,8 @@ class ConstantPath(Path):
 
     value: Tensor
 
+    @override
     def at(self, times: Tensor) -> Tensor:
-        """Values at `times`; shape (*times, *shape)."""
         return self.value.expand(*times.shape, *self.value.shape)
 
     @override

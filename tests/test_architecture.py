@@ -61,6 +61,9 @@ FENCES = {
 }
 UNFENCED = EVERYWHERE | (sys.stdlib_module_names - FENCES.keys())
 FREE = {"tests", "benchmarks"}
+# Laws are asked for facts, not for their class; these modules wait for their turn.
+LAWS_OF_THE_PACKAGE = {"WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise"}
+ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/", "resnet_sde/cli/")
 DIGESTS = {"runs", "_names", "_random"}  # what makes names, of records and of streams
 
 NAMED_TWICE = {
@@ -123,6 +126,24 @@ def tree_of(source: str) -> ast.Module:
     return ast.parse(source)
 
 
+def asks_for_a_law(source: str) -> list[int]:
+    """The lines that compare a class with those of the laws of the package."""
+    found = []
+    for node in ast.walk(tree_of(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+            parts: list[ast.AST] = [*node.args[1:]]
+        elif isinstance(node, ast.Compare | ast.MatchClass):
+            parts = [node]
+        else:
+            continue
+        inside = [part for whole in parts for part in ast.walk(whole)]
+        made = {call.func for call in inside if isinstance(call, ast.Call)}
+        names = {getattr(part, "id", getattr(part, "attr", "")) for part in inside if part not in made}
+        if names & LAWS_OF_THE_PACKAGE:
+            found.append(node.lineno)
+    return found
+
+
 def function_lengths(source: str) -> dict[str, int]:
     """The number of lines of every function, its docstring included."""
     functions = (
@@ -176,6 +197,37 @@ def test_names_are_made_in_one_place() -> None:
         if "hashlib" in {name.partition(".")[0] for name in imported(path, tree_of(source))}
     }
     assert makers - FREE == DIGESTS
+
+
+def test_laws_are_asked_for_facts() -> None:
+    """So that a law of one's own is no other law than ours."""
+    found = {
+        path: lines
+        for path, source in sources().items()
+        if path.startswith("resnet_sde/") and not path.startswith(ASK_FOR_CLASSES)
+        if (lines := asks_for_a_law(source))
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ("isinstance(model.law, WhiteNoise)", True),
+        ("isinstance(law, (rs.SmoothNoise, rs.ConstantNoise))", True),
+        ("type(law) is FractionalNoise", True),
+        ("type(law) not in (WhiteNoise, SmoothNoise)", True),
+        ("type(law)._draw is not WhiteNoise._draw", True),
+        ("issubclass(type(law), laws.WhiteNoise)", True),
+        ("match law:\n    case SmoothNoise():\n        pass", True),
+        ("law == WhiteNoise()", False),
+        ("isinstance(law, PathLaw)", False),
+        ("Model(block, law or rs.FractionalNoise(0.7), 4).law.noise == 'white'", False),
+        ("isinstance(paths(WhiteNoise()), dict)", False),
+    ],
+)
+def test_a_question_for_the_class_of_a_law_is_noticed(source: str, asks: bool) -> None:
+    assert bool(asks_for_a_law(source)) is asks
 
 
 def test_files_are_short() -> None:

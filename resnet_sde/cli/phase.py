@@ -87,7 +87,7 @@ def describe(
             f"--block {label['block']}: lengths of residual networks have no fixed point in depth; give "
             "--block feed-forward, or ask the command kernel for every layer."
         )
-    if not isinstance(model.law, rs.WhiteNoise):
+    if not model.law.independent:
         raise click.UsageError(
             f"--law {label['law']}: fixed points need layers with independent weights; give --law white."
         )

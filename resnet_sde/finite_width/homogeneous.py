@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from resnet_sde._checks import positive_integer
 from resnet_sde.activations import AlphaReLU, LeakyReLU, Linear, ReLU
 from resnet_sde.blocks import SingleLayer, TwoLayer
-from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
 
 
@@ -86,7 +85,7 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
     """
     depth = positive_integer("depth", depth, "give for example 100")
     block = model.block
-    known = type(model.law) is WhiteNoise and model.skip == 1.0
+    known = model.law.noise == "white" and model.skip == 1.0
     q1 = q2 = 0.0
     if type(block) is SingleLayer and type(block.activation) is Linear and block.sigma_b2 == 0:
         q1, q2 = block.sigma_w2, block.sigma_w2**2
@@ -96,6 +95,7 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
         mean = (1 + slope**2) / 2
         strength = block.sigma_w2 * block.sigma_v2
         q1 = mean * strength
+        known = known and model.law.symmetric
         q2 = (mean**2 + (1.5 * (1 + slope**4) - mean**2) / model.width) * strength**2
     else:
         known = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from resnet_sde._checks import states
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
-from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits.base import Limit, NoLimit
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
@@ -27,11 +26,10 @@ def limit(model: Model) -> Limit:
     _refuse_scaling(model)
     _refuse_activation(model)
     single, block, hurst = isinstance(model.block, SingleLayer), model.block, model.law.exponent
-    if isinstance(model.law, (SmoothNoise, ConstantNoise)):
+    if model.law.noise in ("smooth", "constant"):
         return RandomODE(model)
     if hurst == 0.5:
-        gaussian = not isinstance(model.law, WhiteNoise) or model.law.entries == "gaussian"
-        return ItoSDE(model) if single and gaussian else ItoSDEInLaw(model)
+        return ItoSDE(model) if single and model.law.gaussian else ItoSDEInLaw(model)
     if single:
         return YoungODE(model)
     assert isinstance(block, TwoLayer)
@@ -43,12 +41,12 @@ def limit(model: Model) -> Limit:
 def _refuse_structure(model: Model) -> None:
     """Refuse models that have no limit at any scaling."""
     law, block = model.law, model.block
-    hurst = law.hurst if isinstance(law, FractionalNoise) else None
-    if type(law) not in (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise):
+    if law.noise is None:
         raise NoLimit(
             f"weights of the law {law}",
             "nothing is known of their sums",
-            "Give one of the laws of the package, or study the network itself with simulate.",
+            "Give one of the laws of the package, let this one state its noise, or study the network itself "
+            "with simulate.",
         )
     if type(block) not in (SingleLayer, TwoLayer, Reduced):
         raise NoLimit(
@@ -76,14 +74,16 @@ def _refuse_structure(model: Model) -> None:
                 "weights and odd activations only",
                 "Give TwoLayer, an odd activation, or study the network itself with simulate.",
             )
-    elif hurst is not None and hurst < 0.5 and isinstance(block, SingleLayer):
+    elif law.exponent < 0.5 and isinstance(block, SingleLayer):
         raise NoLimit(
-            f"H = {hurst} < 1/2 with one weight matrix",
+            f"H = {law.exponent} < 1/2 with one weight matrix",
             "the Euler scheme does not converge: its second-order terms contract linear states of width d by "
             "exp(−L^{1−2β} / 2d), to zero for β < 1/2",
             "Give a TwoLayer block, which has a limit in law, or study the network itself with simulate.",
         )
-    elif hurst == 0.75 and isinstance(block, TwoLayer) and block.activation.odd and block.sigma_a2 == 0:
+    elif (
+        law.exponent == 0.75 and isinstance(block, TwoLayer) and block.activation.odd and block.sigma_a2 == 0
+    ):
         raise NoLimit(
             "H = 3/4 with two matrices and an odd activation",
             "the sums of products of the weights grow like √(L log L), which no power of L balances",
@@ -93,8 +93,8 @@ def _refuse_structure(model: Model) -> None:
 
 def _refuse_activation(model: Model) -> None:
     """Refuse activations whose Gaussian moments the equation needs and nobody knows."""
-    phi, smooth = model.block.activation, type(model.law) in (SmoothNoise, ConstantNoise)
-    if smooth or type(model.block) is SingleLayer:
+    phi = model.block.activation
+    if model.law.noise in ("smooth", "constant") or type(model.block) is SingleLayer:
         return
     known = any(states(phi, name, "__call__", "prime") for name in ("_moments", "dual"))
     if not known:

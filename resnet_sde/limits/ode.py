@@ -14,7 +14,6 @@ from resnet_sde.blocks import Layer
 from resnet_sde.limits.base import Limit, check_states, check_steps, grid
 from resnet_sde.matrices import Dense
 from resnet_sde.model import WeightPaths
-from resnet_sde.paths import ConstantPath, SmoothPath
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,9 @@ class RandomODE(Limit):
         steps = check_steps(steps)
         needed = (steps + 1) * (h.numel() * h.element_size() + 8)
         check_memory(f"states at {steps} steps", needed, "give fewer steps, networks or inputs", h.device)
-        smooth = path.matrices
-        if not all(isinstance(p, (SmoothPath, ConstantPath)) for p in smooth.values()):
-            raise ValueError(
-                "an ODE needs weights that are functions of time; draw the path from a smooth law"
-            )
 
         def field(t: Tensor, y: Tensor) -> Tensor:
-            weights = {name: Dense(p.at(t)) for name, p in smooth.items()}  # type: ignore[attr-defined]
+            weights = {name: Dense(p.at(t)) for name, p in path.matrices.items()}
             layer = Layer(outer=weights["outer"], inner=weights.get("inner"))
             return self.model.gain * self.model.block.branch(y, layer)[0]
 

@@ -32,7 +32,7 @@ from resnet_sde._checks import positive_integer
 from resnet_sde._random import stream
 from resnet_sde.blocks import Layer, Reduced, SingleLayer, TwoLayer
 from resnet_sde.fractional import autocovariance
-from resnet_sde.laws import FractionalNoise, WhiteNoise
+from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits.base import Limit, NoLimit, check_rough, check_states, check_steps, grid
 from resnet_sde.matrices import Dense
 from resnet_sde.model import Model, WeightPaths
@@ -320,11 +320,10 @@ def _table(model: Model, depth: int | None) -> _Table:
 
 def _coefficients(model: Model, depth: int | None, length: Tensor) -> tuple[Tensor, Tensor]:
     """A and d · b / H at squared lengths |h|²/d, all of shape (length,)."""
-    block, law = model.block, model.law
+    block = model.block
     assert isinstance(block, TwoLayer)
-    assert isinstance(law, FractionalNoise)
     q = (block.sigma_w2 * length + block.sigma_b2)[:, None]
-    lags = _Lags.of(law.hurst, depth)
+    lags = _Lags.of(model.law.exponent, depth)
     phi = block.activation
     zero, one = torch.zeros_like(q), torch.ones_like(q)
     kappa = lags.total(lambda r: phi.dual(q, q, gap=1 - r), phi.dual(q, q, gap=one))

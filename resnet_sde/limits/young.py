@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, TwoLayer, affine
-from resnet_sde.laws import FractionalNoise, PathLaw
+from resnet_sde.laws import PathLaw
 from resnet_sde.limits.base import Limit, check_rough, check_states, check_steps
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import forward
@@ -105,9 +105,7 @@ class YoungODE(Limit):
     @override
     def strong_order(self) -> float:
         """2H − 1 with one matrix (seen at width 1); with two, how fast the inner noise averages out."""
-        law = self.model.law
-        assert isinstance(law, FractionalNoise)
-        hurst, block = law.hurst, self.model.block
+        hurst, block = self.model.law.exponent, self.model.block
         if not isinstance(block, TwoLayer):
             return 2 * hurst - 1
         if block.activation.odd and block.sigma_a2 == 0:

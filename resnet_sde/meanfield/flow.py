@@ -18,8 +18,6 @@ from torch import Tensor
 
 from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
-from resnet_sde.fractional import autocovariance
-from resnet_sde.laws import ConstantNoise, FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.meanfield.one_time import check_theory
 from resnet_sde.meanfield.pairs import check_gap
 from resnet_sde.meanfield.two_time import Moved, check_start
@@ -124,14 +122,12 @@ def _refuse(model: Model) -> None:
             f"is not (critical: {model.critical_beta}); leave beta out, or use two_time at a given depth"
         )
     check_theory(block, law)
-    rough = isinstance(law, FractionalNoise) and law.hurst < 0.5
-    known = type(law) in (WhiteNoise, FractionalNoise, SmoothNoise, ConstantNoise) and not rough
-    known = known and type(block) in (SingleLayer, TwoLayer, Reduced)
+    known = law.noise is not None and law.exponent >= 0.5 and type(block) in (SingleLayer, TwoLayer, Reduced)
     if not known or (isinstance(block, Reduced) and not block.activation.odd):
         raise NoFlow(f"the flow of {block} with {law} weights is not known; use two_time at a given depth")
     single = isinstance(block, SingleLayer)
     silent = block.activation.odd and block.variances.outer_bias == 0  # without a mean that V could carry on
-    if isinstance(law, FractionalNoise) and law.hurst > 0.5 and not single and silent:
+    if law.noise == "fractional" and not single and silent:
         raise NoFlow(
             f"the flow of an odd activation between two matrices with {law} weights is open; use two_time at "
             "a given depth, or WhiteNoise()"
@@ -190,10 +186,10 @@ def _volterra(model: Model, q0: float, steps: int) -> tuple[Tensor, Tensor]:
 
 def _cells(model: Model, steps: int) -> Tensor:
     """Mass of dΓ on a cell of the grid, by its lag (step,)."""
-    law = model.law
-    if isinstance(law, FractionalNoise):
-        return autocovariance(law.hurst, steps) * steps ** (-2 * law.hurst)
-    return law.covariance(steps)[0] / steps**2
+    by_lag = model.law.covariance(steps)[0]
+    if model.law.noise == "fractional":
+        return by_lag * steps ** (-2 * model.law.exponent)
+    return by_lag / steps**2
 
 
 _Source = Callable[[Tensor, Tensor], Tensor]
@@ -202,7 +198,7 @@ _Source = Callable[[Tensor, Tensor], Tensor]
 def _sources(model: Model, steps: int) -> tuple[_Source, _Source]:
     """Mean products of branches, and of their derivatives, of the newest time with all times up to it."""
     block, law = model.block, model.law
-    if isinstance(law, FractionalNoise) and not isinstance(block, SingleLayer):
+    if law.noise == "fractional" and not isinstance(block, SingleLayer):
         # The inner matrices decorrelate: what is left is the mean of φ, and nothing of its derivative.
         weight, bias, of_weights, of_bias = block.variances
 
@@ -211,10 +207,8 @@ def _sources(model: Model, steps: int) -> tuple[_Source, _Source]:
             return of_weights * mean * mean[-1] + of_bias
 
         return of_mean, lambda q, row: torch.zeros_like(row)
-    correlation = torch.ones(steps + 1, dtype=torch.float64)
-    if isinstance(law, SmoothNoise):
-        times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-        correlation = torch.exp(-0.5 * (times / law.length_scale).square())
+    times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    correlation = torch.ones_like(times) if law.noise == "fractional" else law.correlation(times)
     return (
         lambda q, row: block.dual(q[-1], q, gap=_gap(q, row), inner=correlation[: len(q)].flip(0)),
         lambda q, row: block.dual_prime(q[-1], q, gap=_gap(q, row), inner=correlation[: len(q)].flip(0)),

@@ -126,12 +126,10 @@ def check_activation(activation: Activation) -> None:
 
 def check_white(model: Model) -> None:
     """Raises ValueError unless theory knows the branch, and weights of different layers are independent."""
-    law = model.law
-    check_theory(model.block, law)
-    said = states(law, "independent", "covariance", "_draw")
-    if not (law.independent if said else PathLaw.independent.fget(law)):  # type: ignore[attr-defined]
+    check_theory(model.block, model.law)
+    if not model.law.independent:
         raise ValueError(
-            f"layers with {law} weights are not independent, so that no recursion of one layer exists; "
+            f"layers with {model.law} weights are not independent, so that no recursion of one layer exists; "
             "use meanfield.two_time, or WhiteNoise()"
         )
 
