@@ -245,6 +245,36 @@ def test_requests_that_cannot_be_answered() -> None:
         one_seed.expect()
 
 
+@pytest.mark.usefixtures("global_random")
+@pytest.mark.parametrize(
+    "batch",
+    [5, None, "text", [1, 2], (), {"y": torch.ones(4, 20)}, (torch.ones(4, 20),) * 2, np.ones((4, 20))],
+    ids=["number", "none", "text", "numbers", "empty", "keyword", "two", "array"],
+)
+def test_a_batch_that_the_module_does_not_take_is_refused_in_a_sentence(batch: object) -> None:
+    factory = nets.perceptron(0.5, width=8)
+    for ask in (
+        lambda: depth_check(factory, batch, depths=(4, 8), seeds=2),
+        lambda: rs.probe(factory(6), batch),
+        lambda: rs.scale_residual_(factory(6), batch),
+    ):
+        with pytest.raises(ValueError, match="the module cannot be called with this batch"):
+            ask()
+
+
+@pytest.mark.usefixtures("global_random")
+def test_a_type_error_of_the_module_s_own_passes_through() -> None:
+    class Wrong(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            raise TypeError("of its own")
+
+    net = Wrong(*nets.perceptron(0.5, width=8)(6))
+    with pytest.raises(TypeError, match="of its own"):
+        rs.probe(net, nets.vectors())
+    with pytest.raises(ValueError, match=r"a function of a torch\.Generator alone"):
+        depth_check(nets.perceptron(0.5, width=8), lambda: nets.vectors(), depths=(4, 8))
+
+
 def test_zero_branches() -> None:
     def factory(depth: int) -> nn.Module:
         return nn.Sequential(*[nets.Branch(8, norm=True, factor=0.0) for _ in range(depth)])

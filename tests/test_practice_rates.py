@@ -259,3 +259,40 @@ def test_no_exponent_where_the_law_is_no_power() -> None:
     assert law.exponent is None or not law.power_law
     with pytest.raises(ValueError, match=r"no power law|no rate changes"):
         check.rate(8, tuned_at=4, rate=0.1)
+
+
+class Reading(nn.Module):
+    """A perceptron whose readout sees the end of its stream, all states, or maps of what enters blocks."""
+
+    def __init__(self, depth: int, what: str) -> None:
+        super().__init__()
+        self.first, self.readout, self.what = nn.Linear(20, 32), nn.Linear(32, 4), what
+        self.blocks = nn.ModuleList([nets.Branch(32, factor=depth**-0.5) for _ in range(depth)])
+        self.skips = nn.ModuleList([nn.Linear(32, 32) for _ in range(depth)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        seen = torch.zeros(())
+        for block, skip in zip(self.blocks, self.skips, strict=True):
+            before, x = x, block(x)
+            seen = seen + (skip(before) if self.what == "inputs" else x)
+        return self.readout(x if self.what == "end" else seen)
+
+
+@pytest.mark.parametrize("what", ["end", "inputs", "states"])
+def test_no_theory_stands_beside_rates_of_a_stream_whose_end_the_loss_does_not_read_alone(what: str) -> None:
+    def adam(module: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(module.parameters(), lr=1e-3)
+
+    check = depth_check(
+        lambda depth: Reading(depth, what),
+        nets.vectors(),
+        depths=(4, 12),
+        seeds=2,
+        rate_seeds=2,
+        optimizer=adam,
+        blocks="blocks.*",
+    )
+    alone = what == "end"
+    assert any(law.theory is not None for law in check.rates) == alone
+    assert any("the loss reads the blocks on their way" in note for note in check.notes) != alone

@@ -7,6 +7,7 @@ configuration switches on, compiled code. Hooks are removed by those who set the
 from __future__ import annotations
 
 import contextlib
+import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -29,11 +30,37 @@ def calling(batch: Any, call: Callable[[nn.Module, Any], Any] | None) -> Call:
     """
     if call is not None:
         return lambda module: call(module, _fresh(batch))
-    if isinstance(batch, Mapping):
-        return lambda module: module(**{name: _fresh(value) for name, value in batch.items()})
-    if isinstance(batch, (tuple, list)):
-        return lambda module: module(*map(_fresh, batch))
-    return lambda module: module(_fresh(batch))
+
+    def forward(module: nn.Module) -> Any:
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        if isinstance(batch, Mapping):
+            kwargs = {name: _fresh(value) for name, value in batch.items()}
+        else:
+            args = list(map(_fresh, batch)) if isinstance(batch, (tuple, list)) else [_fresh(batch)]
+        try:
+            return module(*args, **kwargs)
+        except TypeError as error:
+            tensors = any(isinstance(value, Tensor) for value in (*args, *kwargs.values()))
+            if tensors and takes(module.forward, *args, **kwargs):
+                raise
+            raise ValueError(
+                f"the module cannot be called with this batch, of {type(batch).__name__}: {error}; give a "
+                "tensor, a tuple of arguments or a mapping of keywords"
+            ) from error
+
+    return forward
+
+
+def takes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether a function takes so many arguments and these names."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # such as a scripted module, which shows no signature
+        return True
+    return True
 
 
 def _fresh(value: Any) -> Any:

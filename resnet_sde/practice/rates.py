@@ -277,6 +277,30 @@ def _make_step(optimizer: Optimizer, scale: float) -> dict[nn.Parameter, Tensor]
     return steps
 
 
+def reads_on_the_way(net: nn.Module, task: RateTask) -> bool:
+    """Whether a loss reaches the parameters of blocks by another way than the end of the stream."""
+    learned, other = _halves(task.batch, task.seed, 0)
+    with preserved(net, initial=True):
+        record = follow(net, calling(other, task.call), task.finder(net), fewest=1, gradients=False)
+        if record.scales:  # the module adds the last block itself, and its end cannot be cut off
+            return False
+
+        def cut(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            end = first_tensor(output)
+            if end is not None and end.requires_grad:
+                end.register_hook(torch.zeros_like)
+
+        handle = record.blocks.modules[-1].register_forward_hook(cut)
+        try:
+            loss = _objective(calling(learned, task.call)(net), learned, task, 0)
+            with backward_pass("without it there is no step and no rate law"):
+                loss.backward()
+        finally:
+            handle.remove()
+        inside = parameters(record.blocks.modules)
+        return any(p.grad is not None and bool((p.grad != 0).any()) for p in inside)
+
+
 def _check_proportional(optimizer: Optimizer, steps: Mapping[nn.Parameter, Tensor]) -> None:
     """A rate law speaks only of optimizers whose step is the rate times something."""
     half = _make_step(optimizer, 0.5)
