@@ -183,7 +183,7 @@ class Dependence:
         else:
             found = (
                 f"branches are alike, and more so near each other (mean cosine {self.cosine:.2g}): weights "
-                f"depend on those of blocks before, and β* is about {fading}"
+                f"depend on those of blocks before; β* is {fading} if they do so at any distance, else 0.5"
             )
         if shared and self.crossover > self.blocks:
             found += f"; {self.blocks} blocks still add up nearly like independent ones, for which β* is 0.5"
