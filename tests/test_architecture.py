@@ -63,7 +63,7 @@ UNFENCED = EVERYWHERE | (sys.stdlib_module_names - FENCES.keys())
 FREE = {"tests", "benchmarks"}
 # Laws are asked for facts, not for their class; these modules wait for their turn.
 LAWS_OF_THE_PACKAGE = {"WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise"}
-ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/", "resnet_sde/cli/")
+ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/")
 DIGESTS = {"runs", "_names", "_random"}  # what makes names, of records and of streams
 
 NAMED_TWICE = {

@@ -104,12 +104,11 @@ def test_bars_are_those_of_the_networks() -> None:
 
 
 def test_theory_of_weak_orders() -> None:
-    theory = converge_module._weak_theory
     white, rough = rs.WhiteNoise(), rs.FractionalNoise(0.8)
-    assert theory(rs.Model(rs.SingleLayer(rs.RELU), white, 2)) == 1
-    assert theory(rs.Model(rs.TwoLayer(rs.TANH, sigma_b2=1.0), white, 2)) == 1
-    assert theory(rs.Model(rs.SingleLayer(rs.RELU, sigma_b2=1.0), white, 2)) is None
-    assert theory(rs.Model(rs.SingleLayer(rs.TANH), rough, 2)) is None
+    assert rs.limit(rs.Model(rs.SingleLayer(rs.RELU), white, 2)).weak_order == 1
+    assert rs.limit(rs.Model(rs.TwoLayer(rs.TANH, sigma_b2=1.0), white, 2)).weak_order == 1
+    assert rs.limit(rs.Model(rs.SingleLayer(rs.RELU, sigma_b2=1.0), white, 2)).weak_order is None
+    assert rs.limit(rs.Model(rs.SingleLayer(rs.TANH), rough, 2)).weak_order is None
 
 
 @pytest.mark.parametrize(

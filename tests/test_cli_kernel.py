@@ -119,6 +119,25 @@ def test_refusals() -> None:
     assert "no residual scale" in refused("--block", "feed-forward", "--beta", 1)
 
 
+@pytest.mark.parametrize("law", [rs.WhiteNoise(), rs.SmoothNoise(0.3), rs.FractionalNoise(0.7)], ids=str)
+def test_displacements_of_layers_are_those_of_their_ends(law: rs.PathLaw) -> None:
+    model = rs.Model(rs.TwoLayer(rs.RELU), law, 10)
+    ends = meanfield.displacement(model, 2.0, depth=20, every_layer=False)
+    layers = meanfield.displacement(model, 2.0, depth=20)
+    for name in ("forward", "gradient"):
+        last = -1 if name == "forward" else 0
+        found, expected = getattr(layers, name)[last], getattr(ends, name)[last]
+        assert float(found) == pytest.approx(float(expected), rel=1e-11)
+        known = meanfield.displacements(model.block, law, 20, torch.tensor([model.alpha(20)]), 2.0)
+        log10 = known.log10_forward if name == "forward" else known.log10_gradient
+        assert float(expected) == pytest.approx(10 ** (2 * float(log10)), rel=1e-11)
+    assert layers.log_forward == pytest.approx(math.log(float(layers.forward[-1])), abs=1e-11)
+    assert float(layers.at_width(10)[0]) == pytest.approx(10 ** (2 * float(known.at_width(10))), rel=1e-10)
+    if not law.independent:
+        with pytest.raises(ValueError, match="white weights only"):
+            meanfield.displacement(model, depth=20, keep_rate=0.5)
+
+
 def test_the_table_names_what_it_shows() -> None:
     status, output, errors = run("--block", "full", "--c0", 0.5, "--profile", command="kernel")
     assert (status, errors) == (0, "")

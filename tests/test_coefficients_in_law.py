@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import resnet_sde as rs
-from resnet_sde.limits.sde import ItoSDEInLaw, _coefficients
+from resnet_sde.limits.coefficients import coefficients
+from resnet_sde.limits.sde import ItoSDEInLaw
 
 CASES = [
     *((phi, 0.3) for phi in (rs.ERF, rs.TANH, rs.GELU, rs.SIGMOID, rs.RELU, rs.LeakyReLU(0.1))),
@@ -28,7 +29,7 @@ def test_coefficients_are_those_of_the_sums(
     logs = 46 * torch.rand(60, generator=rs.generator(5, "lengths"), dtype=torch.float64) - 23
     h = (logs / 2).exp()[:, None, None].expand(-1, 1, width)
     limit = ItoSDEInLaw(model, depth=depth)
-    covariation, drift = _coefficients(model, depth, logs.exp())
+    covariation, drift = coefficients(model, depth, logs.exp())
     found, moved = limit.covariation(h)[:, 0, 0], limit.drift(h)[:, 0, 0]
     torch.testing.assert_close(found, gain**2 * covariation, rtol=1e-8, atol=2e-15)
     expected = gain**2 / width * drift * h[:, 0, 0]

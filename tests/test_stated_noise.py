@@ -73,6 +73,7 @@ VERBS: dict[str, Callable[[rs.Model], Any]] = {
     "lengths": lambda m: vars(mf.lengths(m, depth=6)).values(),
     "two_time": lambda m: mf.two_time(m, depth=6),
     "gradients": lambda m: mf.gradient_two_time(m, depth=6),
+    "displacement": lambda m: mf.displacement(m, depth=6).forward,
     "flow": lambda m: mf.flow(m, steps=6).kernel,
     "gaps": lambda m: mf.flow_gaps(m, 1.0, 0.5, torch.linspace(0, 1, 3)),
     "finite size": lambda m: fw.finite_size(m, depth=3).kernel,
@@ -87,6 +88,8 @@ def test_it_has_our_limits_and_kernels(law: rs.PathLaw, block: rs.Block, kind: t
     ours, theirs = rs.limit(model), rs.limit(own)
     assert type(theirs) is type(ours) is kind
     assert (theirs.strong_order, theirs.coupled) == (ours.strong_order, ours.coupled)
+    assert (theirs.words, theirs.formula(), theirs.name) == (ours.words, ours.formula(), ours.name)
+    assert theirs.weak_order == ours.weak_order
     for name, verb in VERBS.items():
         found, expected = outcome(verb, own), outcome(verb, model)
         if isinstance(expected, Tensor):

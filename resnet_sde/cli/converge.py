@@ -161,11 +161,12 @@ def _verdicts(model: rs.Model, result: Convergence) -> Iterator[tuple[str, _Verd
     from resnet_sde.estimate import Outcome
 
     expected = {"strong_order": result.expected, "gradient_order": result.expected_gradient}
+    expected["weak_order"] = rs.limit(model).weak_order
     for name in ORDERS:
         order: Estimate | None = getattr(result, name)
         if order is None:
             continue
-        theory = _weak_theory(model) if name == "weak_order" else expected[name]
+        theory = expected[name]
         reason = _doubt(order)
         if reason is not None:
             yield name, _Verdict(theory, Outcome.UNDECIDED.value, reason)
@@ -186,15 +187,6 @@ def _doubt(order: Estimate) -> str | None:
     if not order.high - order.low <= 2 * _WIDEST:
         return "its interval is wider than an order; give more --samples, or more depths"
     return None
-
-
-def _weak_theory(model: rs.Model) -> float | None:
-    """1 for Euler schemes of Itô and of ordinary equations, where φ is smooth."""
-    block = model.block
-    biased = block.variances.inner_bias + block.variances.outer_bias > 0
-    smooth = block.activation in (rs.LINEAR, rs.TANH, rs.ERF, rs.GELU, rs.SIGMOID)
-    known = model.law.independent or isinstance(model.law, (rs.SmoothNoise, rs.ConstantNoise))
-    return 1.0 if known and (smooth or (block.homogeneous and not biased)) else None
 
 
 def _plain(result: Convergence, verdicts: Mapping[str, _Verdict]) -> dict[str, Any]:

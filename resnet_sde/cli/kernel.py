@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,9 +20,6 @@ from resnet_sde.cli.options import (
     with_options,
 )
 from resnet_sde.cli.single import document, once, one_model, share_bar
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _BY_LAYER = ("full", "reduced", "feed-forward")
 _SHOWN = 12  # layers of a table
@@ -57,22 +53,22 @@ def kernel_command(context: click.Context, **given: Any) -> None:
 
 def describe(model: rs.Model, given: dict[str, Any], block: str, width: int | None) -> dict[str, Any]:
     """The values under their JSON keys."""
-    white = model.law.independent
-    if not white and (given["c0"] is not None or given["keep_rate"] < 1):
+    from resnet_sde import meanfield
+
+    if not model.law.independent and (given["c0"] is not None or given["keep_rate"] < 1):
         raise click.UsageError(
             "two inputs (--c0) and dropout (--keep-rate) have a theory for white weights only; leave them "
             "out, or give --law white."
         )
     by_layer = block in _BY_LAYER
-    if white:
-        layers = _white(model, given)
-    elif by_layer or given["profile"]:
-        layers = _coloured(model, given)
-    else:
-        layers = _ends(model, given)
+    request = {name: given[name] for name in ("depth", "keep_rate")}
+    with share_bar() as bar:
+        layers = meanfield.displacement(
+            model, given["k0"], **request, every_layer=by_layer or given["profile"], done=bar.update
+        )
     gradient = layers.gradient
     if width is not None and model.block.homogeneous:
-        gradient = (1 - 1 / width) * gradient + layers.along / width
+        gradient = layers.at_width(width)
     answer: dict[str, Any] = {
         "displacement2": _finite(float(layers.forward[-1])),
         "gradient_displacement2": _finite(float(gradient[0])),
@@ -84,92 +80,13 @@ def describe(model: rs.Model, given: dict[str, Any], block: str, width: int | No
             "gradient_displacement2": [_finite(v) for v in gradient.tolist()],
         }
     if by_layer:
-        answer["p"] = [json_number(q) for q in layers.q.tolist()]
-        answer["log_gradient_growth"] = [json_number(g) for g in layers.log_growth.tolist()]
+        for key, values in (("p", layers.q), ("log_gradient_growth", layers.log_gradient_growth)):
+            assert values is not None
+            answer[key] = [json_number(value) for value in values.tolist()]
         answer["one_minus_e"] = None
     if given["c0"] is not None:
         answer["one_minus_e"] = _gaps(model, given)
     return answer
-
-
-def ends(model: rs.Model, depth: int) -> tuple[float, float]:
-    """E ‖h_L − h_0‖² / ‖h_0‖² and E ‖p_0 − p_L‖² / ‖p_L‖² from inputs of mean square 1.
-
-    Raises:
-        ValueError: nothing is known of such a model.
-    """
-    request = {"depth": depth, "k0": 1.0, "keep_rate": 1.0}
-    found = _white(model, request) if model.law.independent else _ends(model, request)
-    return float(found.forward[-1]), float(found.gradient[0])
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """What the answer is made of, at every layer; one number where only the ends are known.
-
-    forward, gradient: E ‖h_l − h_0‖² / ‖h_0‖² and E ‖p_l − p_L‖² / ‖p_L‖².
-    along: E ‖h_L − h_l‖² / ‖h_l‖², which is also what the gradient along a homogeneous state does.
-    log_forward: natural logarithm of the last entry of forward, where that may overflow.
-    """
-
-    forward: Tensor
-    gradient: Tensor
-    along: Tensor
-    log_forward: float
-    q: Tensor
-    log_growth: Tensor
-
-
-def _white(model: rs.Model, given: dict[str, Any]) -> _Layers:
-    """Layers of independent weights, one after another."""
-    import torch
-
-    from resnet_sde import meanfield
-
-    found = meanfield.lengths(model, given["k0"], depth=given["depth"], keep_rate=given["keep_rate"])
-    kept = torch.tensor(model.skip, dtype=torch.float64) ** torch.arange(given["depth"], -1, -1)
-    gradient = torch.expm1(found.log_gradient_growth[-1] - found.log_gradient_growth) + 2 * (1 - kept)
-    along = torch.expm1(found.log_q[-1] - found.log_q) + 2 * (1 - kept)
-    moved = float(found.displacement2[-1])
-    log_forward = float(found.log_q[-1] - found.log_q[0])
-    if math.isfinite(moved):
-        log_forward = math.log(moved) if moved > 0 else -math.inf
-    return _Layers(found.displacement2, gradient, along, log_forward, found.q, found.log_gradient_growth)
-
-
-def _ends(model: rs.Model, given: dict[str, Any]) -> _Layers:
-    """Correlated layers, from end to end."""
-    import torch
-
-    from resnet_sde import meanfield
-
-    depth = given["depth"]
-    alphas, start = torch.tensor([model.alpha(depth)], dtype=torch.float64), given["k0"]
-    with share_bar() as bar:
-        found = meanfield.displacements(
-            model.block, model.law, depth, alphas, start, skip=model.skip, done=bar.update
-        )
-    log_forward = 2 * math.log(10) * float(found.log10_forward)
-    forward = torch.tensor([log_forward], dtype=torch.float64).exp()
-    gradient = (2 * math.log(10) * found.log10_gradient).exp()
-    return _Layers(forward, gradient, forward, log_forward, forward, forward)
-
-
-def _coloured(model: rs.Model, given: dict[str, Any]) -> _Layers:
-    """Correlated layers, with all that lies between the ends."""
-    from resnet_sde import meanfield
-
-    kernel = meanfield.two_time(model, given["k0"], depth=given["depth"])
-    back = meanfield.gradients_along(model, kernel)
-    q, square = kernel.diagonal(), back.diagonal()
-    return _Layers(
-        forward=(q - 2 * kernel[0] + q[0]) / q[0],
-        gradient=square - 2 * back[-1] + 1,
-        along=(q[-1] - 2 * kernel[-1] + q) / q,
-        log_forward=_ends(model, given).log_forward,
-        q=q,
-        log_growth=square[0].log() - square.log(),
-    )
 
 
 def _gaps(model: rs.Model, given: dict[str, Any]) -> list[float | str | None]:

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
-from resnet_sde.cli.equation import equation_lines
 from resnet_sde.cli.options import MODEL_OPTIONS, RUN_OPTION, Command, emit, with_options
 from resnet_sde.cli.single import document, once, one_model
 
 if TYPE_CHECKING:
     from resnet_sde.limits import Limit
-
-_NAMES = {"ito-sde": "an Itô equation", "young-ode": "a Young equation", "random-ode": "a random ODE"}
 
 
 @once
@@ -41,10 +38,12 @@ def limit_command(**given: Any) -> None:
 
 def describe(model: rs.Model) -> dict[str, Any]:
     """The regime of a model and its limit, or the reason why it has none."""
+    from resnet_sde.limits import at_finite_width
+
     equation: Limit | None = None
     try:
         equation = rs.limit(model)
-        reason = _driven(equation)
+        reason = equation.words
     except rs.NoLimit as refusal:
         reason = _refused(model, refusal)
     return {
@@ -53,72 +52,8 @@ def describe(model: rs.Model) -> dict[str, Any]:
         "limit": None if equation is None else equation.kind,
         "coupled": None if equation is None else equation.coupled,
         "strong_order": None if equation is None else equation.strong_order,
-        "reason": " ".join([reason, *_finite_width(model)]),
+        "reason": " ".join(filter(None, [reason, at_finite_width(model)])),
     }
-
-
-def _driven(equation: Limit) -> str:
-    """Which equation, in words, and how it is driven."""
-    from resnet_sde import limits
-
-    if isinstance(equation, limits.ItoSDE):
-        return (
-            "The network is the Euler scheme of the Itô equation dH = gain dB g(H), driven by the Brownian "
-            "motion that its own weights sum to."
-        )
-    if isinstance(equation, limits.ItoSDEInLaw):
-        return _in_law(equation.model)
-    if isinstance(equation, limits.YoungODE):
-        return _young(equation.model)
-    weights = (
-        "one constant matrix" if isinstance(equation.model.law, rs.ConstantNoise) else "its smooth weights"
-    )
-    inner = "V, W)" if isinstance(equation.model.block, rs.TwoLayer) else "V)"
-    return (
-        f"The network is the Euler scheme of the ordinary differential equation dH/dt = gain f(H, {inner}, f "
-        f"being its residual branch, driven by {weights}."
-    )
-
-
-def _in_law(model: rs.Model) -> str:
-    """The Itô equations that no path of the weights drives."""
-    block, law = model.block, model.law
-    if isinstance(block, rs.SingleLayer):
-        return (
-            "In law, not on the weights themselves, the network tends to the Itô equation dH = gain dB g(H): "
-            "sums of weights that are not Gaussian tend to Brownian motion in law only."
-        )
-    averaged = (
-        "In law, not on the weights themselves, the network tends to an Itô equation driven by a Brownian "
-        "motion of its own in every coordinate: the inner weights average out, and what is left of them is "
-        "the variance of a branch"
-    )
-    if isinstance(law, rs.WhiteNoise) or (isinstance(law, rs.FractionalNoise) and law.hurst == 0.5):
-        return f"{averaged}, without drift."
-    return (
-        f"{averaged}, summed over all lags at which the weights are correlated, and a drift of size 1/width."
-    )
-
-
-def _young(model: rs.Model) -> str:
-    """The equations driven by sums of fractional weights, H > 1/2."""
-    block = model.block
-    if isinstance(block, rs.SingleLayer):
-        return (
-            "The network is the Euler scheme of the Young equation dH = gain dX g(H), driven by the "
-            "fractional Brownian motion X that its own weights sum to; at width 1 it shows its rate 2H − 1, "
-            "at larger widths practical depths see a faster one."
-        )
-    assert isinstance(block, rs.TwoLayer)
-    if block.activation.odd and block.sigma_a2 == 0:
-        return (
-            "The network tends to a Young equation driven by the sums of the products of its own outer and "
-            "inner weights: of an odd activation only its mean slope survives the sum over layers."
-        )
-    return (
-        "The network tends to a Young equation driven by the row sums of its own outer weights: the inner "
-        "ones average out, and of the activation its mean is left."
-    )
 
 
 def _refused(model: rs.Model, refusal: rs.NoLimit) -> str:
@@ -127,31 +62,6 @@ def _refused(model: rs.Model, refusal: rs.NoLimit) -> str:
     if isinstance(model.block, rs.Reduced) and model.critical_beta is not None:
         text = f"{refusal.fact}: {refusal.reason}. Give --beta {model.critical_beta:g}."
     return text[0].upper() + text[1:] if text[:2] != "H " else text
-
-
-def _finite_width(model: rs.Model) -> list[str]:
-    """Where the answer at infinite width is not that at this one."""
-    import torch
-
-    block, law, beta = model.block, model.law, model.beta
-    assert beta is not None
-    if (
-        not isinstance(block, (rs.SingleLayer, rs.TwoLayer))
-        or model.skip != 1.0
-        or beta >= 0.5
-        or model.gain == 0
-    ):
-        return []
-    here = f"The regime is that of infinite width; at width {model.width}"
-    if isinstance(block, rs.SingleLayer) and isinstance(law, rs.FractionalNoise) and law.hurst < 0.5:
-        return [f"{here} the contraction wins, and where φ(0) = 0 the network collapses instead."]
-    biased = block.sigma_b2 > 0 or getattr(block, "sigma_a2", 0.0) > 0
-    rests = not biased and float(block.activation(torch.zeros(1))) == 0
-    if model.width == 1 and isinstance(law, rs.WhiteNoise) and rests and beta > 0:
-        return [
-            f"{here} a state keeps its sign and collapses, if it moves at all, while the mean square grows."
-        ]
-    return []
 
 
 def _paragraph(model: rs.Model, answer: dict[str, Any]) -> str:
@@ -171,7 +81,7 @@ def _paragraph(model: rs.Model, answer: dict[str, Any]) -> str:
         order = answer["strong_order"]
         rate = "" if order is None else f" with strong order {order:.4g}"
         how = f"on the weight path of each network{rate}" if answer["coupled"] else "in law"
-        found = f"Limit: {_NAMES[answer['limit']]}, {how}."
+        found = f"Limit: {rs.limit(model).name}, {how}."
     return "\n".join(textwrap.wrap(f"{scaling} {found} {answer['reason']}", width=100))
 
 
@@ -182,7 +92,7 @@ def _details(model: rs.Model, label: dict[str, Any]) -> Iterator[str]:
     )
     yield from textwrap.wrap(f"Model: {', '.join(words)}", width=100, subsequent_indent="  ")
     with suppress(rs.NoLimit):
-        yield from equation_lines(rs.limit(model))
+        yield from rs.limit(model).lines()
 
 
 def _value(value: object) -> str:

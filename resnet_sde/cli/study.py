@@ -253,16 +253,16 @@ def _draw(
 
 def _with_theory(cell: dict[str, Any], model: rs.Model) -> dict[str, Any]:
     """The cell with its mean squares at infinite width, where they are known and cost seconds at most."""
-    from resnet_sde.cli.kernel import ends
+    from resnet_sde import meanfield
 
     ratios = ("displacement", "gradient_displacement")
     if cell["depth"] > (_DEEPEST_WHITE if model.law.independent else _DEEPEST):
         return cell
     try:
-        squares = ends(model, cell["depth"])
+        found = meanfield.displacement(model, depth=cell["depth"], every_layer=False)
     except ValueError:
         return cell
-    theory = zip(ratios, squares, strict=True)
+    theory = zip(ratios, (float(found.forward[-1]), float(found.gradient[0])), strict=True)
     return {**cell, **{name: {**cell[name], "mean_field_mean_square": square} for name, square in theory}}
 
 

@@ -6,9 +6,9 @@ their own.
 """
 
 from resnet_sde.limits.base import Limit, NoLimit
-from resnet_sde.limits.choose import limit
+from resnet_sde.limits.choose import at_finite_width, limit
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
 from resnet_sde.limits.young import YoungODE
 
-__all__ = ["ItoSDE", "ItoSDEInLaw", "Limit", "NoLimit", "RandomODE", "YoungODE", "limit"]
+__all__ = ["ItoSDE", "ItoSDEInLaw", "Limit", "NoLimit", "RandomODE", "YoungODE", "at_finite_width", "limit"]

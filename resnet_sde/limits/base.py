@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import positive_integer
+from resnet_sde.activations import ERF, GELU, LINEAR, SIGMOID, TANH
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import GridPath
 
@@ -33,18 +36,46 @@ class Limit(ABC):
     """The L → ∞ equation of a model at its critical scaling.
 
     model: the networks that tend to it.
-    kind: "ito-sde", "young-ode" or "random-ode".
+    kind: "ito-sde", "young-ode" or "random-ode"; name is the same in words.
     coupled: whether networks converge to it on their own weight path, or in law only.
     """
 
     model: Model
     kind: ClassVar[str]
+    name: ClassVar[str]
     coupled: ClassVar[bool]
 
     @property
     def strong_order(self) -> float | None:
         """Rate in depth of the pathwise convergence; None where it holds in law only or no rate is known."""
         return None
+
+    @property
+    def weak_order(self) -> float | None:
+        """Rate in depth of means of smooth functions of the states; None where none is known.
+
+        1 for Euler schemes of Itô and of ordinary equations, where φ is smooth.
+        """
+        block = self.model.block
+        biased = block.variances.inner_bias + block.variances.outer_bias > 0
+        smooth = block.activation in (LINEAR, TANH, ERF, GELU, SIGMOID) or (block.homogeneous and not biased)
+        return 1.0 if smooth and self.model.law.noise != "fractional" else None
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """Which equation this is, in a sentence, and how it is driven."""
+
+    @abstractmethod
+    def formula(self) -> tuple[str, list[str]]:
+        """The equation, and a line for each of its letters; ρ is the gain."""
+
+    def lines(self) -> Iterator[str]:
+        """The equation, what its letters mean, and the numbers in it."""
+        formula, letters = self.formula()
+        yield f"Equation: {formula}"
+        yield from (f"  {line}" for line in letters)
+        yield f"  with {_numbers(self.model)}"
 
     @abstractmethod
     def solve(self, h: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -62,6 +93,31 @@ class Limit(ABC):
         with torch.enable_grad():
             start = h.detach().clone().requires_grad_()
             return torch.autograd.grad(self.solve(start, *args, **options), start, top)[0]
+
+
+_SYMBOLS = {"sigma_w2": "σ_w²", "sigma_b2": "σ_b²", "sigma_v2": "σ_v²", "sigma_a2": "σ_a²"}
+
+
+def _numbers(model: Model) -> str:
+    found = {"d": model.width, "ρ": model.gain}
+    found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(model.block, f, None)) is not None}
+    if model.law.noise == "fractional" or hasattr(model.law, "hurst"):
+        found["Hurst index"] = model.law.exponent
+    plain = {s: v if isinstance(v, int) or not math.isfinite(v) else f"{v:g}" for s, v in found.items()}
+    return ", ".join(f"{symbol} = {value}" for symbol, value in plain.items())
+
+
+def plus(term: str, bias: str, variance: float) -> str:
+    """A sum in a formula; a bias of variance 0 is left out."""
+    return f"{term} + {bias}" if variance > 0 else term
+
+
+def driven_by_sums(model: Model, sums: str, motions: str) -> tuple[str, list[str]]:
+    """`formula` of the branch of one matrix, with the sum of the weights in the place of the weights."""
+    right = plus(f"(σ_w/√d) d{sums} φ(H)", f"σ_b d{sums.lower()}", model.block.variances.outer_bias)
+    return f"dH = ρ [{right}]", [
+        f"{sums}: d × d independent {motions} motions, the scaled sums of the weights"
+    ]
 
 
 def check_states(limit: Limit, h: Tensor) -> None:

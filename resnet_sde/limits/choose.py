@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from resnet_sde._checks import states
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
 from resnet_sde.limits.base import Limit, NoLimit
@@ -36,6 +38,24 @@ def limit(model: Model) -> Limit:
     odd = block.activation.odd and block.sigma_a2 == 0
     short_memory = hurst < (0.75 if odd else 0.5)
     return ItoSDEInLaw(model) if short_memory else YoungODE(model)
+
+
+def at_finite_width(model: Model) -> str | None:
+    """A sentence where the regime, that of infinite width, is not what a network of this width does."""
+    block, law, beta = model.block, model.law, model.beta
+    assert beta is not None
+    if not isinstance(block, (SingleLayer, TwoLayer)) or model.skip != 1.0 or beta >= 0.5 or model.gain == 0:
+        return None
+    here = f"The regime is that of infinite width; at width {model.width}"
+    if isinstance(block, SingleLayer) and law.noise == "fractional" and law.exponent < 0.5:
+        return f"{here} the contraction wins, and where φ(0) = 0 the network collapses instead."
+    biased = block.variances.inner_bias + block.variances.outer_bias > 0
+    rests = not biased and float(block.activation(torch.zeros(1))) == 0
+    if model.width == 1 and law.noise == "white" and rests and beta > 0:
+        return (
+            f"{here} a state keeps its sign and collapses, if it moves at all, while the mean square grows."
+        )
+    return None
 
 
 def _refuse_structure(model: Model) -> None:

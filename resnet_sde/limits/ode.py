@@ -10,8 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde._checks import check_memory
-from resnet_sde.blocks import Layer
-from resnet_sde.limits.base import Limit, check_states, check_steps, grid
+from resnet_sde.blocks import Layer, TwoLayer
+from resnet_sde.limits.base import Limit, check_states, check_steps, grid, plus
 from resnet_sde.matrices import Dense
 from resnet_sde.model import WeightPaths
 
@@ -21,7 +21,28 @@ class RandomODE(Limit):
     """dH = gain · V_t g(H, W_t) dt, with weights that are smooth functions of t (Marion et al., 2025)."""
 
     kind: ClassVar[str] = "random-ode"
+    name: ClassVar[str] = "a random ODE"
     coupled: ClassVar[bool] = True
+
+    @property
+    @override
+    def words(self) -> str:
+        weights = "one constant matrix" if self.model.law.noise == "constant" else "its smooth weights"
+        inner = "V, W)" if isinstance(self.model.block, TwoLayer) else "V)"
+        return (
+            "The network is the Euler scheme of the ordinary differential equation dH/dt = gain f(H, "
+            f"{inner}, f being its residual branch, driven by {weights}."
+        )
+
+    @override
+    def formula(self) -> tuple[str, list[str]]:
+        block, inner = self.model.block, "H"
+        weights, factor, bias = "V", "σ_w", "σ_b b_t"
+        if isinstance(block, TwoLayer):
+            inner = plus("(σ_w/√d) W_t H", "σ_b b_t", block.sigma_b2)
+            weights, factor, bias = "V and W", "σ_v", "σ_a a_t"
+        right = plus(f"({factor}/√d) V_t φ({inner})", bias, block.variances.outer_bias)
+        return f"dH/dt = ρ [{right}]", [f"{weights}: the weights at time t = k/L, of variance 1"]
 
     @property
     @override

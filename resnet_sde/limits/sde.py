@@ -14,15 +14,9 @@ is left and there is no drift. The sums converge for H < 1/2, and for odd φ bel
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
-import numpy as np
-import scipy.interpolate
-import scipy.special
 import torch
 import torchsde
 from torch import Tensor
@@ -31,17 +25,21 @@ from typing_extensions import override
 from resnet_sde._checks import positive_integer
 from resnet_sde._random import stream
 from resnet_sde.blocks import Layer, Reduced, SingleLayer, TwoLayer
-from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import WhiteNoise
-from resnet_sde.limits.base import Limit, NoLimit, check_rough, check_states, check_steps, grid
+from resnet_sde.limits.base import (
+    Limit,
+    NoLimit,
+    check_rough,
+    check_states,
+    check_steps,
+    driven_by_sums,
+    grid,
+    plus,
+)
+from resnet_sde.limits.coefficients import table
 from resnet_sde.matrices import Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import Path
-
-_LAGS = 512  # at which F is evaluated; beyond, a straight line through 0, to 1e-4 at worst (H near 3/4)
-_LENGTHS = 481  # nodes of the table of a diffusion coefficient over |h|²/d, even in its logarithm
-_LOG_RANGE = 24.0  # natural logarithms on either side of 1 that the table covers
-_DEGREE = 9  # of the spline between them; a cubic one would give 1e-5
 
 
 class _PathBrownian(torchsde.BaseBrownian):
@@ -127,7 +125,20 @@ class ItoSDE(Limit):
     """dH = gain · dB g(H), on the matrix Brownian motion B of the weights (Marion et al., 2025)."""
 
     kind: ClassVar[str] = "ito-sde"
+    name: ClassVar[str] = "an Itô equation"
     coupled: ClassVar[bool] = True
+
+    @property
+    @override
+    def words(self) -> str:
+        return (
+            "The network is the Euler scheme of the Itô equation dH = gain dB g(H), driven by the Brownian "
+            "motion that its own weights sum to."
+        )
+
+    @override
+    def formula(self) -> tuple[str, list[str]]:
+        return driven_by_sums(self.model, "B", "Brownian")
 
     @property
     @override
@@ -185,14 +196,59 @@ class ItoSDEInLaw(Limit):
             object.__setattr__(self, "depth", depth)
 
     kind: ClassVar[str] = "ito-sde"
+    name: ClassVar[str] = "an Itô equation"
     coupled: ClassVar[bool] = False
+
+    @property
+    @override
+    def words(self) -> str:
+        if isinstance(self.model.block, SingleLayer):
+            return (
+                "In law, not on the weights themselves, the network tends to the Itô equation dH = gain dB "
+                "g(H): sums of weights that are not Gaussian tend to Brownian motion in law only."
+            )
+        averaged = (
+            "In law, not on the weights themselves, the network tends to an Itô equation driven by a "
+            "Brownian motion of its own in every coordinate: the inner weights average out, and what is left "
+            "of them is the variance of a branch"
+        )
+        if self.model.law.independent:
+            return f"{averaged}, without drift."
+        return (
+            f"{averaged}, summed over all lags at which the weights are correlated, and a drift of size "
+            "1/width."
+        )
+
+    @override
+    def formula(self) -> tuple[str, list[str]]:
+        block, white = self.model.block, self.model.law.independent
+        unit = torch.ones(1, 1, self.model.width, dtype=torch.float64)
+        values = f"A = {float(self.covariation(unit)):.4g}"
+        values += "" if white else f", b = {float(self.drift(unit)[0, 0, 0]):.4g}"
+        letters = ["B: a Brownian motion for every coordinate; for one input"]
+        bias = block.variances.outer_bias
+        if isinstance(block, SingleLayer):
+            letters.append(f"A = ρ² [{plus('σ_w² |φ(H)|²/d', 'σ_b²', bias)}]")
+            return "dH = √A dB", [*letters, f"{values} at H = (1, …, 1)"]
+        factor = "" if isinstance(block, Reduced) else "σ_v² "
+        if white:
+            letters.append(f"A = ρ² [{plus(f'{factor}E φ(√q z)²', 'σ_a²', bias)}]")
+        else:
+            inside = plus(f"{factor}E φ(u_n) φ(u_0)", "σ_a²", bias)
+            letters += [
+                f"A = ρ² Σ_n γ(n) [{inside}], over all lags n of the weights",
+                "b = ρ² (σ_v² σ_w²/d) Σ_{n≥1} γ(n) [E φ''(u_n) φ(u_0) + γ(n) E φ'(u_n) φ'(u_0)]",
+                "u_n, u_0: Gaussian, of variance q and correlation γ(n)",
+            ]
+        letters.append(f"q = {plus('σ_w² |H|²/d', 'σ_b²', block.variances.inner_bias)}")
+        return "dH = √A dB" + ("" if white else " + b H dt"), [*letters, f"{values} at |H|² = d"]
 
     def covariation(self, h: Tensor) -> Tensor:
         """A(h), per unit of time and coordinate; shape (sample, input, input)."""
         square = self.model.gain**2
         if self.model.law.exponent != 0.5:
             length = h.double().square().mean(-1, keepdim=True)
-            return (square * _table(self.model, self.depth)(length)[0]).to(h.dtype)
+            return (square * table(self.model, self.depth)(length)[0]).to(h.dtype)
         return (square * _white(self.model, h.double())).to(h.dtype)
 
     def drift(self, h: Tensor) -> Tensor:
@@ -200,7 +256,7 @@ class ItoSDEInLaw(Limit):
         if self.model.law.exponent == 0.5:
             return torch.zeros_like(h)
         length = h.double().square().mean(-1, keepdim=True)
-        strength = _table(self.model, self.depth)(length)[1].to(h.dtype)
+        strength = table(self.model, self.depth)(length)[1].to(h.dtype)
         return self.model.gain**2 / self.model.width * strength * h
 
     def diffuse(self, h: Tensor, v: Tensor) -> Tensor:
@@ -264,105 +320,3 @@ def _white(model: Model, h: Tensor) -> Tensor:
     gap = torch.where(torch.eye(q.shape[-1], dtype=torch.bool, device=q.device), 0.0, gap).clamp(0, 2)
     dual = block.activation.dual(q[..., :, None], q[..., None, :], gap=gap)
     return dual if isinstance(block, Reduced) else block.sigma_v2 * dual + block.sigma_a2
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A and d · b / H over |h|²/d, by a spline in log |h|²/d; exact for homogeneous φ, where A is linear.
-
-    Its relative error is below 1e-9 for all activations of the library, or it is rounding: 1e-16 of E φ².
-
-    A is held relative to σ_w² |h|²/d + offset, which is of its size from the shortest states to the longest.
-
-    pieces: coefficients of a polynomial on every interval, from the highest power on, (power, 2, interval).
-    """
-
-    pieces: Tensor
-    slope: float
-    offset: float
-
-    @staticmethod
-    def of(logs: Tensor, ratio: Tensor, drift: Tensor, slope: float, offset: float) -> _Table:
-        """The table of values at these logarithms."""
-        values = torch.stack([ratio, drift], -1)
-        spline = scipy.interpolate.make_interp_spline(logs.numpy(), values.numpy(), k=_DEGREE)
-        step = float(logs[1] - logs[0])
-        powers = [
-            spline.derivative(m)(logs[:-1].numpy()) * (step**m / math.factorial(m))
-            for m in range(_DEGREE, 0, -1)
-        ]
-        return _Table(torch.from_numpy(np.stack([*powers, values[:-1].numpy()])).mT, slope, offset)
-
-    def __call__(self, length: Tensor) -> tuple[Tensor, Tensor]:
-        """A and d · b / H at squared lengths |h|²/d, any shape."""
-        pieces = self.pieces.to(length.device)
-        count = pieces.shape[-1]
-        logs = length.clamp(min=1e-300).log()
-        place = ((logs + _LOG_RANGE) * (count / (2 * _LOG_RANGE))).clamp(0, count)
-        left = place.floor().long().clamp(max=count - 1)
-        part = place - left
-        total = pieces[0][:, left]
-        for coefficient in pieces[1:]:
-            total = total * part + coefficient[:, left]
-        return (self.slope * length + self.offset) * total[0], total[1]
-
-
-@lru_cache(maxsize=16)
-def _table(model: Model, depth: int | None) -> _Table:
-    block = model.block
-    assert isinstance(block, TwoLayer)
-    logs = torch.linspace(-_LOG_RANGE, _LOG_RANGE, _LENGTHS, dtype=torch.float64)
-    diffusion, drift = _coefficients(model, depth, logs.exp())
-    slope, offset = block.sigma_w2, block.sigma_b2 + block.sigma_a2
-    ratio = diffusion / (slope * logs.exp() + offset).clamp(min=1e-300)
-    return _Table.of(logs, ratio, drift, slope, offset)
-
-
-def _coefficients(model: Model, depth: int | None, length: Tensor) -> tuple[Tensor, Tensor]:
-    """A and d · b / H at squared lengths |h|²/d, all of shape (length,)."""
-    block = model.block
-    assert isinstance(block, TwoLayer)
-    q = (block.sigma_w2 * length + block.sigma_b2)[:, None]
-    lags = _Lags.of(model.law.exponent, depth)
-    phi = block.activation
-    zero, one = torch.zeros_like(q), torch.ones_like(q)
-    kappa = lags.total(lambda r: phi.dual(q, q, gap=1 - r), phi.dual(q, q, gap=one))
-    slopes = lags.total(
-        lambda r: phi.mean_curvature(q, q, gap=1 - r) + r * phi.dual_prime(q, q, gap=1 - r),
-        phi.mean_curvature(q, q, gap=one),
-    )
-    diffusion = block.sigma_v2 * (phi.dual(q, q, gap=zero)[:, 0] + 2 * kappa)
-    diffusion += block.sigma_a2 * (1 + 2 * lags.first)
-    return diffusion, block.sigma_v2 * block.sigma_w2 * slopes
-
-
-@dataclass(frozen=True)
-class _Lags:
-    """Σ_{n≥1} w_n γ(n) F(γ(n)), with the parts of the sum that are known without F.
-
-    first: Σ w_n γ(n), which F(0) meets; −1/2 in the limit for H < 1/2. For odd φ, F(0) is zero.
-    tail: Σ w_n γ(n)² beyond the lags held, which the slope of F at 0 meets.
-    """
-
-    correlation: Tensor
-    weight: Tensor
-    first: float
-    tail: float
-
-    @staticmethod
-    def of(hurst: float, depth: int | None) -> _Lags:
-        """The lags of a network of this depth, or all of them."""
-        gamma = autocovariance(hurst, depth or _LAGS + 1)[1:]
-        if depth is not None:
-            weight = 1 - torch.arange(1, depth, dtype=torch.float64) / depth
-            first, tail = float((weight * gamma).sum()), float((weight * gamma.square())[_LAGS:].sum())
-            return _Lags(gamma[:_LAGS], weight[:_LAGS], first, tail)
-        decay = (hurst * (2 * hurst - 1)) ** 2
-        tail = decay * float(scipy.special.zeta(4 - 4 * hurst, _LAGS + 1))
-        return _Lags(gamma, torch.ones_like(gamma), -0.5 if hurst < 0.5 else 0.0, tail)
-
-    def total(self, value: Callable[[Tensor], Tensor], uncorrelated: Tensor) -> Tensor:
-        """The sum for F = `value` and F(0) = `uncorrelated`, of shape (length, 1); shape (length,)."""
-        rest = (value(self.correlation) - uncorrelated) * self.correlation
-        total = (self.weight * rest).sum(-1) + self.first * uncorrelated[:, 0]
-        return total + rest[:, -1] / self.correlation[-1] ** 2 * self.tail if self.tail else total

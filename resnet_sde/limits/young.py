@@ -20,7 +20,7 @@ from typing_extensions import override
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, TwoLayer, affine
 from resnet_sde.laws import PathLaw
-from resnet_sde.limits.base import Limit, check_rough, check_states, check_steps
+from resnet_sde.limits.base import Limit, check_rough, check_states, check_steps, driven_by_sums, plus
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import forward
 
@@ -61,6 +61,11 @@ def mean_slope(phi: Activation, q: Tensor) -> Tensor:
     return phi.dual_prime(q, zero, gap=zero + 1) / phi.prime(zero)
 
 
+def _of_products(block: TwoLayer) -> bool:
+    """Whether a branch has no mean, so that products of outer and inner weights are what adds up."""
+    return block.activation.odd and block.sigma_a2 == 0
+
+
 @dataclass(frozen=True)
 class LeadingTerm(_Derived):
     """A two-matrix branch with the leading Hermite term of its activation in place of the activation."""
@@ -71,7 +76,7 @@ class LeadingTerm(_Derived):
     def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         block = self.source
         q = block.sigma_w2 * h.square().mean(-1, keepdim=True) + block.sigma_b2
-        if block.activation.odd and block.sigma_a2 == 0:
+        if _of_products(block):
             assert layer.inner is not None
             slope = mean_slope(block.activation, q.double()).to(h.dtype)
             probe = slope * affine(layer.inner, h, block.sigma_w2, block.sigma_b2, unit)
@@ -99,7 +104,45 @@ class YoungODE(Limit):
     """A Young equation driven by fractional weights, H > 1/2."""
 
     kind: ClassVar[str] = "young-ode"
+    name: ClassVar[str] = "a Young equation"
     coupled: ClassVar[bool] = True
+
+    @property
+    @override
+    def words(self) -> str:
+        if not isinstance(block := self.model.block, TwoLayer):
+            return (
+                "The network is the Euler scheme of the Young equation dH = gain dX g(H), driven by the "
+                "fractional Brownian motion X that its own weights sum to; at width 1 it shows its rate 2H − "
+                "1, at larger widths practical depths see a faster one."
+            )
+        if _of_products(block):
+            return (
+                "The network tends to a Young equation driven by the sums of the products of its own outer "
+                "and inner weights: of an odd activation only its mean slope survives the sum over layers."
+            )
+        return (
+            "The network tends to a Young equation driven by the row sums of its own outer weights: the "
+            "inner ones average out, and of the activation its mean is left."
+        )
+
+    @override
+    def formula(self) -> tuple[str, list[str]]:
+        if not isinstance(block := self.model.block, TwoLayer):
+            return driven_by_sums(self.model, "X", "fractional Brownian")
+        q = torch.tensor([block.sigma_w2 + block.sigma_b2], dtype=torch.float64)
+        length = f"q = {plus('σ_w² |H|²/d', 'σ_b²', block.sigma_b2)}"
+        if _of_products(block):
+            return f"dH = ρ (σ_v/√d) χ(q) [{plus('(σ_w/√d) dZ H', 'σ_b dz', block.sigma_b2)}]", [
+                "Z: the scaled sums of the products V_k W_k of outer and inner weights",
+                f"χ(q) = E φ'(√q z), {length}",
+                f"χ = {float(mean_slope(block.activation, q)):.4g} at |H|² = d",
+            ]
+        return f"dH = ρ [{plus('(σ_v/√d) m(q) dX 1', 'σ_a dx', block.sigma_a2)}]", [
+            "X: d × d fractional Brownian motions, the scaled sums of the outer weights; 1 = (1, …, 1)",
+            f"m(q) = E φ(√q z), {length}",
+            f"m = {float(block.activation.mean(q)):.4g} at |H|² = d",
+        ]
 
     @property
     @override
@@ -108,7 +151,7 @@ class YoungODE(Limit):
         hurst, block = self.model.law.exponent, self.model.block
         if not isinstance(block, TwoLayer):
             return 2 * hurst - 1
-        if block.activation.odd and block.sigma_a2 == 0:
+        if _of_products(block):
             return min(2 * hurst - 1.5, 2 - 2 * hurst)
         return min(hurst - 0.5, 1 - hurst)
 

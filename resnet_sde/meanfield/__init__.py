@@ -2,6 +2,7 @@
 
 from resnet_sde.meanfield.asymptotics import asymptotics
 from resnet_sde.meanfield.critical import critical_bias, critical_line, dropout_peak, length_coupling
+from resnet_sde.meanfield.displacement import LayerDisplacements, displacement
 from resnet_sde.meanfield.flow import Flow, NoFlow, flow, flow_gaps
 from resnet_sde.meanfield.fluctuations import gradient_log_variance
 from resnet_sde.meanfield.initialization import DepthLaw, Recommendation, depth_law, recommend_variances
@@ -22,6 +23,7 @@ __all__ = [
     "Displacements",
     "FixedPoints",
     "Flow",
+    "LayerDisplacements",
     "Lengths",
     "NoFixedPoint",
     "NoFlow",
@@ -32,6 +34,7 @@ __all__ = [
     "critical_bias",
     "critical_line",
     "depth_law",
+    "displacement",
     "displacements",
     "dropout_peak",
     "fixed_points",
