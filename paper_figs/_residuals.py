@@ -16,8 +16,7 @@ from torch import Tensor
 import resnet_sde as rs
 from paper_figs._wide import float64
 from resnet_sde._random import Stream, stream
-from resnet_sde.blocks import Layer, affine_back
-from resnet_sde.matrices import Deferred, Identity
+from resnet_sde.blocks import Layer
 
 AT_ONCE = 20  # networks
 VARIANCES = r"$\sigma_w^2,\ \sigma_b^2,\ \sigma_v^2,\ \sigma_a^2$"  # what the numbers of `name` are
@@ -36,12 +35,6 @@ def states(width: int, cosines: tuple[float, ...] = (1.0,)) -> Tensor:
     first, other = sign.repeat(width // 2), sign.repeat_interleave(2).repeat(width // 4)
     cosine = float64(cosines)[:, None]
     return cosine * first + (1 - cosine.square()).sqrt() * other
-
-
-def drawn(block: rs.Block, source: Stream, width: int) -> Layer:
-    """A layer whose matrices are revealed where they are looked at."""
-    outer = Identity() if isinstance(block, rs.Reduced) else Deferred(source, width)
-    return Layer(outer, Deferred(source, width))
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def networks(
         source = stream(seed, "residuals", block, width, depth, alpha, cosines, first)
         h = x.expand(min(AT_ONCE, samples - first), -1, -1).contiguous()
         top = source.normal_(torch.empty_like(h[:, :1])).expand_as(h).contiguous()
-        layers = [drawn(block, source, width) for _ in range(depth)]
+        layers = [Layer.revealed(block.shapes(width), source) for _ in range(depth)]
         pieces.append(_seen(rs.trajectory(block, h, layers, alpha, top=top)))
     return Seen(*(torch.cat(columns) for columns in zip(*pieces, strict=True)))
 
@@ -114,26 +107,21 @@ def parameter_gradients(
 
 def _backwards(block: rs.TwoLayer, h: Tensor, depth: int, source: Stream) -> Tensor:
     """Shape (network, layer, parameter)."""
-    seen, width = [], h.shape[-1]
-    for _ in range(depth):
-        layer = drawn(block, source, width)
-        branch, pre = block.branch(h, layer)
-        seen.append((h, pre, layer))
-        h = h + branch
-    p = source.normal_(torch.empty_like(h.contiguous()))
-    scale, rows = _log_square(p), []
-    for h, pre, layer in reversed(seen):
-        back = affine_back(layer.outer, p, block.sigma_v2, block.sigma_a2)
-        inner = block.activation.pullback(pre, back)
-        state, bias = _log_square(p), _log_square(inner)
-        branch = _log_square(block.activation(pre))
-        rows.append(torch.stack([state, state + branch, bias + _log_square(h), bias], -1) - scale[:, None])
-        p = p + affine_back(layer.inner, inner, block.sigma_w2, block.sigma_b2)
-    return torch.stack(rows[::-1], 1)
+    width = h.shape[-1]
+    layers = [Layer.revealed(block.shapes(width), source) for _ in range(depth)]
 
+    def top(end: Tensor) -> Tensor:
+        return source.normal_(torch.empty_like(end))
 
-def _log_square(x: Tensor) -> Tensor:
-    return x[:, 0].double().square().mean(-1).log()
+    t = rs.trajectory(block, h, layers, 1.0, top=top, parameters=True)
+    assert t.adjoint is not None
+    assert t.parameters is not None
+    scales = {"outer": block.sigma_v2, "inner": block.sigma_w2, "inner_bias": block.sigma_b2}
+    rows = [[t.adjoint.natural(k + 1).square().mean(-1) for k in range(depth)]]
+    for name, scale in scales.items():
+        rows.append([t.parameters[name].natural(k)[..., 0].square() / (scale * width) for k in range(depth)])
+    logs = torch.stack([torch.cat(row, 1).log() for row in rows], -1)
+    return logs - logs[:, -1:, :1]
 
 
 def local_slope(x: Tensor, y: Tensor, layer: int) -> float:

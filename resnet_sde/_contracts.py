@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -21,12 +21,12 @@ from resnet_sde._stated import states_moments, wrong_moment, wrong_recursion, wr
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
-from resnet_sde.matrices import Deferred, Dense, Identity, Matrix, NotDrawn
+from resnet_sde.matrices import Dense, Matrix, NotDrawn
 
 _COMPANY = 2**24  # numbers in the matrices of networks that are looked at together
-_WIDEST = 512  # of the states that a block is asked about
+WIDEST = 512  # of the states that a block is asked about
 # Of states, beside 1: what holds for small ones may fail for large.
-_SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
+SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
 _SINGLE = 1e-3  # of the largest of some numbers: how far float32 may be from float64
 _STRONGEST = 25.0  # times its strength: what the layer loop allows for
 
@@ -52,13 +52,13 @@ def check_block(block: Block, width: int) -> None:
         once(_check_activation, activation)
         check_moments(activation)
     if not ours(block):
-        once(_check_branch, block, min(width, _WIDEST))
+        once(_check_branch, block, min(width, WIDEST))
 
 
 def check_adjoint(block: Block, width: int) -> None:
     """Check the way back through a block of one's own. Raises ValueError as `check_model_parts`."""
     if not ours(block):
-        once(_check_adjoint, block, min(width, _WIDEST))
+        once(_check_adjoint, block, min(width, WIDEST))
 
 
 def check_company(block: Block, width: int, networks: int, *, gradients: bool = False) -> None:
@@ -77,7 +77,7 @@ def check_company(block: Block, width: int, networks: int, *, gradients: bool = 
     """
     activation = getattr(block, "activation", None)
     if networks > 1 and not (ours(block) and (activation is None or ours(activation))):
-        once(_check_company, block, min(width, _WIDEST), networks, gradients)
+        once(_check_company, block, min(width, WIDEST), networks, gradients)
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _answer(block: Block, width: int) -> Tensor | None:
     if ours(block) and (activation is None or ours(activation)):
         return None
     try:
-        return block.branch(*_probe(block, min(width, _WIDEST), 1))[0].clone().nan_to_num()
+        return block.branch(*probe(block, min(width, WIDEST), 1))[0].clone().nan_to_num()
     except Exception:
         return None
 
@@ -132,7 +132,7 @@ def looks_once(block: Block, width: int, *, gradients: bool) -> bool:
     """Whether a matrix that is revealed where it is looked at will do: one look forward, and one back."""
     if ours(block):
         return True
-    what = block, min(width, _WIDEST), gradients
+    what = block, min(width, WIDEST), gradients
     try:
         return _looks_once(*what)
     except TypeError:  # of a hash
@@ -142,9 +142,8 @@ def looks_once(block: Block, width: int, *, gradients: bool) -> bool:
 @lru_cache(maxsize=256)
 @torch.no_grad()
 def _looks_once(block: Block, width: int, gradients: bool) -> bool:
-    source, (h, _) = stream(0, "contract", "looks"), _probe(block, width)
-    drawn: dict[str, Matrix] = {name: Deferred(source, out) for name, (_, out) in block.shapes(width).items()}
-    layer = Layer(outer=drawn.get("outer", Identity()), inner=drawn.get("inner"))
+    layer = Layer.revealed(block.shapes(width), stream(0, "contract", "looks"))
+    h, _ = probe(block, width)
     try:
         pre = block.branch(h, layer)[1]
         if gradients:
@@ -183,17 +182,17 @@ def _check_activation(phi: Activation) -> None:
     if not close(phi(x[1:4, 2:7]), y[1:4, 2:7]):
         raise Broken(f"activation {name} is not elementwise: φ of a part of a tensor is not that part of φ")
     _same_in_single(f"activation {name}", phi, x)
-    if claim(phi, "homogeneous") and not all(close(phi(c * x), c * y) for c in (2.0, *_SCALES)):
+    if claim(phi, "homogeneous") and not all(close(phi(c * x), c * y) for c in (2.0, *SCALES)):
         raise Broken(f"activation {name} says that it is homogeneous, and φ(2x) is not 2 φ(x)")
-    if claim(phi, "odd") and not all(close(phi(-c * x), -phi(c * x)) for c in (1.0, *_SCALES)):
+    if claim(phi, "odd") and not all(close(phi(-c * x), -phi(c * x)) for c in (1.0, *SCALES)):
         raise Broken(f"activation {name} says that it is odd, and φ(−x) is not −φ(x)")
     prime = check_result(f"prime of activation {name}", phi.prime(x), x)
-    for c in (1.0, *_SCALES):
-        slope = _gradient(phi, c * x, torch.ones_like(x))
+    for c in (1.0, *SCALES):
+        slope = gradient_of(phi, c * x, torch.ones_like(x))
         if slope is not None and not close(phi.prime(c * x), slope, prime):
             raise Broken(f"prime of activation {name} is not its derivative as autograd finds it")
     fine = torch.linspace(-12.0, 12.0, 4802, dtype=torch.float64)[None]  # without 0, where kinks are
-    slope = _gradient(phi, fine, torch.ones_like(fine))
+    slope = gradient_of(phi, fine, torch.ones_like(fine))
     if slope is not None and not close(phi.prime(fine), slope, prime):
         raise Broken(f"prime of activation {name} is not its derivative as autograd finds it")
     _same_in_single(f"prime of activation {name}", phi.prime, x)
@@ -213,16 +212,16 @@ def _same_in_single(what: str, f: Callable[[Tensor], Tensor], x: Tensor) -> None
 
 @torch.no_grad()
 def _check_branch(block: Block, width: int) -> None:
-    name, (h, layer) = f"block {type(block).__name__}", _probe(block, width)
+    name, (h, layer) = f"block {type(block).__name__}", probe(block, width)
     inside = [(x, x.clone()) for x in (h, *_entries(layer))]
     with _no_chance(name):
         branch = _branch(name, block, h, layer)
     _unwritten(name, *inside)
-    more, many = _probe(block, width, 4)
+    more, many = probe(block, width, 4)
     of_all = _branch(name, block, more, many)
     for i in range(len(more)):
         one = slice(i, i + 1)
-        alone = Layer(_only(many.outer, one), None if many.inner is None else _only(many.inner, one))
+        alone = many.changed(partial(_only, part=one))
         if close(_branch(name, block, more[i : i + 1].clone(), alone), of_all[i : i + 1]):
             continue
         raise Broken(f"{name} mixes networks: alone, a network has another branch")
@@ -242,11 +241,11 @@ def _check_branch(block: Block, width: int) -> None:
 def _check_company(block: Block, width: int, networks: int, gradients: bool) -> None:
     name, each = f"block {type(block).__name__}", sum(a * b for a, b in block.shapes(width).values())
     networks = max(2, min(networks, _COMPANY // each))
-    h, layer = _probe(block, width, networks)
+    h, layer = probe(block, width, networks)
     p = numbers(stream(0, "contract", "company", width), *h.shape)
 
     def found(part: slice) -> tuple[Tensor, Tensor | None]:
-        some = Layer(_only(layer.outer, part), None if layer.inner is None else _only(layer.inner, part))
+        some = layer.changed(partial(_only, part=part))
         branch, pre = block.branch(h[part].clone(), some)
         branch = branch.clone()
         return branch, block.adjoint(pre, p[part].clone(), some) if gradients else None
@@ -276,14 +275,14 @@ def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> No
 
 @torch.no_grad()
 def _check_adjoint(block: Block, width: int) -> None:
-    name, (h, layer) = f"adjoint of block {type(block).__name__}", _probe(block, width)
+    name, (h, layer) = f"adjoint of block {type(block).__name__}", probe(block, width)
     pre = block.branch(h, layer)[1]
     p = numbers(stream(0, "contract", "adjoint", width), *h.shape)
     inside = [(x, x.clone()) for x in (h, p, *_entries(layer), *([pre] if isinstance(pre, Tensor) else []))]
     found = check_result(name, block.adjoint(pre, p, layer), h)
     _unwritten(name, *inside)
-    for c in (1.0, *_SCALES):
-        expected = _gradient(lambda start: block.branch(start, layer)[0], c * h, p)
+    for c in (1.0, *SCALES):
+        expected = gradient_of(lambda start: block.branch(start, layer)[0], c * h, p)
         back = block.adjoint(block.branch(c * h, layer)[1], p, layer)
         if expected is not None and not close(back, expected, found):
             raise Broken(f"{name} is not (∂ V g / ∂h)ᵀ p as autograd finds it")
@@ -299,7 +298,7 @@ def _check_adjoint(block: Block, width: int) -> None:
     _same_in_single(name, back_at, h)
 
 
-def _probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
+def probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
     """Random states of some networks with three inputs, and a layer."""
     shapes = block.shapes(width)
     known = isinstance(shapes, dict) and shapes and shapes.keys() <= {"outer", "inner"}
@@ -310,8 +309,7 @@ def _probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
         )
     source = stream(0, "contract", "block", width)
     drawn = {name: Dense(numbers(source, networks, *shape)) for name, shape in shapes.items()}
-    layer = Layer(outer=drawn.get("outer", Identity()), inner=drawn.get("inner"))
-    return numbers(source, networks, 3, width), layer
+    return numbers(source, networks, 3, width), Layer.of(drawn)
 
 
 def _only(matrix: Matrix, part: slice) -> Matrix:
@@ -325,7 +323,7 @@ def _cast(layer: Layer, dtype: torch.dtype) -> Layer:
     def cast(matrix: Matrix) -> Matrix:
         return Dense(matrix.entries.float().to(dtype)) if isinstance(matrix, Dense) else matrix
 
-    return Layer(cast(layer.outer), None if layer.inner is None else cast(layer.inner))
+    return layer.changed(cast)
 
 
 def _entries(layer: Layer) -> list[Tensor]:
@@ -346,7 +344,7 @@ def _unwritten(name: str, *pairs: tuple[Tensor, Tensor]) -> None:
         raise Broken(f"{name} writes into what it is given; let it work on a copy")
 
 
-def _gradient(f: Callable[[Tensor], Tensor], x: Tensor, p: Tensor) -> Tensor | None:
+def gradient_of(f: Callable[[Tensor], Tensor], x: Tensor, p: Tensor) -> Tensor | None:
     """(∂f/∂x)ᵀ p; None where autograd cannot follow."""
     start = x.clone().requires_grad_()
     try:

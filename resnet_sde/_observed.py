@@ -214,9 +214,7 @@ def _shown(t: Trajectory) -> Trajectory:
 
 def _copied(t: Trajectory) -> list[Tensor]:
     """The states of the first network, to see what is written without torch: by NumPy, or through `data`."""
-    copy = _mapped(t, lambda part: part[:1].clone())
-    known = [copy.hidden] if copy.adjoint is None else [copy.hidden, copy.adjoint]
-    return [part for s in known for part in (*s.scaled, *s.exponent)]
+    return _parts(_mapped(t, lambda part: part[:1].clone()))
 
 
 def _same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
@@ -230,10 +228,14 @@ def _mapped(t: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
     def of(states: States) -> States:
         return States([change(h) for h in states.scaled], [change(e) for e in states.exponent])
 
-    return Trajectory(of(t.hidden), None if t.adjoint is None else of(t.adjoint))
+    parameters = None if t.parameters is None else {name: of(norms) for name, norms in t.parameters.items()}
+    return Trajectory(of(t.hidden), None if t.adjoint is None else of(t.adjoint), parameters)
+
+
+def _parts(t: Trajectory) -> list[Tensor]:
+    return [part for states in t.states() for part in (*states.scaled, *states.exponent)]
 
 
 def _writes(t: Trajectory) -> int:
     """How often anything was written into the states."""
-    known = [t.hidden] if t.adjoint is None else [t.hidden, t.adjoint]
-    return sum(part._version for s in known for part in (*s.scaled, *s.exponent))
+    return sum(part._version for part in _parts(t))

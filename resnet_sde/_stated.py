@@ -19,7 +19,7 @@ from resnet_sde._random import Stream, stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
-from resnet_sde.matrices import Deferred, Dense, Identity, NotDrawn
+from resnet_sde.matrices import Deferred, Dense, NotDrawn
 
 _CLOSE = 1e-3  # of a moment, relative to the size of what it is the mean of
 _UNRESOLVED = 4.0  # times the difference of two grids: what quadrature may miss at kinks and jumps
@@ -221,9 +221,8 @@ def wrong_scaling(block: Block, law: PathLaw, width: int, beta: Any) -> str | No
             name: law.path(depth, (networks, *shape), generator=source, dtype=torch.float64).weights(depth)
             for name, shape in block.shapes(width).items()
         }
-        drawn = {name: [Dense(entries) for entries in weights] for name, weights in path.items()}
-        outer, inner = drawn.get("outer", [Identity()] * depth), drawn.get("inner", [None] * depth)
-        branches = (block.branch(h.clone(), Layer(*each))[0] for each in zip(outer, inner, strict=True))
+        layers = (Layer.of({name: Dense(of_all[k]) for name, of_all in path.items()}) for k in range(depth))
+        branches = (block.branch(h.clone(), layer)[0] for layer in layers)
         squares.append(float(sum(branches, torch.zeros_like(h)).square().mean()))
     if not all(0 < square < math.inf for square in squares):
         return None
@@ -250,7 +249,7 @@ def _measured(
         return Dense(source.normal_(torch.empty(networks, *shape, **_F64)))
 
     drawn = {name: matrix(shape) for name, shape in block.shapes(width).items()}
-    layer = Layer(outer=drawn.get("outer", Identity()), inner=drawn.get("inner"))
+    layer = Layer.of(drawn)
     h = _states(source, networks, width)
     branch, pre = block.branch(h, layer)
     branch = branch.clone()

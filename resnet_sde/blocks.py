@@ -18,17 +18,10 @@ from typing_extensions import override
 
 from resnet_sde.activations import Activation
 from resnet_sde.laws import PathLaw
+from resnet_sde.matrices import Layer as Layer
 from resnet_sde.matrices import Matrix
 
 _TINY = torch.finfo(torch.float64).tiny
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The matrices of one layer; `inner` is None for a block with one matrix."""
-
-    outer: Matrix
-    inner: Matrix | None = None
 
 
 class Variances(NamedTuple):
@@ -296,12 +289,13 @@ class Reduced(Block):
     def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert layer.inner is not None
         pre = affine(layer.inner, h, self.sigma_w2, self.sigma_b2, unit)
-        return self.activation(pre), pre
+        return layer.outer.matvec(self.activation(pre)), pre
 
     @override
     def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
         assert layer.inner is not None
-        return affine_back(layer.inner, self.activation.pullback(pre, p), self.sigma_w2, self.sigma_b2)
+        back = self.activation.pullback(pre, layer.outer.rmatvec(p))
+        return affine_back(layer.inner, back, self.sigma_w2, self.sigma_b2)
 
     @override
     def critical_beta(self, law: PathLaw) -> float | None:
@@ -332,10 +326,7 @@ def _columns(width: int, bias: float) -> int:
 def affine(matrix: Matrix, x: Tensor, weight: float, bias: float, unit: Tensor | None) -> Tensor:
     """σ_w V x / √d + σ_b v, with v the last column of the matrix; weight and bias are variances."""
     scale = math.sqrt(weight / x.shape[-1])
-    if bias == 0:
-        return matrix.matvec(x, scale)
-    constant = torch.full_like(x[..., :1], math.sqrt(bias))
-    return matrix.matvec(torch.cat([x * scale, constant if unit is None else constant * unit], dim=-1))
+    return matrix.matvec(x, scale) if bias == 0 else matrix.affine(x, scale, math.sqrt(bias), unit)
 
 
 def affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:

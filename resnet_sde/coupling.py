@@ -22,7 +22,6 @@ from resnet_sde.blocks import Layer, SingleLayer
 from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
 from resnet_sde.limits.exact import exact_end
-from resnet_sde.matrices import Deferred
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward, one_thread, trajectory
 
@@ -326,7 +325,7 @@ class Comparison:
         for k in range(1, fine + 1):
             self.done(samples / fine)
             probe = frozen.transpose(0, 1).reshape(samples, -1, width)
-            look = self.model.block.branch(probe, Layer(Deferred(source, width)))[0]
+            look = self.model.block.branch(probe, Layer.revealed(self.model.block.shapes(width), source))[0]
             waiting += look.view(samples, len(depths), inputs, width).transpose(0, 1)
             for place, depth in enumerate(depths):
                 if k % (fine // depth) == 0:

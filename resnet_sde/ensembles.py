@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from resnet_sde._contracts import looks_once
 from resnet_sde._observed import check_parts, observable_name, observed
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
-from resnet_sde.matrices import Deferred, Dense, Identity, Matrix
+from resnet_sde.matrices import Deferred, Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
 
@@ -54,6 +54,7 @@ class Ensemble:
     every_layer: bool
     method: str
     seed: int
+    parameters: bool = field(default=False, repr=False)  # no number depends on it
 
     @property
     def stores_layers(self) -> bool:
@@ -168,6 +169,7 @@ def plan(
         )
     depth = positive_integer("depth", depth, "give for example 100")
     _check_scale(model, depth)
+    parameters = any(getattr(o, "parameters", False) for o in observe)
     back = flag("gradients", gradients) or any(getattr(o, "gradients", False) for o in observe)
     ensemble = Ensemble(
         model=model,
@@ -179,6 +181,7 @@ def plan(
         every_layer=any(getattr(o, "every_layer", True) for o in observe),
         method=choose_method(model, x.shape[-2], method, gradients=back),
         seed=check_seed(seed),
+        parameters=parameters,
     )
     check_memory_of([ensemble], x, observe)
     return ensemble
@@ -259,6 +262,7 @@ def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, workspace: Workspace) 
         alpha,
         model.skip,
         top=top,
+        parameters=ensemble.parameters,
         every_layer=ensemble.every_layer,
         workspace=workspace,
     )
@@ -267,12 +271,12 @@ def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, workspace: Workspace) 
 def _deferred_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:
     shapes = ensemble.model.block.shapes(ensemble.model.width)
     for k in range(ensemble.depth):
-        matrices: dict[str, Matrix] = {}
-        for name, (_, fan_out) in shapes.items():
+
+        def answers(name: str, fan_out: int, k: int = k) -> Tensor | None:
             shape = (*h.shape[:2], fan_out)
-            answer = workspace.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
-            matrices[name] = Deferred(source, fan_out, answer)
-        yield _layer(matrices)
+            return workspace.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
+
+        yield Layer.revealed(shapes, source, answers)
 
 
 def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:
@@ -288,11 +292,7 @@ def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: T
     for k in range(ensemble.depth):
         # Drawn when they are met: they are still in cache when the states meet them.
         slot = k if ensemble.stores_layers else 0
-        yield _layer({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
-
-
-def _layer(matrices: dict[str, Matrix]) -> Layer:
-    return Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
+        yield Layer.of({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
 
 
 def _check_observables(observe: Sequence[object]) -> None:

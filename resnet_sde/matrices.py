@@ -1,4 +1,4 @@
-r"""The weight matrices of one layer, for many networks at once, in three forms.
+r"""The weight matrices of one layer, for many networks at once, in three forms and two guises.
 
 All answer the same two questions: `matvec(x, scale)` is scale · V x and `rmatvec(p, scale)` is scale · Vᵀ
 p, for the vectors x and p of every input along the rows. `Dense` holds the entries. `Deferred` holds
@@ -8,13 +8,17 @@ orthonormal P, given V Q = Z, the part along Q is known and the rest fresh: Vᵀ
 Q) with G standard normal. The joint law of all answers is exactly that of a dense Gaussian matrix, for
 O(width) numbers a look.
 
+`Masked` and `Watched` are another matrix with masks of dropout before it, or with an eye on the gradient of
+its entries: all that the layer loop puts on to have either in any block.
+
 Shapes: dense entries (sample, in, out), so that vectors stand on the left; probes (sample, input, in or out).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +28,10 @@ from resnet_sde._random import Stream
 
 _SHORTEST = 1e-30
 _ONCE = 'which works for one that is drawn in full only; give method="dense"'
+_UNSEEN = (
+    "gradients of parameters are seen of blocks that call matvec of each matrix once, or affine for one with "
+    "a bias, and rmatvec or autograd once, and this one does not; leave parameters out"
+)
 
 
 class Matrix(ABC):
@@ -36,6 +44,11 @@ class Matrix(ABC):
     @abstractmethod
     def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         """Scale · Vᵀ p: (sample, input, out) to (sample, input, in)."""
+
+    def affine(self, x: Tensor, scale: float, bias: float, unit: Tensor | None) -> Tensor:
+        """Scale · V x + bias · unit · v, v one more column of V; unit (sample, input, 1), or None for 1."""
+        constant = torch.full_like(x[..., :1], bias)
+        return self.matvec(torch.cat([x * scale, constant if unit is None else constant * unit], dim=-1))
 
 
 @dataclass(frozen=True)
@@ -59,11 +72,11 @@ class Identity(Matrix):
 
     @override
     def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        return x * scale
+        return x if scale == 1.0 else x * scale
 
     @override
     def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
-        return p * scale
+        return self.matvec(p, scale)
 
 
 class NotDrawn(ValueError):
@@ -150,6 +163,146 @@ class _Seen:
     answer: Tensor
     scale: float = 1.0
     length: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Masked(Matrix):
+    """V diag(m) with masks m of dropout: (sample, input, in), or 1 for input if all inputs share one.
+
+    Columns of V beyond those of the masks, of a bias, are left as they are.
+    """
+
+    matrix: Matrix
+    masks: Tensor
+
+    @property
+    def entries(self) -> Tensor:
+        """Refused: with masks of their own, inputs meet different matrices."""
+        raise NotDrawn(
+            "a block that reads the entries of its outer matrix has no dropout; let it call matvec"
+        )
+
+    @override
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        return self.matrix.matvec(self._masked(x), scale)
+
+    @override
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        return self._masked(self.matrix.rmatvec(p, scale))
+
+    @override
+    def affine(self, x: Tensor, scale: float, bias: float, unit: Tensor | None) -> Tensor:
+        return self.matrix.affine(self._masked(x * scale), 1.0, bias, unit)
+
+    def _masked(self, x: Tensor) -> Tensor:
+        width = self.masks.shape[-1]
+        kept = x[..., :width] * self.masks
+        return kept if x.shape[-1] == width else torch.cat([kept, x[..., width:]], dim=-1)
+
+
+class Watched(Matrix):
+    """A matrix that notes the norm of the gradient of its entries: p xᵀ, for x that it met, and p back.
+
+    What came back is what `rmatvec` is given, or what autograd finds if a block goes back by autograd.
+
+    Args:
+        matrix: the matrix.
+        weights: how many of its columns are weights; those of biases come after them.
+    """
+
+    def __init__(self, matrix: Matrix, weights: int) -> None:
+        self._matrix, self._weights = matrix, weights
+        self._met: list[list[Tensor]] = []
+        self._followed: list[list[Tensor]] = []  # the same of what autograd follows
+        self._back: list[Tensor] = []
+
+    @property
+    def entries(self) -> Tensor:
+        """Refused: what becomes of them is not seen."""
+        raise NotDrawn(_UNSEEN)
+
+    @property
+    def gradient(self) -> tuple[Tensor, ...]:
+        """Norms of the gradients of weights, and of biases if any; (sample, input, 1), float64.
+
+        They are in the unit of x times that of p, and in that of p.
+        """
+        met = self._followed or self._met
+        if (len(self._met), len(met), len(self._back)) != (1, 1, 1):
+            raise NotDrawn(_UNSEEN)
+        return tuple(norm * self._back[0] for norm in met[0])
+
+    @override
+    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        if x.shape[-1] != self._weights:
+            raise NotDrawn(_UNSEEN)
+        return self._noted([_norm(x) * abs(scale)], self._matrix.matvec(x, scale))
+
+    @override
+    def affine(self, x: Tensor, scale: float, bias: float, unit: Tensor | None) -> Tensor:
+        norm = _norm(x)
+        norms = [norm * abs(scale), torch.full_like(norm, bias)]
+        return self._noted(norms, self._matrix.affine(x, scale, bias, unit))
+
+    @override
+    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        self._back.append(_norm(p))
+        return self._matrix.rmatvec(p, scale)
+
+    def _noted(self, norms: list[Tensor], answer: Tensor) -> Tensor:
+        (self._followed if answer.requires_grad else self._met).append(norms)
+        if answer.requires_grad:
+            answer.register_hook(lambda p: self._back.append(_norm(p)))
+        return answer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The matrices of one layer; `inner` is None for a block with one matrix."""
+
+    outer: Matrix
+    inner: Matrix | None = None
+
+    @classmethod
+    def of(cls, matrices: Mapping[str, Matrix]) -> Layer:
+        """The layer of these matrices, "outer", "inner" or both."""
+        return cls(matrices.get("outer", Identity()), matrices.get("inner"))
+
+    @classmethod
+    def revealed(
+        cls,
+        shapes: Mapping[str, tuple[int, int]],
+        source: Stream,
+        answers: Callable[[str, int], Tensor | None] = lambda name, out: None,
+    ) -> Layer:
+        """A layer of standard Gaussian matrices of these shapes, (in, out), that are `Deferred`.
+
+        answers: storage for what the matrix of a name answers forward, (sample, input, out); None for new.
+        """
+        return cls.of({name: Deferred(source, out, answers(name, out)) for name, (_, out) in shapes.items()})
+
+    def changed(self, change: Callable[[Matrix], Matrix]) -> Layer:
+        """The same with every matrix changed."""
+        return Layer(change(self.outer), None if self.inner is None else change(self.inner))
+
+    def watched(self, shapes: Mapping[str, tuple[int, int]]) -> Layer:
+        """The same with every matrix of these shapes, (in, out), watched; one more input is a bias."""
+        weights = {name: rows - (rows == out + 1) for name, (rows, out) in shapes.items()}
+        return replace(self, **{name: Watched(getattr(self, name), n) for name, n in weights.items()})
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Norms of the gradients of those matrices that are watched, and of their biases, by name."""
+        found: dict[str, Tensor] = {}
+        for name in ("outer", "inner"):
+            matrix = getattr(self, name)
+            matrix = matrix.matrix if isinstance(matrix, Masked) else matrix
+            if isinstance(matrix, Watched):
+                found |= zip((name, f"{name}_bias"), matrix.gradient, strict=False)
+        return found
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True, dtype=torch.float64)
 
 
 def _scaled(fresh: Tensor, scale: float) -> Tensor:

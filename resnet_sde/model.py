@@ -14,7 +14,7 @@ from resnet_sde._law_checks import check_depth, check_networks
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.laws import PathLaw
-from resnet_sde.matrices import Dense, Identity
+from resnet_sde.matrices import Dense
 from resnet_sde.paths import Path
 
 _LAYER_BYTES = 1024  # of the objects that describe one layer, whatever its width
@@ -59,14 +59,7 @@ class WeightPaths:
             for of_all in weights.values():
                 check_depth(self.law, self.finest, depth, tuple(of_all.shape[2:]))
                 check_networks(self.law, of_all[0])
-        outer, inner = weights.get("outer"), weights.get("inner")
-        return [
-            Layer(
-                outer=Identity() if outer is None else Dense(outer[k]),
-                inner=None if inner is None else Dense(inner[k]),
-            )
-            for k in range(depth)
-        ]
+        return [Layer.of({name: Dense(of_all[k]) for name, of_all in weights.items()}) for k in range(depth)]
 
 
 @dataclass(frozen=True)

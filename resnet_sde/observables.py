@@ -32,13 +32,16 @@ class Observable(Protocol):
 _F = TypeVar("_F", bound=Callable[[Trajectory], Tensor])
 
 
-def observable(*dims: str, every_layer: bool = False, gradients: bool = False) -> Callable[[_F], _F]:
+def observable(
+    *dims: str, every_layer: bool = False, gradients: bool = False, parameters: bool = False
+) -> Callable[[_F], _F]:
     """Mark a function as an observable.
 
     Args:
         dims: names of the axes of its result behind "sample"; "layer" and "input" are the usual ones.
         every_layer: whether it looks at all layers or at the two ends only.
         gradients: whether it needs the backward pass.
+        parameters: whether it looks at norms of gradients of parameters too.
 
     Example:
         >>> @observable("input")
@@ -49,7 +52,8 @@ def observable(*dims: str, every_layer: bool = False, gradients: bool = False) -
     def mark(function: _F) -> _F:
         function.dims = dims  # type: ignore[attr-defined]
         function.every_layer = every_layer  # type: ignore[attr-defined]
-        function.gradients = gradients  # type: ignore[attr-defined]
+        function.gradients = gradients or parameters  # type: ignore[attr-defined]
+        function.parameters = parameters  # type: ignore[attr-defined]
         return function
 
     return mark

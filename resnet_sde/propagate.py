@@ -9,17 +9,19 @@ infinity.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from resnet_sde._checks import finite_number
 from resnet_sde._contracts import check_adjoint, check_block, check_company, unchanged
+from resnet_sde._matrix_checks import check_dropout, check_parameters
+from resnet_sde._random import Stream
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
-from resnet_sde.matrices import Dense
+from resnet_sde.matrices import Dense, Masked
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,63 @@ class States:
         """The states of one layer in natural size, float64; infinite where they do not fit."""
         return torch.ldexp(self.scaled[layer].double(), self.exponent[layer].double())
 
+    def ends(self) -> States:
+        """Those of the first layer and of the last."""
+        ends = slice(None, None, max(len(self.scaled) - 1, 1))
+        return States(self.scaled[ends], self.exponent[ends])
+
 
 @dataclass(frozen=True)
 class Trajectory:
     """States of an ensemble: hidden h_0 … h_L, and adjoint p_0 … p_L when the backward pass has run.
 
     When only the ends were kept, both hold two states, of layer 0 and of layer L.
+
+    parameters: norms of the gradients of the matrices of every layer, by their names, and of the columns for
+        biases, "outer_bias" and "inner_bias"; one for each layer, network and input, as states of width 1.
+        They are those of entries of variance 1: divided by σ / √d, or by σ for biases, they are those of the
+        weights as a layer uses them.
     """
 
     hidden: States
     adjoint: States | None = None
+    parameters: Mapping[str, States] | None = None
+
+    def states(self) -> Iterator[States]:
+        """All there are."""
+        yield self.hidden
+        yield from () if self.adjoint is None else (self.adjoint,)
+        yield from (self.parameters or {}).values()
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Masks on what the outer matrix of a layer multiplies, φ(…), anew in every layer and network.
+
+    keep_rate: the probability that a number is kept; it is then divided by this rate.
+    source: the random stream, drawn from as layers are met.
+    shared: all inputs of a network meet the same mask, not each its own.
+
+    Raises:
+        ValueError: the rate is no number above 0, up to 1.
+    """
+
+    keep_rate: float
+    source: Stream
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < finite_number("keep_rate", self.keep_rate) <= 1:
+            raise ValueError(
+                f"keep_rate must lie above 0, up to 1, got {self.keep_rate!r}; give for example 0.9"
+            )
+
+    def on(self, layer: Layer, h: Tensor) -> Layer:
+        """The layer with a mask for states like these."""
+        samples, inputs, width = h.shape
+        uniform = torch.empty(samples, 1 if self.shared else inputs, width, dtype=h.dtype, device=h.device)
+        kept = uniform.uniform_(generator=self.source.torch) < self.keep_rate
+        return replace(layer, outer=Masked(layer.outer, kept.to(h.dtype) / self.keep_rate))
 
 
 @dataclass
@@ -63,7 +112,13 @@ class Workspace:
 
 
 def forward(
-    block: Block, h: Tensor, layers: Iterable[Layer], alpha: float | Tensor, skip: float = 1.0
+    block: Block,
+    h: Tensor,
+    layers: Iterable[Layer],
+    alpha: float | Tensor,
+    skip: float = 1.0,
+    *,
+    dropout: Dropout | None = None,
 ) -> Tensor:
     """States h_0 … h_L of h ← skip · h + α V g(h), differentiable in h, in the weights and in α.
 
@@ -81,10 +136,10 @@ def forward(
         >>> forward(model.block, torch.ones(2, 1, 4), layers, model.alpha(8)).shape
         torch.Size([9, 2, 1, 4])
     """
-    _check_states(block, h)
+    _check_states(block, h, dropout)
     loop = _Loop(block, _factor(alpha, h), finite_number("skip", skip), period=None)
     with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
-        return torch.stack(loop.up(h, layers, keep=True)[0])
+        return torch.stack(loop.up(h, _met(block, h, layers, dropout), keep=True)[0])
 
 
 @torch.no_grad()
@@ -95,7 +150,9 @@ def trajectory(
     alpha: float | Tensor,
     skip: float = 1.0,
     *,
-    top: Tensor | None = None,
+    top: Tensor | Callable[[Tensor], Tensor] | None = None,
+    parameters: bool = False,
+    dropout: Dropout | None = None,
     every_layer: bool = True,
     workspace: Workspace | None = None,
 ) -> Trajectory:
@@ -109,7 +166,11 @@ def trajectory(
         layers: the layers, in order; dense or deferred.
         alpha: factor on the branch; a tensor gives networks of several scalings on the same weights.
         skip: weight of the identity branch.
-        top: gradient with respect to h_L; None leaves the backward pass out.
+        top: gradient with respect to h_L, or a function of h_L that gives it; None leaves the backward pass
+            out.
+        parameters: norms of the gradients of the matrices too; a block of one's own must call `matvec` and
+            `rmatvec` of each of its matrices once.
+        dropout: masks, if any; a block of one's own must multiply by its outer matrix with `matvec`.
         every_layer: keep all states, not only those of the two ends.
         workspace: memory to reuse; the states of an earlier call with the same workspace are overwritten.
 
@@ -119,25 +180,27 @@ def trajectory(
     Raises:
         ValueError: as in `forward`.
     """
-    _check_states(block, h)
-    if top is not None:
-        check_adjoint(block, h.shape[-1])
-        check_company(block, h.shape[-1], len(h), gradients=True)
-    h, top = h.clone(), None if top is None else top.clone()  # what is returned is the caller's alone
+    _check_states(block, h, dropout)
+    _check_gradients(block, h, top, parameters)
+    h = h.clone()  # what is returned is the caller's alone
     skip = finite_number("skip", skip)
-    loop = _Loop(block, _factor(alpha, h), skip, _rescaling_period(block, alpha, skip))
+    period = _rescaling_period(block, alpha, skip, 1.0 if dropout is None else dropout.keep_rate)
+    loop = _Loop(block, _factor(alpha, h), skip, period)
     keep = every_layer or top is not None
-    seen: list[Layer] = []
-    watched = _remember(layers, seen) if top is not None else layers
+    seen: list[Layer] | None = None if top is None else []
+    met = _met(block, h, layers, dropout, seen, parameters)
     with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
-        states, exponents, pre = loop.up(h, watched, keep=keep, workspace=workspace)
-    ends = slice(None) if every_layer else slice(None, None, max(len(states) - 1, 1))
-    hidden = States(states[ends], exponents[ends])
-    if top is None:
-        return Trajectory(hidden)
+        states, exponents, pre = loop.up(h, met, keep=keep, workspace=workspace)
+    hidden = States(states, exponents)
+    if top is None or seen is None:
+        return Trajectory(hidden if every_layer else hidden.ends())
     with torch.autocast(h.device.type, enabled=False):
-        states, exponents = loop.down(top, seen, pre, keep=every_layer)
-    return Trajectory(hidden, States(states, exponents))
+        states, exponents = loop.down(_top(top, hidden), seen, pre, keep=every_layer or parameters)
+    adjoint = States(states, exponents)
+    norms = loop.parameters(seen, hidden, adjoint) if parameters else None
+    if not every_layer:
+        hidden, adjoint = hidden.ends(), adjoint.ends()
+    return Trajectory(hidden, adjoint, norms)
 
 
 @dataclass(frozen=True)
@@ -163,7 +226,6 @@ class _Loop:
         unit = torch.exp2(-exponent).to(h.dtype) if scaling else None
         states, exponents, pre = [h], [exponent], []
         for k, layer in enumerate(layers, start=1):
-            _check_layer(self.block, h, layer)
             branch, before = self.block.branch(h, layer, unit)
             out = workspace.take(f"hidden {k}", h.shape, h) if keep and workspace is not None else None
             h = self._step(h, branch, out)
@@ -193,6 +255,19 @@ class _Loop:
                 exponents.append(exponent)
         return (states[::-1], exponents[::-1]) if keep else ([p, states[0]], [exponent, exponents[0]])
 
+    def parameters(self, layers: Sequence[Layer], hidden: States, adjoint: States) -> dict[str, States]:
+        """Norms of the gradients of what was watched on both ways."""
+        alpha = self.alpha.abs().double() if isinstance(self.alpha, Tensor) else abs(self.alpha)
+        biases = adjoint.exponent[1:]
+        weights = [up + back for up, back in zip(hidden.exponent[:-1], biases, strict=True)]
+        norms = [layer.gradients() for layer in layers]
+        return {
+            name: States(
+                [each[name] * alpha for each in norms], biases if name.endswith("_bias") else weights
+            )
+            for name in norms[0]
+        }
+
     def _step(self, x: Tensor, branch: Tensor, out: Tensor | None = None) -> Tensor:
         kept = x if self.skip == 1.0 else self.skip * x
         if isinstance(self.alpha, Tensor):
@@ -200,7 +275,7 @@ class _Loop:
         return torch.add(kept, branch, alpha=self.alpha, out=out)
 
 
-def _check_states(block: Block, h: Tensor) -> None:
+def _check_states(block: Block, h: Tensor, dropout: Dropout | None) -> None:
     if not isinstance(h, Tensor) or h.ndim != 3 or h.dtype not in (torch.float32, torch.float64):
         given = f"{tuple(h.shape)} and {h.dtype}" if isinstance(h, Tensor) else type(h).__name__
         raise ValueError(
@@ -208,6 +283,29 @@ def _check_states(block: Block, h: Tensor) -> None:
         )
     check_block(block, h.shape[-1])
     check_company(block, h.shape[-1], len(h))
+    if dropout is not None:
+        check_dropout(block, h.shape[-1])
+
+
+def _check_gradients(block: Block, h: Tensor, top: object, parameters: bool) -> None:
+    if top is not None:
+        check_adjoint(block, h.shape[-1])
+        check_company(block, h.shape[-1], len(h), gradients=True)
+    if parameters:
+        if top is None:
+            raise ValueError("gradients of parameters come with those of states; give top")
+        check_parameters(block, h.shape[-1])
+
+
+def _top(top: Tensor | Callable[[Tensor], Tensor], hidden: States) -> Tensor:
+    """p_L in memory of its own."""
+    end = hidden.scaled[-1]
+    p = top if isinstance(top, Tensor) else top(hidden.natural(-1).to(end.dtype))
+    if p.shape != end.shape:
+        raise ValueError(
+            f"top has shape {tuple(p.shape)}, and states {tuple(end.shape)}; give one for each state"
+        )
+    return p.clone()
 
 
 def _check_layer(block: Block, h: Tensor, layer: Layer) -> None:
@@ -224,9 +322,23 @@ def _check_layer(block: Block, h: Tensor, layer: Layer) -> None:
             )
 
 
-def _remember(layers: Iterable[Layer], seen: list[Layer]) -> Iterable[Layer]:
+def _met(
+    block: Block,
+    h: Tensor,
+    layers: Iterable[Layer],
+    dropout: Dropout | None = None,
+    seen: list[Layer] | None = None,
+    parameters: bool = False,
+) -> Iterator[Layer]:
+    """The layers as the loops meet them: checked, watched, with masks; kept in `seen` for the way back."""
     for layer in layers:
-        seen.append(layer)
+        _check_layer(block, h, layer)
+        if parameters:
+            layer = layer.watched(block.shapes(h.shape[-1]))
+        if dropout is not None:
+            layer = dropout.on(layer, h)
+        if seen is not None:
+            seen.append(layer)
         yield layer
 
 
@@ -251,13 +363,13 @@ def _factor(alpha: float | Tensor, h: Tensor) -> float | Tensor:
     return alpha.to(h)
 
 
-def _rescaling_period(block: Block, alpha: float | Tensor, skip: float) -> int:
+def _rescaling_period(block: Block, alpha: float | Tensor, skip: float, keep_rate: float = 1.0) -> int:
     """How many layers can pass before a state of size 1 may leave 10^±12.
 
     One layer multiplies a state by less than |skip| + 25 α strength, for Gaussian matrices of any size.
     """
     sizes = alpha.detach().abs().flatten().tolist() if isinstance(alpha, Tensor) else [abs(alpha)]
     most, least = (25.0 * block.strength * a for a in (max(sizes), min(sizes)))
-    grow = math.log(max(abs(skip) + most, 2.0))
+    grow = math.log(max(abs(skip) + most / keep_rate, 2.0))
     shrink = -math.log(min(max(abs(skip) / 2, least / 625.0, 1e-12), 0.5))
     return max(1, min(64, int(12 * math.log(10) / max(grow, shrink))))

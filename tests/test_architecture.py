@@ -22,7 +22,7 @@ LAYERS = [
     {"_law_checks", "blocks"},
     {"_stated"},
     {"_contracts"},
-    {"model"},
+    {"model", "_matrix_checks"},
     {"propagate"},
     {"_observed"},
     {"networks", "ensembles", "limits", "meanfield"},

@@ -33,7 +33,7 @@ from resnet_sde import (
 )
 from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
-from resnet_sde.matrices import Deferred, Dense, Identity
+from resnet_sde.matrices import Dense, Identity
 from resnet_sde.observables import log10_displacement, log10_gradient_growth, log10_growth
 from resnet_sde.propagate import Trajectory, Workspace, _Loop
 
@@ -56,9 +56,7 @@ def dense_layers(block: Block, depth: int = DEPTH, samples: int = SAMPLES, width
 
 
 def deferred_layers(block: Block, depth: int, source: Stream, width: int = WIDTH) -> list[Layer]:
-    names = block.shapes(width)
-    layers = [{name: Deferred(source, width) for name in names} for _ in range(depth)]
-    return [Layer(outer=m.get("outer", Identity()), inner=m.get("inner")) for m in layers]
+    return [Layer.revealed(block.shapes(width), source) for _ in range(depth)]
 
 
 def states(*key: object, inputs: int = INPUTS, width: int = WIDTH) -> Tensor:

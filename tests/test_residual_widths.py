@@ -15,8 +15,7 @@ from torch import Tensor
 from resnet_sde import RELU, TANH, AlphaReLU, Block, Reduced, TwoLayer, simulate, trajectory
 from resnet_sde import observables as ob
 from resnet_sde._random import stream
-from resnet_sde.blocks import Layer, affine_back
-from resnet_sde.matrices import Deferred, Identity
+from resnet_sde.blocks import Layer
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 
 LIMIT = 4.42
@@ -42,10 +41,7 @@ def measured(block: Block, width: int, networks: int) -> Tensor:
     for piece in range(networks // AT_ONCE):
         source = stream(0, "widths", block, width, piece)
         top = source.normal_(torch.empty(AT_ONCE, 1, width, dtype=torch.float32)).expand(-1, 2, -1)
-        layers = []
-        for _ in range(DEPTH):
-            outer = Identity() if isinstance(block, Reduced) else Deferred(source, width)
-            layers.append(Layer(outer, Deferred(source, width)))
+        layers = [Layer.revealed(block.shapes(width), source) for _ in range(DEPTH)]
         h = inputs(width).float().expand(AT_ONCE, 2, width).contiguous()
         t = trajectory(block, h, layers, 1.0, top=top.contiguous(), every_layer=False)
         assert t.adjoint is not None
@@ -114,22 +110,15 @@ def test_simulated_means_are_exact_for_relu(method: str) -> None:
 
 
 def narrow_gradients(samples: int, piece: int) -> Tensor:
-    """Mean squared gradients of W, b, V at the three layers of small networks, by hand: (network, 9)."""
+    """Mean squared gradients of W, b, V at the three layers of small networks: (network, 9)."""
     width, source = 8, stream(piece, "narrow")
-    h, seen = torch.ones(samples, 1, width), []
-    for _ in range(3):
-        layer = Layer(Deferred(source, width), Deferred(source, width))
-        branch, pre = NARROW.branch(h, layer)
-        seen.append((h, pre, layer))
-        h = h + branch
-    p, found = source.normal_(torch.empty_like(h)), []
-    for h, pre, layer in reversed(seen):
-        of_outer = p.square().mean(-1) * pre.relu().square().mean(-1)
-        inner = (pre > 0) * affine_back(layer.outer, p, NARROW.sigma_v2, NARROW.sigma_a2)
-        of_bias = inner.square().mean(-1)
-        found = [of_bias * h.square().mean(-1), of_bias, of_outer, *found]
-        p = p + affine_back(layer.inner, inner, NARROW.sigma_w2, NARROW.sigma_b2)
-    return torch.cat(found, dim=1)
+    layers = [Layer.revealed(NARROW.shapes(width), source) for _ in range(3)]
+    top = source.normal_(torch.empty(samples, 1, width))
+    t = trajectory(NARROW, torch.ones(samples, 1, width), layers, 1.0, top=top, parameters=True)
+    assert t.parameters is not None
+    scales = {"inner": NARROW.sigma_w2, "inner_bias": NARROW.sigma_b2, "outer": NARROW.sigma_v2}
+    places = [(t.parameters[name].natural(k), scale) for k in range(3) for name, scale in scales.items()]
+    return torch.cat([norm[:, 0].square() / (width * scale) for norm, scale in places], dim=1)
 
 
 def test_parameter_gradients_are_exact_for_relu() -> None:

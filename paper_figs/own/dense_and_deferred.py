@@ -29,7 +29,6 @@ from scipy import stats
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._residuals import drawn
 from paper_figs._style import (
     BLUE,
     GREEN,
@@ -164,7 +163,7 @@ def numbers(method: str, width: int, inputs: int) -> int:
     """Random numbers that one layer of one network draws, forward and back."""
     source = Counting(stream(0, "numbers", method, width, inputs))
     h = torch.ones(1, inputs, width) + torch.eye(inputs, width)
-    layer = drawn(BLOCK, source, width) if method == "deferred" else _dense(source, width)
+    layer = Layer.revealed(BLOCK.shapes(width), source) if method == "deferred" else _dense(source, width)
     rs.trajectory(BLOCK, h, [layer], 1.0, top=torch.ones_like(h) + torch.eye(inputs, width))
     return source.count
 

@@ -6,7 +6,6 @@ width, points are random networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from torch import Tensor
 
 import resnet_sde as rs
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
@@ -34,9 +32,10 @@ from paper_figs._wide import (
     points,
     tabulated,
 )
-from resnet_sde._random import Stream, stream
+from resnet_sde import propagate
+from resnet_sde._random import stream
 from resnet_sde.claims import Claim, at_most, between, equal
-from resnet_sde.matrices import Deferred, Matrix
+from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.critical import critical_line, dropout_peak
 from resnet_sde.meanfield.phases import fixed_points
@@ -91,24 +90,6 @@ TABLE = {  # keep rate: c*, ξ_c at TABLE_WEIGHTS
 }
 
 
-@dataclass(frozen=True)
-class Dropped(Matrix):
-    """A matrix that sees each input through a mask of its own, divided by the keep rate."""
-
-    matrix: Matrix
-    keep: Tensor
-
-    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        """Scale · V (mask x); the column of the bias, if any, is kept."""
-        seen = x.clone()
-        seen[..., : self.keep.shape[-1]] *= self.keep
-        return self.matrix.matvec(seen, scale)
-
-    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
-        """Nothing here goes back."""
-        raise NotImplementedError("networks with dropout are only run forward")
-
-
 def compute(budget: str, seed: int) -> xr.Dataset:
     """Fixed points and depth scales, and correlations of networks."""
     settings = BUDGETS[budget]
@@ -146,17 +127,12 @@ def _last(settings: Dropout, w: float, rate: float, seed: int) -> tuple[float, f
     source = stream(seed, "dropout", model, settings.depth, settings.samples, rate)
     x = inputs(q, [1.0]).float().expand(settings.samples, 2, 2)
     h = Deferred(source, settings.width).matvec(x.contiguous(), 2**-0.5)
-    layers = _layers(settings, h, rate, source)
-    t = rs.trajectory(model.block, h, layers, 1.0, model.skip, every_layer=False)
+    layers = (rs.Layer.revealed(model.block.shapes(settings.width), source) for _ in range(settings.depth))
+    dropout = propagate.Dropout(rate, source)
+    t = rs.trajectory(model.block, h, layers, 1.0, model.skip, dropout=dropout, every_layer=False)
     mean, error = mean_and_error(cosine(t)[:, -1, 0, 1])
     theory = gaps(model, q, 1.0, depth=settings.depth, keep_rate=rate)[-1]
     return float(mean), float(error), 1 - float(theory)
-
-
-def _layers(settings: Dropout, h: Tensor, rate: float, source: Stream) -> Iterator[rs.Layer]:
-    for _ in range(settings.depth):
-        kept = torch.rand(h.shape, generator=source.torch) < rate
-        yield rs.Layer(outer=Dropped(Deferred(source, settings.width), kept.to(h.dtype) / rate))
 
 
 # The picture

@@ -15,7 +15,7 @@ from torch import Tensor
 from resnet_sde._random import stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
-from resnet_sde.matrices import Dense, Identity
+from resnet_sde.matrices import Dense
 from resnet_sde.networks.residual import Layers, Weights
 
 MATRICES = ("inner", "outer")
@@ -49,8 +49,7 @@ def _alike(block: Block) -> bool:
     drawn = {name: source.normal_(torch.empty(s, **_CPU64)) for name, s in shapes.items()}
     matrices = {name: Dense(value[None]) for name, value in drawn.items()}
     h = source.normal_(torch.empty(1, inputs, width, **_CPU64))
-    layer = Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
-    theirs, _ = block.branch(h, layer)
+    theirs, _ = block.branch(h, Layer.of(matrices))
     parts: dict[str, Tensor] = {}
     try:
         for name, value in drawn.items():

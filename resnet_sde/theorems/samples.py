@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from resnet_sde import observables as ob
-from resnet_sde._random import Stream, generator, stream
+from resnet_sde._random import generator, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.ensembles import simulate
 from resnet_sde.laws import PathLaw, WhiteNoise
 from resnet_sde.limits import NoLimit
 from resnet_sde.limits import limit as find_limit
 from resnet_sde.limits.base import Limit
-from resnet_sde.matrices import Deferred, Identity
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import GridPath
 from resnet_sde.propagate import forward, trajectory
@@ -123,17 +122,11 @@ def ends(model: Model, h: Tensor, depth: int, seed: int) -> Tensor:
     """h_L of independent networks that start at h, (sample, 1, width), on weights of their own."""
     if model.law == WhiteNoise():
         source = stream(seed, "ends", model, depth, tuple(h.shape))
-        layers = (_revealed(model, source) for _ in range(depth))
+        layers = (Layer.revealed(model.block.shapes(model.width), source) for _ in range(depth))
         seen = trajectory(model.block, h, layers, model.alpha(depth), every_layer=False)
         return seen.hidden.natural(-1)
     found = [end(model, h[part], path, depth) for part, path in paths(model, depth, len(h), seed)]
     return torch.cat(found)
-
-
-def _revealed(model: Model, source: Stream) -> Layer:
-    shapes = model.block.shapes(model.width)
-    matrices = {name: Deferred(source, fan_out) for name, (_, fan_out) in shapes.items()}
-    return Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
 
 
 def square(x: Tensor) -> Tensor:

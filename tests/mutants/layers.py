@@ -1,6 +1,8 @@
 """Bugs in the layer loop, the blocks and the matrices."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from resnet_sde.activations import Tanh
 from resnet_sde.blocks import Block, Layer, SingleLayer, TwoLayer
 from resnet_sde.matrices import Deferred, Dense, Matrix
 from resnet_sde.model import WeightPaths
-from resnet_sde.propagate import Trajectory
+from resnet_sde.propagate import States, Trajectory
 
 
 @caught_by("gradient-invariant")
@@ -159,19 +161,44 @@ def _fine(path: object) -> torch.Size:
 @caught_by("independent-matrices")
 def inner_is_outer_for_white_weights(patch: Patch) -> None:
     """In `simulate` alone, two matrices of white weights that are drawn are the same."""
-    real = ensembles._layer
 
-    def one(found: dict[str, Matrix]) -> Layer:
-        inner, outer = found.get("inner"), found.get("outer")
-        if (
-            isinstance(inner, Dense)
-            and isinstance(outer, Dense)
-            and inner.entries.shape == outer.entries.shape
-        ):
-            found = {**found, "outer": inner}
-        return real(found)
+    class Same(Layer):
+        @classmethod
+        def of(cls, matrices: Mapping[str, Matrix]) -> Layer:
+            inner, outer = matrices.get("inner"), matrices.get("outer")
+            same = isinstance(inner, Dense) and isinstance(outer, Dense)
+            if same and inner.entries.shape == outer.entries.shape:
+                matrices = {**matrices, "outer": inner}
+            return Layer.of(matrices)
 
-    patch.setattr(ensembles, "_layer", one)
+    patch.setattr(ensembles, "Layer", Same)
+
+
+@caught_by("parameter-gradients")
+def gradient_of_parameters_above(patch: Patch) -> None:
+    """Gradients of inner weights are taken at the state above the layer in place of that below."""
+    real = propagate._Loop.parameters
+
+    def above(self, layers: list[Layer], hidden: States, adjoint: States) -> dict[str, States]:
+        found = real(self, layers, hidden, adjoint)
+        growth = [hidden.natural(k + 1).norm(dim=-1, keepdim=True) for k in range(len(layers))]
+        growth = [g / hidden.natural(k).norm(dim=-1, keepdim=True) for k, g in enumerate(growth)]
+        scaled = [norm * g for norm, g in zip(found["inner"].scaled, growth, strict=True)]
+        return {**found, "inner": replace(found["inner"], scaled=scaled)}
+
+    patch.setattr(propagate._Loop, "parameters", above)
+
+
+@caught_by("dropout-destroys-the-critical-line")
+def masks_that_are_not_divided(patch: Patch) -> None:
+    """Numbers that are kept are not divided by the keep rate."""
+    real = propagate.Dropout.on
+
+    def plain(self: propagate.Dropout, layer: Layer, h: Tensor) -> Layer:
+        masked = real(self, layer, h)
+        return replace(masked, outer=replace(masked.outer, masks=(masked.outer.masks > 0).to(h.dtype)))
+
+    patch.setattr(propagate.Dropout, "on", plain)
 
 
 @caught_by("rough-drift")

@@ -10,12 +10,13 @@ from torch import Tensor
 from resnet_sde import observables as ob
 from resnet_sde._random import stream
 from resnet_sde.activations import Activation
-from resnet_sde.blocks import SingleLayer
+from resnet_sde.blocks import Layer, SingleLayer
 from resnet_sde.ensembles import simulate
 from resnet_sde.laws import WhiteNoise
+from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import NoFixedPoint, Phase, phase
 from resnet_sde.model import Model
-from resnet_sde.propagate import Trajectory
+from resnet_sde.propagate import Dropout, Trajectory, trajectory
 from resnet_sde.theorems.core import AssumptionNotMet
 
 FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")
@@ -79,20 +80,17 @@ def dropped(
 ) -> Tensor:
     """Kernels of two inputs at the last layer of networks with dropout, (sample, 2, 2).
 
-    Given the layer before, the pre-activations of all neurons are independent and normal; so networks of
-    finite width are drawn here without their matrices, exactly in law. Masks are drawn for each input, or
-    once for both if they are `shared`.
+    Masks are drawn for each input, or once for both if they are `shared`.
     """
-    phi, weight, bias = variances(model)
+    variances(model)
     q1, q2, c = start
-    product = c * math.sqrt(q1 * q2)
+    product, width = c * math.sqrt(q1 * q2), model.width
     source = stream(seed, "dropout", model, keep_rate, shared, depth, samples)
-    covariance = torch.tensor([[q1, product], [product, q2]]).expand(samples, 2, 2)
-    for layer in range(depth + 1):
-        z = source.normal_(torch.empty(samples, 2, model.width))
-        z = torch.linalg.cholesky(covariance) @ z
-        if layer < depth:
-            masks = torch.rand(samples, 1 if shared else 2, model.width, generator=source.torch) < keep_rate
-            y = phi(z) * (masks / keep_rate)
-            covariance = weight * y @ y.mT / model.width + bias
-    return z @ z.mT / model.width
+    root = torch.linalg.cholesky(torch.tensor([[q1, product], [product, q2]]))
+    h = Deferred(source, width).matvec(root.expand(samples, 2, 2).contiguous())
+    layers = (Layer.revealed(model.block.shapes(width), source) for _ in range(depth))
+    dropout = Dropout(keep_rate, source, shared)
+    seen = trajectory(
+        model.block, h, layers, model.alpha(depth), model.skip, dropout=dropout, every_layer=False
+    )
+    return ob.kernel(seen)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR, RELU
-from resnet_sde.blocks import Block, Layer, Reduced, TwoLayer, affine_back
+from resnet_sde.blocks import Block, Layer, Reduced, TwoLayer
 from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import WhiteNoise
-from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.model import Model
+from resnet_sde.propagate import trajectory
 from resnet_sde.theorems.core import AssumptionNotMet, theorem
 from resnet_sde.theorems.measure import average
 from resnet_sde.theorems.samples import WRONG, planted
@@ -152,22 +152,16 @@ def parameter_gradients_hold(
 
 def _gradients(block: Block, width: int, depth: int, variance: float, samples: int, seed: int) -> Tensor:
     """Mean squared gradients of entries of W, b and V at every layer, over χ^L; (sample, 3 · depth)."""
-    weight, bias, of_weights, of_bias = block.variances
+    weight, bias, of_weights, _ = block.variances
     model = planted(residual(block, width), variance=variance)
     alpha, source = model.alpha(depth), stream(seed, "parameters", model, depth, samples)
-    h, seen = torch.ones(samples, 1, width), []
-    for _ in range(depth):
-        layer = Layer(Deferred(source, width), Deferred(source, width))
-        branch, pre = block.branch(h, layer)
-        seen.append((h, pre, layer))
-        h = h + alpha * branch
-    p = source.normal_(torch.empty_like(h))
-    found: list[Tensor] = []
-    for h, pre, layer in reversed(seen):
-        assert layer.inner is not None
-        of_outer = p.square().mean(-1) * block.activation(pre).square().mean(-1)
-        back = block.activation.pullback(pre, alpha * affine_back(layer.outer, p, of_weights, of_bias))
-        of_inner_bias = back.square().mean(-1)
-        found = [of_inner_bias * h.square().mean(-1), of_inner_bias, of_outer, *found]
-        p = p + affine_back(layer.inner, back, weight, bias)
-    return torch.cat(found, dim=1)
+    layers = [Layer.revealed(block.shapes(width), source) for _ in range(depth)]
+
+    def top(end: Tensor) -> Tensor:
+        return source.normal_(torch.empty_like(end))
+
+    t = trajectory(block, torch.ones(samples, 1, width), layers, alpha, top=top, parameters=True)
+    assert t.parameters is not None
+    scales = {"inner": weight, "inner_bias": bias, "outer": alpha**2 * of_weights}
+    places = [(name, k, width * scale) for k in range(depth) for name, scale in scales.items()]
+    return torch.cat([t.parameters[n].natural(k)[:, 0].square() / scale for n, k, scale in places], dim=1)

@@ -1,0 +1,103 @@
+"""What a block of one's own does with its matrices, checked before they are masked or watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from resnet_sde._asked import Broken, close, numbers, once, ours
+from resnet_sde._contracts import SCALES, WIDEST, gradient_of, probe
+from resnet_sde._random import stream
+from resnet_sde.blocks import Block, Layer
+from resnet_sde.matrices import Dense, Masked, NotDrawn
+
+
+def check_dropout(block: Block, width: int) -> None:
+    """Check that masks of dropout reach a block of one's own. Raises ValueError where they do not."""
+    if not ours(block):
+        once(_check_dropout, block, min(width, WIDEST))
+
+
+def check_parameters(block: Block, width: int) -> None:
+    """Check that gradients of the matrices of a block of one's own are seen. Raises ValueError otherwise."""
+    if not ours(block):
+        once(_check_parameters, block, min(width, WIDEST))
+
+
+@contextmanager
+def _refused(block: Block) -> Iterator[None]:
+    """Before anything is computed."""
+    try:
+        yield
+    except NotDrawn as error:
+        raise Broken(f"block {type(block).__name__}: {error}") from None
+
+
+@torch.no_grad()
+def _check_dropout(block: Block, width: int) -> None:
+    h, layer = probe(block, width)
+    source = stream(0, "contract", "dropout", width)
+    masks, p = 2.0 * (numbers(source, len(h), 1, width) > 0), numbers(source, *h.shape)
+    masked = replace(layer, outer=Masked(layer.outer, masks))
+    with _refused(block):
+        found, pre = block.branch(h, masked)
+        found = found.clone()
+    past = Broken(
+        f"block {type(block).__name__} goes past its outer matrix, before which dropout acts on as many "
+        "numbers as a state has; let branch call its matvec, and adjoint its rmatvec"
+    )
+    if isinstance(layer.outer, Dense):
+        entries = layer.outer.entries.clone()
+        entries[:, :width] *= masks.mT
+        expected = block.branch(h, replace(layer, outer=Dense(entries)))[0]
+        if entries.shape[1] not in (width, width + 1):
+            raise past
+    else:
+        expected = masks * block.branch(h, layer)[0]
+    if not close(found, expected):
+        raise past
+    back = gradient_of(lambda start: block.branch(start, masked)[0], h, p)
+    if back is not None and not close(block.adjoint(pre, p, masked), back):
+        raise past
+
+
+@torch.no_grad()
+def _check_parameters(block: Block, width: int) -> None:
+    h, layer = probe(block, width)
+    p = numbers(stream(0, "contract", "parameters", width), *h.shape)
+    for c in (1.0, *SCALES):
+        watched = layer.watched(block.shapes(width))
+        with _refused(block):
+            block.adjoint(block.branch(c * h, watched)[1], p, watched)
+            found = watched.gradients()
+        for part, expected in _of_autograd(block, c * h, layer, p).items():
+            if not close(found[part][..., 0], expected):
+                raise Broken(
+                    f"block {type(block).__name__} gives something else to rmatvec than the gradient of what "
+                    f"matvec gave, so that gradients of {part} are not those of autograd; mend adjoint, or "
+                    "leave parameters out"
+                )
+
+
+def _of_autograd(block: Block, h: Tensor, layer: Layer, p: Tensor) -> dict[str, Tensor]:
+    """Norms of gradients of weights and biases, (sample, input); none where autograd cannot follow."""
+    entries = {n: m.entries.clone().requires_grad_() for n, m in vars(layer).items() if isinstance(m, Dense)}
+    found: dict[str, list[Tensor]] = {}
+    for i in range(h.shape[1]):
+        try:
+            with torch.enable_grad():
+                branch = block.branch(h, Layer.of({n: Dense(m) for n, m in entries.items()}))[0]
+                got = torch.autograd.grad(branch[:, i], tuple(entries.values()), p[:, i], allow_unused=True)
+        except RuntimeError:
+            return {}
+        for (name, matrix), gradient in zip(entries.items(), got, strict=True):
+            whole = torch.zeros_like(matrix) if gradient is None else gradient
+            rows = whole.shape[1] - (whole.shape[1] == whole.shape[2] + 1)
+            found.setdefault(name, []).append(whole[:, :rows].norm(dim=(1, 2)))
+            if rows < whole.shape[1]:
+                found.setdefault(f"{name}_bias", []).append(whole[:, rows:].norm(dim=(1, 2)))
+    return {name: torch.stack(norms, 1) for name, norms in found.items()}
