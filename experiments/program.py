@@ -7,15 +7,15 @@ architecture of the depth atlas. The same command goes on from what is there.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from experiments import command
+from experiments.command import chosen, module, names_in
 from experiments.execution import Execution
-from experiments.papers import PAPERS, chosen, module, names_in
-from resnet_sde.runs.cluster import CLUSTER, engine
 from resnet_sde.runs.store import write_whole
 
 EXPERIMENTS = tuple(
@@ -25,20 +25,20 @@ EXPERIMENTS = tuple(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 2 if the request cannot be served."""
-    options = parser().parse_args(arguments)
-    try:
-        with engine(options.cluster, options.workers) as workers:
-            how = Execution(**workers, store=options.out / "stacks", stack=options.stack, progress=True)
-            for name in chosen(options.experiments, EXPERIMENTS):
-                run(name, options, how)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"experiments: {error}", file=sys.stderr)
-        return 2
+    return command.served("experiments", _serve, parser().parse_args(arguments))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    asked = {name: _asked(name, options) for name in chosen(options, EXPERIMENTS)}  # nothing runs before
+    with command.execution(options) as how:
+        how = replace(how, store=options.out / "stacks", stack=options.stack, progress=True)
+        for name, (experiment, label) in asked.items():
+            _run(name, experiment, label, options, how)
     return 0
 
 
-def run(name: str, options: argparse.Namespace, how: Execution) -> None:
-    """Run one experiment, store its dataset and print its report."""
+def _asked(name: str, options: argparse.Namespace) -> tuple[Any, str]:
+    """The declaration of one experiment, and a label of it."""
     found = module("experiments", name)
     if options.budget not in found.BUDGETS:
         raise ValueError(f"{name} has no budget {options.budget!r}; give one of {', '.join(found.BUDGETS)}")
@@ -50,32 +50,25 @@ def run(name: str, options: argparse.Namespace, how: Execution) -> None:
         label = f"{label}-{options.data.partition(':')[0]}"
     if options.page is not None and not hasattr(found, "write_page"):
         raise ValueError(f"{name} has no page; leave out --page")
+    return experiment, label
+
+
+def _run(name: str, experiment: Any, label: str, options: argparse.Namespace, how: Execution) -> None:
+    """Run one experiment, store its dataset and print its report."""
     stem = options.out / f"{name}-{label}-{options.seed}"
-    started = time.perf_counter()
+    started, found = time.perf_counter(), module("experiments", name)
     ds = experiment.run(seed=options.seed, how=how)
     write_whole(stem.with_name(f"{stem.name}.nc"), bytes(ds.to_netcdf(engine="scipy")))
-    lines = found.report(ds)
-    write_whole(stem.with_name(f"{stem.name}.txt"), ("\n".join(lines) + "\n").encode())
+    lines = [f"  {line}" for line in found.report(ds)]
+    write_whole(stem.with_name(f"{stem.name}.txt"), "".join(f"{line[2:]}\n" for line in lines).encode())
     if options.page is not None:
         found.write_page(ds, options.page)
-    print(
-        f"{name}: {time.perf_counter() - started:.1f} s",
-        *(f"  {line}" for line in lines),
-        sep="\n",
-        flush=True,
-    )
+    print(f"{name}: {time.perf_counter() - started:.1f} s", *lines, sep="\n", flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    result.add_argument(
-        "experiments",
-        nargs="+",
-        choices=[*EXPERIMENTS, *PAPERS, "all"],
-        metavar="NAME",
-        help=f"one or more of {', '.join(EXPERIMENTS)}; a paper, which is one of {', '.join(PAPERS)}; or all",
-    )
+    result = command.parser("experiments", str(__doc__), EXPERIMENTS, "results/training")
     result.add_argument("--budget", default="cpu", help="smoke, cpu, cpu-fashion or paper (default: cpu)")
     result.add_argument(
         "--data",
@@ -84,11 +77,5 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--page", type=Path, help="also write this page, with its data beside it (own/depth_atlas)"
     )
-    result.add_argument("--seed", type=int, default=0, help="a non-negative integer (default: 0)")
-    result.add_argument("--workers", type=int, default=1, help="local processes (default: 1)")
-    result.add_argument("--cluster", help=CLUSTER)
     result.add_argument("--stack", type=int, default=16, help="networks trained at once (default: 16)")
-    result.add_argument(
-        "--out", type=Path, default=Path("results/training"), help="folder (default: results/training)"
-    )
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from experiments.papers import PAPERS, module, names_in
+from experiments.command import PAPERS, module, names_in
 
 PICTURES = names_in("paper_figs")
 

@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
+from experiments.command import module as found_module
 from experiments.execution import Execution
 from experiments.fischer import residual_scale
 from experiments.marion import accuracy_plane, depth_convergence, trained_weights
-from experiments.papers import module as found_module
 from experiments.program import EXPERIMENTS, main
 from experiments.schoenholz import trainability
 from experiments.trained import Images, at_best_rate
@@ -204,11 +204,19 @@ def test_an_experiment_goes_on_from_what_is_kept(tmp_path: Path, monkeypatch: py
             ["marion/accuracy_plane", "--budget", "smoke", "--data", "mnist:/no/such/folder"],
             "There is no folder",
         ),
+        (["marion", "--budget", "cpu-fashion"], "marion/depth_convergence has no budget"),
+        (["marion/accuracy_plane", "marion/trained_weights", "--page", "x.md"], "leave out --page"),
+        (["all", "--seed", "-1"], "seed"),
+        (["all", "--workers", "0"], "workers"),
     ],
-    ids=["budget", "data", "folder"],
+    ids=["budget", "data", "folder", "budget of the second", "page", "seed", "workers"],
 )
 def test_a_request_is_refused(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """In one sentence, and before anything runs."""
     assert main([*words, "--out", str(tmp_path)]) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.rglob("*.n*")) == []
