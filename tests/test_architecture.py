@@ -29,6 +29,7 @@ LAYERS = [
     {"coupling", "observables", "finite_width"},
     {"studies", "plots"},
     {"theorems", "training", "practice"},
+    {"report"},
     {"__init__"},
     {"cli", "pytest_plugin"},
     {"__main__"},
@@ -49,7 +50,9 @@ FENCES = {
     "sklearn": {"datasets"},
     "fbm": {"fractional"},
     "click": {"cli"},
-    "latex2mathml": {"theorems"},
+    "jinja2": {"report"},
+    "latex2mathml": {"report"},
+    "markupsafe": {"report"},
     "tqdm": {"runs"},
     "transformers": {"experiments"},
     "PIL": {"paper_figs"},  # comes with matplotlib

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,14 +10,15 @@ import pytest
 from command_line import run
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from reported import FAILS, HOLDS, ODD, ODD_ID, UNDECIDED, VERSIONS, everything, register_odd, verdict
 
 from resnet_sde.estimate import Estimate
+from resnet_sde.report import markdown, page
+from resnet_sde.report.interval_svg import WIDTH, interval_svg
+from resnet_sde.report.typeset import typeset
+from resnet_sde.report.words import claimed, measured
 from resnet_sde.theorems import Claim, Outcome, Verdict, registry
-from resnet_sde.theorems.report import markdown, page
-from resnet_sde.theorems.report.strip import WIDTH, strip
-from resnet_sde.theorems.report.typeset import typeset
-from resnet_sde.theorems.report.words import claimed, measured
 from resnet_sde.theorems.results import grouped
 
 FAST = ("one-path-many-depths", "gradient-invariant")
@@ -200,7 +200,7 @@ def test_signs_and_functions_have_their_spaces(latex: str, mathml: str) -> None:
 
 def shapes(claim: Claim) -> dict[str, ElementTree.Element]:
     """The parts of a picture by their classes."""
-    return {part.get("class", part.tag): part for part in ElementTree.fromstring(strip(claim))}
+    return {part.get("class", part.tag): part for part in ElementTree.fromstring(interval_svg(claim))}
 
 
 def bar(parts: dict[str, ElementTree.Element]) -> tuple[float, float]:
@@ -217,7 +217,7 @@ def band(parts: dict[str, ElementTree.Element]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("claim", ODD, ids=[claim.name for claim in ODD])
 def test_every_number_can_be_drawn(claim: Claim) -> None:
-    drawn = strip(claim)
+    drawn = interval_svg(claim)
     if claim.name == "assumptions":
         assert drawn == "", "there is nothing to draw"
         return
@@ -250,7 +250,9 @@ def test_the_picture_says_what_the_verdict_says(
 
 
 def test_marks_differ_in_shape() -> None:
-    marks = {claim.outcome: strip(claim).split('class="mark')[1] for claim in (HOLDS, FAILS, UNDECIDED)}
+    marks = {
+        claim.outcome: interval_svg(claim).split('class="mark')[1] for claim in (HOLDS, FAILS, UNDECIDED)
+    }
     assert "r=" in marks[Outcome.HOLDS]
     assert "m0-8" in marks[Outcome.FAILS]
     assert "z" in marks[Outcome.UNDECIDED]

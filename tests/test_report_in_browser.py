@@ -6,8 +6,8 @@ import pytest
 from browser import BROWSER, REASON, browse
 from reported import FAILS, HOLDS, UNDECIDED, VERSIONS, everything, verdict
 
+from resnet_sde.report import page
 from resnet_sde.theorems import registry
-from resnet_sde.theorems.report import page
 
 FAILING, OPEN = "mean-bounds", "sde-limit"
 

@@ -48,8 +48,8 @@ def verify_command(**given: Any) -> int:
     The exit status is 1 if a theorem fails or a control holds. Theorems that are undecided leave it at
     0, with a warning, unless --strict is given.
     """
+    from resnet_sde.report import markdown, page
     from resnet_sde.runs.store import write_whole
-    from resnet_sde.theorems.report import markdown, page
     from resnet_sde.theorems.results import grouped
     from resnet_sde.theorems.suite import plan
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from resnet_sde.report.words import circumstances
 from resnet_sde.theorems.core import Verdict, find
-from resnet_sde.theorems.report.words import circumstances
 from resnet_sde.theorems.results import Result, grouped, tally
 
 

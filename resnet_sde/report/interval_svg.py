@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
+
+from markupsafe import Markup, escape
 
 from resnet_sde.claims import Claim
 from resnet_sde.estimate import Outcome
-from resnet_sde.theorems.report.words import claimed, measured
+from resnet_sde.report.words import claimed, measured
 
 WIDTH, HEIGHT = 240.0, 26.0
 _MIDDLE = HEIGHT / 2
@@ -15,14 +16,14 @@ _MARGIN = 0.1  # of the width, on either side of the outermost number
 _THINNEST = 2.0  # a band narrower than this could not be seen
 
 
-def strip(claim: Claim) -> str:
+def interval_svg(claim: Claim) -> Markup:
     """An inline SVG picture; nothing if the claim predicts no number.
 
     A mark tells the outcomes apart without colour: a disc holds, a cross fails, an open diamond is
     undecided, an open disc does not count. Ends that are infinite are arrows.
     """
     if math.isnan(claim.predicted):
-        return ""
+        return Markup()
     low, high = _band(claim)
     at = _Scale(claim.measured.value, claim.measured.low, claim.measured.high, claim.predicted, low, high)
     left = at(low) if math.isfinite(low) else -_THINNEST  # an open end has no edge in the picture
@@ -35,9 +36,9 @@ def strip(claim: Claim) -> str:
         f'<line class="target" x1="{target:.1f}" x2="{target:.1f}" y1="1" y2="{HEIGHT - 1:g}"/>',
         *_measurement(claim, at),
     ]
-    alt = html.escape(f"measured {measured(claim)}; claimed {claimed(claim)}: {claim.outcome.value}")
+    alt = f"measured {measured(claim)}; claimed {claimed(claim)}: {claim.outcome.value}"
     size = f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}" width="{WIDTH:g}" height="{HEIGHT:g}"'
-    return f'<svg role="img" {size}><title>{alt}</title>{"".join(parts)}</svg>'
+    return Markup(f'<svg role="img" {size}><title>{escape(alt)}</title>{"".join(parts)}</svg>')
 
 
 class _Scale:

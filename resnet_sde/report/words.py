@@ -6,10 +6,7 @@ import math
 from collections.abc import Sequence
 
 from resnet_sde.claims import Claim
-from resnet_sde.estimate import Outcome
 from resnet_sde.theorems.core import FAMILY, Verdict, confidence
-
-_SYMBOL = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.UNDECIDED: "?", Outcome.NOT_MET: "○"}
 
 
 def number(value: float) -> str:
@@ -50,8 +47,7 @@ def circumstances(verdicts: Sequence[Verdict]) -> dict[str, str]:
     }
 
 
-def badge(outcome: Outcome) -> str:
-    """The outcome as HTML, with a sign that needs no colour."""
-    kind = outcome.name.lower().replace("_", "-")
-    symbol = f'<span aria-hidden="true">{_SYMBOL[outcome]}</span>'
-    return f'<span class="badge {kind}">{symbol} {outcome.value}</span>'
+def duration(seconds: float) -> str:
+    """Minutes, if there are any, and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
