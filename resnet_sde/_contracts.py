@@ -28,6 +28,7 @@ WIDEST = 512  # of the states that a block is asked about
 # Of states, beside 1: what holds for small ones may fail for large.
 SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
 _SINGLE = 1e-3  # of the largest of some numbers: how far float32 may be from float64
+_STEP, _ROUGHLY = 1e-5, 1e-4  # of differences, and how far a slope may be off by them
 _STRONGEST = 25.0  # times its strength: what the layer loop allows for
 
 
@@ -191,6 +192,10 @@ def _check_activation(phi: Activation) -> None:
         slope = gradient_of(phi, c * x, torch.ones_like(x))
         if slope is not None and not close(phi.prime(c * x), slope, prime):
             raise Broken(f"prime of activation {name} is not its derivative as autograd finds it")
+    if gradient_of(phi, x, torch.ones_like(x)) is None:  # autograd cannot follow it
+        slope = (phi(x + _STEP) - phi(x - _STEP)) / (2 * _STEP)
+        if not bool(((prime - slope).abs() <= _ROUGHLY * (1 + slope.abs())).all()):
+            raise Broken(f"prime of activation {name} is not the derivative of φ, by its differences")
     fine = torch.linspace(-12.0, 12.0, 4802, dtype=torch.float64)[None]  # without 0, where kinks are
     slope = gradient_of(phi, fine, torch.ones_like(fine))
     if slope is not None and not close(phi.prime(fine), slope, prime):

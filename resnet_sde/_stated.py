@@ -56,10 +56,10 @@ _Stated = tuple[str, tuple[float, ...], _Mean]
 """The name of a moment, what it is asked about (q, or q1, q2 and gap), and its value."""
 
 
-def states_moments(phi: Activation) -> bool:
-    """Whether Gaussian moments of an activation are known, and not another's."""
+def states_moments(phi: Activation, *, joint: bool = False) -> bool:
+    """Whether Gaussian moments of an activation are known, of two variables if `joint`, and not another's."""
     # Moments that are written one by one are known as well: those that are missing say so when asked for.
-    single = ("second_moment",) if type(phi)._moments is Activation._moments else ()
+    single = ("second_moment",) if not joint and type(phi)._moments is Activation._moments else ()
     return any(states(phi, name, "__call__", "prime") for name in ("_moments", "dual", *single))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from resnet_sde._checks import states
+from resnet_sde._stated import states_moments
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
 from resnet_sde.limits.base import Limit, NoLimit
 from resnet_sde.limits.ode import RandomODE
@@ -116,8 +116,7 @@ def _refuse_activation(model: Model) -> None:
     phi = model.block.activation
     if model.law.noise in ("smooth", "constant") or type(model.block) is SingleLayer:
         return
-    known = any(states(phi, name, "__call__", "prime") for name in ("_moments", "dual"))
-    if not known:
+    if not states_moments(phi, joint=True):
         raise NoLimit(
             f"the Gaussian moments of {type(phi).__name__} are not known",
             "the inner weights average out, and the limit is made of the moments that they leave",
