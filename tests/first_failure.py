@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from resnet_sde.theorems import Claim, Outcome, Theorem, Verdict, registry, verify
+from resnet_sde.theorems import Claim, Lab, Outcome, Theorem, Verdict, registry, verify
 
 
 def until_a_claim_fails(id: str) -> Theorem:
@@ -13,8 +13,8 @@ def until_a_claim_fails(id: str) -> Theorem:
     theorem = registry[id]
 
     @functools.wraps(theorem.check)
-    def check(**settings: Any) -> Iterator[Claim]:
-        for claim in theorem.check(**settings):
+    def check(lab: Lab, **settings: Any) -> Iterator[Claim]:
+        for claim in theorem.check(lab, **settings):
             yield claim
             if claim.outcome is Outcome.FAILS:
                 return

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from resnet_sde.estimate import Estimate
-from resnet_sde.theorems import Claim, Theorem, Verdict, registry, theorem
+from resnet_sde.theorems import Claim, Lab, Theorem, Verdict, registry, theorem
 
 INF, NAN = math.inf, math.nan
 VERSIONS = {"resnet_sde": "0.1.0", "torch": "<2>"}
@@ -39,7 +39,7 @@ ODD = (
 def register_odd(statement: str = r"\sum_{k<L} x_k") -> None:
     """A theorem whose texts are full of signs of HTML and of Markdown."""
 
-    def check(*, seed: int, level: float, wrong: bool = False) -> Iterator[Claim]:
+    def check(lab: Lab, *, wrong: bool = False) -> Iterator[Claim]:
         yield HOLDS
 
     theorem(

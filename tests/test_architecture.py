@@ -74,7 +74,6 @@ NAMED_TWICE = {
     "Gelu",
     "Identity",
     "Kept",
-    "Profile",
     "Record",
     "_Grid",
 }  # classes, to be renamed

@@ -248,7 +248,7 @@ def test_a_theorem_that_is_another_in_a_worker_is_refused(
         "from resnet_sde.estimate import Estimate\n"
         "sizes = {'quick': {'a': 1}, 'full': {'a': 1}}\n"
         f"@theorem('{name}', words='', claims=1, budgets=sizes, controls={{}})\n"
-        "def check(a, *, seed, level):\n"
+        "def check(lab, *, a):\n"
         "    yield Claim('a', Estimate(a, a, a), 1.0, tolerance=0.5)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -13,7 +13,7 @@ from command_line import run
 
 from resnet_sde import TANH, FractionalNoise, Model, SingleLayer
 from resnet_sde.estimate import Estimate
-from resnet_sde.theorems import Claim, Theorem, Verdict, registry, suite, theorem, verify
+from resnet_sde.theorems import Claim, Lab, Theorem, Verdict, registry, suite, theorem, verify
 from resnet_sde.theorems.results import Result
 
 FAST = ("one-path-many-depths", "gradient-invariant")
@@ -23,7 +23,7 @@ from resnet_sde.theorems import Claim, theorem
 
 @theorem("toy", words="A toy.", claims=1, budgets={"quick": {}, "full": {}},
          controls={"far": {"value": 1.0}, "near": {"value": 0.01}})
-def toy(*, seed, level, value=0.0):
+def toy(lab, *, value=0.0):
     yield Claim("value", Estimate(value, value, value), 0.0, 0.1)
 """
 
@@ -48,7 +48,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def register(id: str, value: float, half: float, control: float | None = None) -> None:
     """A theorem that measures value ± half, and claims 0 ± 0.1; a control measures another value."""
 
-    def check(*, seed: int, level: float, value: float = value) -> Iterator[Claim]:
+    def check(lab: Lab, *, value: float = value) -> Iterator[Claim]:
         yield Claim("value", Estimate(value, value - half, value + half), 0.0, 0.1)
 
     controls = {} if control is None else {"wrong": {"value": control}}
@@ -246,7 +246,7 @@ def measured():
     return SIZE
 @theorem("helped", words="One.", claims=1, budgets={"quick": {}, "full": {}},
          controls={"big": {"by": 1.0}})
-def helped(*, seed, level, by=0.0):
+def helped(lab, *, by=0.0):
     yield Claim("zero", Estimate(measured() + by, -0.1, 0.1), 0.0)
 """
 

@@ -17,6 +17,7 @@ from resnet_sde import ERF, Model, SingleLayer, Trajectory, WhiteNoise, simulate
 from resnet_sde.finite_width import FiniteSize, finite_size_pair, output_response, posterior_shift
 from resnet_sde.finite_width.finite_size import forgetful
 from resnet_sde.theorems.fischer.networks import look
+from resnet_sde.theorems.lab import Lab
 
 WIDTHS = {"deferred": (256, 400), "dense": (64, 160)}  # width, samples
 FULL = {"deferred": (256, 20_000), "dense": (64, 6_000)}
@@ -37,7 +38,7 @@ def comparisons(case: dict[str, Any], theory: FiniteSize, method: str, samples: 
     width, last, entries = theory.width, case["L"], theory.kernel.shape[1]
     parts = []
     for seed in range(-(-samples // AT_ONCE)):
-        seen = look(case_of(case, width), min(samples, AT_ONCE), seed, method)
+        seen = look(Lab(seed, 0.99, min(samples, AT_ONCE)), case_of(case, width), method)
         found: dict[str, tuple[float, float]] = {}
         for p in range(entries):
             found[f"shift {p}"] = shift(seen.c(p))

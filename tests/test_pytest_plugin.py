@@ -28,7 +28,7 @@ from resnet_sde.theorems import AssumptionNotMet, Claim, theorem
 def toy(name, value, half, control=1.0):
     budgets, controls = {"quick": {}, "full": {}}, {"other": {"value": control}}
     @theorem(name, words=".", claims=1, budgets=budgets, controls=controls)
-    def check(*, seed, level, value=value):
+    def check(lab, *, value=value):
         yield Claim("value", Estimate(value, value - half, value + half), 0.0, 0.1)
     check.__qualname__ = name
 

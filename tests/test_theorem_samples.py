@@ -1,13 +1,14 @@
 """What the theorems of finite width measure: estimates that lean on a theory agree with plain ones."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from resnet_sde import TANH, Model, SingleLayer, TwoLayer, WhiteNoise
 from resnet_sde.finite_width import finite_size
-from resnet_sde.theorems import assert_holds, verify
+from resnet_sde.theorems import Lab, assert_holds, verify
 from resnet_sde.theorems.fischer.networks import (
     ERF_NET,
     FEED_FORWARD,
@@ -22,6 +23,7 @@ from resnet_sde.theorems.fischer.optimal import _argmax
 from resnet_sde.theorems.kernels import bessel, moment
 
 SAMPLES = 3000
+LAB = Lab(seed=0, level=0.99, samples=SAMPLES)
 CASES = {"erf": ERF_NET, "skip 0.8": PARTIAL, "feed-forward": FEED_FORWARD, "ReLU": RELU_NET}
 
 
@@ -38,7 +40,7 @@ def products(first: Deviation, second: Deviation) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", CASES)
 def test_linear_parts_change_errors_and_no_means(name: str) -> None:
-    seen = look(CASES[name].at(32), SAMPLES, 0)
+    seen = look(LAB, CASES[name].at(32))
     for deviation in (seen.c(), seen.q()):
         plain = products(deviation, deviation)
         found = covariance(deviation, deviation)
@@ -49,19 +51,19 @@ def test_linear_parts_change_errors_and_no_means(name: str) -> None:
 def test_linear_parts_save_networks() -> None:
     """A variance is known as well as from three times as many networks, in wider ones from ten times."""
     for width, share in ((32, 0.3), (128, 0.1)):
-        kernel = look(ERF_NET.at(width), SAMPLES // 2, 0).c()
+        kernel = look(replace(LAB, samples=SAMPLES // 2), ERF_NET.at(width)).c()
         assert covariance(kernel, kernel).var() < share * products(kernel, kernel).var()
 
 
 def test_linear_parts_of_two_inputs() -> None:
-    seen = look(TWO_INPUTS.at(32), SAMPLES, 0)
+    seen = look(LAB, TWO_INPUTS.at(32))
     for p, q in ((0, 1), (1, 2), (2, 2)):
         assert agrees(covariance(seen.c(p), seen.c(q)), products(seen.c(p), seen.c(q)))
 
 
 def test_terms_that_are_not_centred_are_noticed() -> None:
     """The planted error: a mean that is off by 5 %."""
-    seen = look(ERF_NET.at(32), SAMPLES, 0).c()
+    seen = look(LAB, ERF_NET.at(32)).c()
     wrong = Deviation(seen.limit, seen.exact, seen.terms + 0.05 * seen.limit)
     assert not agrees(wrong.entry, wrong.limit + wrong.exact)
 

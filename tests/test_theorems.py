@@ -26,7 +26,17 @@ from resnet_sde import (
     WhiteNoise,
 )
 from resnet_sde.estimate import Estimate, quantile
-from resnet_sde.theorems import Claim, Outcome, Theorem, Verdict, assert_holds, confidence, registry, verify
+from resnet_sde.theorems import (
+    Claim,
+    Lab,
+    Outcome,
+    Theorem,
+    Verdict,
+    assert_holds,
+    confidence,
+    registry,
+    verify,
+)
 from resnet_sde.theorems.core import FAMILY, ROOM
 
 THEOREMS = [t for t in registry.values() if t.check.__module__.startswith("resnet_sde.")]
@@ -212,7 +222,7 @@ BUDGETS = {"quick": {"samples": 5}, "full": {"samples": 50}}
 def register(id: str = "toy", claims: int = 1, **changes: object) -> None:
     """A theorem whose check makes three claims."""
 
-    def check(*, seed: int, level: float, samples: int, value: float = 0.0) -> Iterator[Claim]:
+    def check(lab: Lab, *, value: float = 0.0) -> Iterator[Claim]:
         for number in range(3):
             yield Claim(str(number), Estimate(value, value, value), 0.0, 0.1)
 
@@ -256,6 +266,56 @@ def test_what_cannot_be_registered(own_registry: dict[str, Theorem]) -> None:
         register("identity")
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    ["*, seed, level", "*, lab", "lab, /, *, level", "lab, *values", "samples", "lab, value, /", ""],
+)
+def test_a_check_of_another_shape_is_told_what_to_write(
+    parameters: str, own_registry: dict[str, Theorem]
+) -> None:
+    space: dict[str, object] = {"__name__": "mine"}
+    exec(f"def coin({parameters}): return []", space)
+    what = {"words": ".", "claims": 1, "budgets": {"quick": 5, "full": 50}, "controls": {}}
+    with pytest.raises(ValueError, match=r"theorem toy must take a lab.* write def coin\(lab, \*, …\)"):
+        catalogue.theorem("toy", **what)(space["coin"])
+
+
+def test_settings_go_to_the_check_or_to_its_lab(own_registry: dict[str, Theorem]) -> None:
+    seen = []
+
+    def check(lab: Lab, *, beta: float = 0.5, size: int = 1) -> Iterator[Claim]:
+        seen.append((lab.samples, lab.variance, lab.beta, beta, size))
+        yield Claim("x", Estimate(0, 0, 0), 0.0)
+
+    what = {"words": ".", "claims": 1, "budgets": {"quick": 5, "full": 50}}
+    catalogue.theorem("toy", **what, controls={"wrong": {"variance": 1.05}})(check)
+    verify("toy", budget="full", control="wrong", beta=0.3)
+    verify("toy", samples=7, size=2)
+    assert seen == [(50, 1.05, None, 0.3, 1), (7, 1.0, None, 0.5, 2)]
+    with pytest.raises(ValueError, match="no setting 'law'; its settings are: samples, variance, beta, size"):
+        verify("toy", law=WhiteNoise())
+    with pytest.raises(ValueError, match="no setting 'model'"):
+        verify("toy", model=Model(SingleLayer(TANH), WhiteNoise(), 4))
+
+
+def test_a_lab_plants_the_error_in_every_network_and_in_no_statement() -> None:
+    model = Model(SingleLayer(TANH), WhiteNoise(), 4)
+    wrong = Lab(0, 0.99, 50, beta_off=-0.15, variance=1.05)
+    seen = wrong.with_error(model)
+    assert (seen.beta, seen.gain) == (0.35, math.sqrt(1.05))
+    assert Lab(0, 0.99, 50).with_error(model) == model
+    planted = Lab(0, 0.99, 50).log_ratios(seen, depth=3)
+    for found, expected in zip(wrong.log_ratios(model, depth=3), planted, strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_mean_has_no_interval_and_is_no_measurement() -> None:
+    values = torch.ones(20)
+    with pytest.raises(ValueError, match="give the independent values themselves"):
+        Lab(0, 0.99).equal("x", values.mean(), 1.0, within=0.1)
+    assert Lab(0, 0.99).equal("x", values, 1.0, within=0.1).holds
+
+
 def test_what_cannot_be_verified() -> None:
     with pytest.raises(ValueError, match="no theorem 'sde-limits'; there are for example sde-limit"):
         verify("sde-limits")
@@ -270,7 +330,7 @@ def test_what_cannot_be_verified() -> None:
 
 
 def test_a_check_without_claims_is_an_error(own_registry: dict[str, Theorem]) -> None:
-    def check(*, seed: int, level: float) -> list[Claim]:
+    def check(lab: Lab) -> list[Claim]:
         return []
 
     catalogue.theorem("empty", words=".", claims=1, budgets={"quick": {}, "full": {}}, controls={})(check)
@@ -289,10 +349,10 @@ def toy_suite(budget: str, off: float, repeats: int, **settings: bool) -> np.nda
     """
     signs = {Outcome.HOLDS: 1, Outcome.FAILS: -1, Outcome.UNDECIDED: 0}
 
-    def check(*, seed: int, level: float, forget: bool = False) -> Iterator[Claim]:
+    def check(lab: Lab, *, forget: bool = False) -> Iterator[Claim]:
         count = 20
-        values = 0.1 + off + 0.02 * np.random.default_rng(seed).standard_normal((ROOM, count))
-        quantile_of_mean = quantile(1 - FAMILY[budget] if forget else level, count) / math.sqrt(count)
+        values = 0.1 + off + 0.02 * np.random.default_rng(lab.seed).standard_normal((ROOM, count))
+        quantile_of_mean = quantile(1 - FAMILY[budget] if forget else lab.level, count) / math.sqrt(count)
         half = quantile_of_mean * values.std(1, ddof=1)
         for centre, error in zip(values.mean(1).tolist(), half.tolist(), strict=True):
             yield Claim("mean", Estimate(centre, centre - error, centre + error), 0.0, 0.1)

@@ -22,7 +22,7 @@ from resnet_sde.coupling import Convergence, couple
 from resnet_sde.estimate import Estimate, order, weak_order
 from resnet_sde.limits import YoungODE
 from resnet_sde.propagate import one_thread
-from resnet_sde.theorems.samples import child, square
+from resnet_sde.theorems.lab import square, subseed
 
 DEPTHS = (64, 256, 1024)  # of one fractional matrix
 SHALLOW, DEEP, AT_ONCE = 32, 2048, 200  # of two: depths, and paths held at once
@@ -182,7 +182,7 @@ def _distance_order(equation: YoungODE, samples: int, seed: int, weights: str) -
         count = min(AT_ONCE, samples - first)
         h = torch.ones(count, 1, WIDTH, dtype=torch.float64)
         path, other = (
-            model.draw(DEEP, samples=count, seed=child(seed, whose, first), dtype=h.dtype)
+            model.draw(DEEP, samples=count, seed=subseed(seed, whose, first), dtype=h.dtype)
             for whose in ("network", weights)
         )
         gaps = []

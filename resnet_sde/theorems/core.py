@@ -15,9 +15,9 @@ import inspect
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 
@@ -25,6 +25,8 @@ from resnet_sde._random import check_seed
 from resnet_sde.claims import Claim
 from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.propagate import one_thread
+from resnet_sde.theorems.lab import AssumptionNotMet as AssumptionNotMet
+from resnet_sde.theorems.lab import Lab
 
 FAMILY = {"quick": 1 / 20, "full": 1e-3}
 """Chance of a wrong answer anywhere in the suite, by budget."""
@@ -36,12 +38,13 @@ _ID = re.compile(r"[^\s./\\-][^/\\\x00-\x1f\x7f]{0,99}")  # it is part of the na
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
+_OF_LAB = tuple(f.name for f in fields(Lab) if f.name not in ("seed", "level"))
+
+Check = Callable[..., Iterable[Claim]]
+"""Of a theorem: check(lab, *, …) yields claims."""
+
 registry: dict[str, Theorem] = {}
 """All theorems by their ids, in the order in which they were registered."""
-
-
-class AssumptionNotMet(Exception):
-    """What a check raises for a model that its theorem does not speak of; a sentence says why."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,11 @@ class Theorem:
     assumptions: what it asks for.
     source: where it is from.
     claims: how many claims it makes, at most.
-    budgets: keyword arguments of the check, for the budgets "quick" and "full".
-    controls: false neighbours by name, as keyword arguments of the check that differ; none of them may
-        hold.
-    check: makes the claims, check(seed=…, level=…, **budget); level is the confidence of their
-        intervals.
+    budgets: settings of the budgets "quick" and "full".
+    controls: false neighbours by name, as settings that differ; none of them may hold.
+    check: makes the claims, check(lab, **settings). Settings that it does not take itself, such as samples
+        and planted errors, go to the lab.
+    own_models: whether a model of the caller's own may take the place of those of the statement.
     """
 
     id: str
@@ -69,7 +72,8 @@ class Theorem:
     claims: int
     budgets: Mapping[str, Mapping[str, Any]]
     controls: Mapping[str, Mapping[str, Any]]
-    check: Callable[..., Iterable[Claim]]
+    check: Check
+    own_models: bool = False
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -81,8 +85,9 @@ class Theorem:
             raise ValueError(f"theorem {self.id}: give budgets named {' and '.join(FAMILY)}")
         if self.claims < 1:
             raise ValueError(f"theorem {self.id}: claims counts what it asserts; give a positive integer")
-        for settings in (*self.budgets.values(), *self.controls.values()):
-            self.accept(settings)
+        _check_shape(self.id, self.check)
+        named = {name: None for part in (*self.budgets.values(), *self.controls.values()) for name in part}
+        self._refuse_unknown(named, [name for name in named if name in _OF_LAB] + self._own_settings)
 
     @property
     def catalogue(self) -> str:
@@ -90,13 +95,48 @@ class Theorem:
         parts = self.check.__module__.split(".")
         return parts[2] if parts[:2] == ["resnet_sde", "theorems"] else parts[0]
 
+    @property
+    def _own_settings(self) -> list[str]:
+        names = list(inspect.signature(self.check).parameters)
+        return names[1:] if names[:1] == ["lab"] else [n for n in names if n not in ("seed", "level")]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What may be set: what the check takes, and what its budgets and its controls set in the lab."""
+        used = {name: None for part in (*self.budgets.values(), *self.controls.values()) for name in part}
+        return tuple(dict.fromkeys([*used, *(["model"] if self.own_models else []), *self._own_settings]))
+
     def accept(self, settings: Mapping[str, Any]) -> None:
-        """Raise ValueError unless the check takes all these keywords."""
-        taken = [name for name in inspect.signature(self.check).parameters if name not in ("seed", "level")]
-        for name in settings:
-            if name not in taken:
-                known = ", ".join(taken) or "none"
-                raise ValueError(f"theorem {self.id} has no setting {name!r}; its settings are: {known}")
+        """Raise ValueError unless all of these may be set."""
+        self._refuse_unknown(settings, self.settings)
+
+    def _refuse_unknown(self, names: Iterable[str], known: Sequence[str]) -> None:
+        for name in names:
+            if name not in known:
+                listed = ", ".join(known) or "none"
+                raise ValueError(f"theorem {self.id} has no setting {name!r}; its settings are: {listed}")
+
+    def claims_of(self, seed: int, level: float, settings: Mapping[str, Any]) -> Iterable[Claim]:
+        """What the check claims, handed a lab."""
+        own = {name: value for name, value in settings.items() if name in self._own_settings}
+        if "seed" in inspect.signature(self.check).parameters:
+            return self.check(seed=seed, level=level, **own)
+        lab = Lab(seed, level, **{name: value for name, value in settings.items() if name not in own})
+        return self.check(lab, **own)
+
+
+def _check_shape(id: str, check: Check) -> None:
+    """Raise ValueError unless a check can be handed a lab, and its settings by name."""
+    if check.__module__.startswith("resnet_sde.") and "seed" in inspect.signature(check).parameters:
+        return
+    first, *rest = inspect.signature(check).parameters.values() or (None,)
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    by_name = all(p.kind in kinds and p.name not in ("seed", "level") for p in rest)
+    if first is None or first.name != "lab" or first.kind in kinds[1:] or not by_name:
+        raise ValueError(
+            f"the check of theorem {id} must take a lab, and its own settings by name: write def "
+            f"{check.__name__}(lab, *, …), and in it lab.seed, lab.level and lab.samples"
+        )
 
 
 @dataclass(frozen=True)
@@ -144,28 +184,29 @@ class Verdict:
         return "\n".join(lines)
 
 
-_Check = TypeVar("_Check", bound=Callable[..., Iterable[Claim]])
-
-
 def theorem(
     id: str,
     *,
     words: str,
     claims: int,
-    budgets: Mapping[str, Mapping[str, Any]],
+    budgets: Mapping[str, int | Mapping[str, Any]],
     controls: Mapping[str, Mapping[str, Any]],
     statement: str = "",
     assumptions: tuple[str, ...] = (),
     source: str = "",
-) -> Callable[[_Check], _Check]:
+    own_models: bool = False,
+) -> Callable[[Check], Check]:
     """Register the check of a theorem; the arguments are the fields of `Theorem`.
 
+    A budget that is a number is that of samples.
+
     Raises: ValueError: the id is taken, the suite has no room for so many claims, a budget is missing,
-    or budgets and controls speak of settings that the check does not have.
+    budgets and controls speak of settings that there are not, or the check does not take a lab.
     """
 
-    def register(check: _Check) -> _Check:
-        new = Theorem(id, words, statement, assumptions, source, claims, budgets, controls, check)
+    def register(check: Check) -> Check:
+        sizes = {name: {"samples": b} if isinstance(b, int) else b for name, b in budgets.items()}
+        new = Theorem(id, words, statement, assumptions, source, claims, sizes, controls, check, own_models)
         old = registry.get(id)
         if old is not None and (old.check.__module__, old.check.__qualname__) != (
             check.__module__,
@@ -257,7 +298,7 @@ def assert_holds(theorem: str | Theorem, **arguments: Any) -> Verdict:
 
 def _claims(found: Theorem, settings: Mapping[str, Any], seed: int, level: float) -> tuple[Claim, ...]:
     try:
-        claims = tuple(found.check(seed=seed, level=level, **settings))
+        claims = tuple(found.claims_of(seed, level, settings))
     except AssumptionNotMet as reason:
         return (Claim("assumptions", NOTHING, math.nan, unmet=str(reason)),)
     if len(claims) > found.claims:

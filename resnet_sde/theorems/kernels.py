@@ -18,7 +18,6 @@ from torch import Tensor
 from resnet_sde.activations import GELU, LINEAR, RELU, TANH, Activation
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, at_least, equal
-from resnet_sde.ensembles import simulate
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
 from resnet_sde.meanfield import (
@@ -33,7 +32,7 @@ from resnet_sde.model import Model
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import shift
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab
 
 SOURCE = "derived here; for one matrix after Marion, Fermanian, Biau & Vert, JMLR 26(56), 2025"
 WIDE = ("Gaussian weights of any law along depth", "width → ∞", "p_L independent of the weights")
@@ -77,24 +76,18 @@ LAWS = {
 """Laws, and scalings β at which networks of a few layers move by about their own length."""
 
 
-def against_networks(
-    block: Block, depth: int, samples: int, seed: int, level: float, off: float, beta_off: float
-) -> Iterator[Claim]:
+def against_networks(lab: Lab, block: Block, depth: int, off: float) -> Iterator[Claim]:
     """Means of networks of widths 16 and 32, extrapolated in 1/width, over the kernels of infinite width."""
     for name, (law, beta) in LAWS.items():
         case = Model(block, law, 1, beta=beta)
-        exact = torch.tensor(expected_moves(case, depth))
-        seen = replace(case, beta=beta + beta_off, law=shifted(law, off))
+        exact, seen = torch.tensor(expected_moves(case, depth)), replace(case, law=shifted(law, off))
         narrow, wide = (
-            simulate(
-                replace(seen, width=width), inputs(), depth=depth, samples=count, observe=[moves], seed=seed
-            )["moves"].double()
-            / exact
-            for width, count in ((16, samples), (32, samples))
+            lab.simulate(replace(seen, width=width), inputs(), moves, depth=depth)["moves"].double() / exact
+            for width in (16, 32)
         )
         for place, (what, tolerance) in enumerate((("states", 0.15), ("gradients", 0.2))):
-            found = shift(2 * wide[:, place], narrow[:, place], level)
-            yield Claim(f"moves of {what} / kernel, {name}", found, 1.0, tolerance)
+            found = lab.shift(2 * wide[:, place], narrow[:, place])
+            yield lab.equal(f"moves of {what} / kernel, {name}", found, 1.0, within=tolerance)
 
 
 def shifted(law: PathLaw, off: float) -> PathLaw:
@@ -116,14 +109,12 @@ NETWORK_CONTROLS = {"H off by 0.1": {"off": 0.1}, "beta off by 0.15": {"beta_off
     assumptions=("one weight matrix", *WIDE),
     source=SOURCE,
     claims=8,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 5000}},
+    budgets={"quick": 1000, "full": 5000},
     controls=NETWORK_CONTROLS,
 )
-def two_time_kernel(
-    *, seed: int, level: float, samples: int, depth: int = 8, off: float = 0.0, beta_off: float = 0.0
-) -> Iterator[Claim]:
+def two_time_kernel(lab: Lab, *, depth: int = 8, off: float = 0.0) -> Iterator[Claim]:
     """Tanh; white, rough, regular and smooth weights."""
-    yield from against_networks(SingleLayer(TANH), depth, samples, seed, level, off, beta_off)
+    yield from against_networks(lab, SingleLayer(TANH), depth, off)
 
 
 @theorem(
@@ -137,14 +128,12 @@ def two_time_kernel(
     assumptions=("two weight matrices of the same law", *WIDE),
     source=SOURCE,
     claims=8,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 5000}},
+    budgets={"quick": 1000, "full": 5000},
     controls=NETWORK_CONTROLS,
 )
-def two_time_kernel_two_matrices(
-    *, seed: int, level: float, samples: int, depth: int = 8, off: float = 0.0, beta_off: float = 0.0
-) -> Iterator[Claim]:
+def two_time_kernel_two_matrices(lab: Lab, *, depth: int = 8, off: float = 0.0) -> Iterator[Claim]:
     """ReLU; white, rough, regular and smooth weights."""
-    yield from against_networks(TwoLayer(RELU), depth, samples, seed, level, off, beta_off)
+    yield from against_networks(lab, TwoLayer(RELU), depth, off)
 
 
 @theorem(
@@ -161,7 +150,7 @@ def two_time_kernel_two_matrices(
     budgets={"quick": {"depth": 20}, "full": {"depth": 100}},
     controls={"H = 0.501": {"hurst": 0.501}},
 )
-def one_time_recursion(*, seed: int, level: float, depth: int, hurst: float = 0.5) -> Iterator[Claim]:
+def one_time_recursion(lab: Lab, *, depth: int, hurst: float = 0.5) -> Iterator[Claim]:
     """One matrix with GELU, two with tanh, the reduced block; with biases and a skip weight of 0.7."""
     blocks = (SingleLayer(GELU, 1.2, 0.3), TwoLayer(TANH, 1.5, 0.3, 0.8, 0.2), Reduced(TANH, 1.3, 0.2))
     errors = torch.zeros(3)
@@ -194,14 +183,12 @@ def bessel(square: float) -> float:
     source="derived here",
     claims=2,
     budgets={"quick": {"depth": 100}, "full": {"depth": 400}},
-    controls={"H = 0.999": {"hurst": 0.999}, "variance off by 5 %": {"variance": 1.05}},
+    controls={"H = 0.999": {"hurst": 0.999}, **VARIANCE_OFF},
 )
-def constant_weights_kernel(
-    *, seed: int, level: float, depth: int, hurst: float | None = None, variance: float = 1.0
-) -> Iterator[Claim]:
+def constant_weights_kernel(lab: Lab, *, depth: int, hurst: float | None = None) -> Iterator[Claim]:
     """Grids of L and 2L layers, whose errors of order 1/L cancel."""
     law = ConstantNoise() if hurst is None else FractionalNoise(hurst)
-    case = Model(SingleLayer(LINEAR, variance), law, 1, beta=1.0)
+    case = Model(SingleLayer(LINEAR, lab.variance), law, 1, beta=1.0)
     coarse, fine = (two_time(case, depth=n) for n in (depth, 2 * depth))
     for s, t in ((1.0, 1.0), (0.5, 0.75)):
         first = float(coarse[int(s * depth), int(t * depth)])
@@ -220,11 +207,9 @@ def constant_weights_kernel(
     source="derived here",
     claims=3,
     budgets={"quick": {"depth": 32}, "full": {"depth": 128}},
-    controls={"beta off by 0.15": {"beta_off": 0.15}, "variance off by 5 %": {"variance": 1.05}},
+    controls={"beta off by 0.15": {"beta_off": 0.15}, **VARIANCE_OFF},
 )
-def two_time_flow(
-    *, seed: int, level: float, depth: int, beta_off: float = 0.0, variance: float = 1.0
-) -> Iterator[Claim]:
+def two_time_flow(lab: Lab, *, depth: int) -> Iterator[Claim]:
     """Rates from L layers to 2L, between the middle of networks and their end, and of gradients."""
     cases = {
         "one matrix, H = 0.8": Model(SingleLayer(RELU), FractionalNoise(0.8), 1),
@@ -232,7 +217,7 @@ def two_time_flow(
     }
     for name, case in cases.items():
         limit = flow(case, steps=4 * depth)
-        seen = replace(case, beta=(case.beta or 0.0) + beta_off, gain=math.sqrt(variance))
+        seen = lab.with_error(case)
         grids = [two_time(seen, depth=n) for n in (depth, 2 * depth)]
         target = float(limit.kernel[2 * depth, -1])
         off = [float(grid[len(grid) // 2, -1]) - target for grid in grids]
@@ -291,15 +276,13 @@ def moment(hurst: float, power: float, lags: int) -> float:
     budgets={"quick": {"depth": 128}, "full": {"depth": 512}},
     controls={"H off by 0.05": {"off": 0.05}, "beta off by 0.05": {"beta_off": -0.05}},
 )
-def rough_kernel_boundary(
-    *, seed: int, level: float, depth: int, off: float = 0.0, beta_off: float = 0.0
-) -> Iterator[Claim]:
+def rough_kernel_boundary(lab: Lab, *, depth: int, off: float = 0.0) -> Iterator[Claim]:
     """Exponents from L layers to 4L, and the coefficient of α⁴ L at H = 0.05."""
     for name, block, hurst, beta in (
         ("two matrices, H = 0.2", TwoLayer(RELU), 0.2, 0.5),
         ("one matrix, H = 0.4", SingleLayer(RELU), 0.4, 0.4),
     ):
-        found = growth_rates(block, FractionalNoise(hurst + off), beta + beta_off, depth)[0]
+        found = growth_rates(block, FractionalNoise(hurst + off), beta + lab.beta_off, depth)[0]
         yield equal(f"exponent of states at β*, {name}", found, 0.0, 0.02)
     hurst = 0.05
     found = second_order(LINEAR, FractionalNoise(hurst + off), depth)[0]
@@ -321,9 +304,7 @@ def rough_kernel_boundary(
     budgets={"quick": {"depth": 128}, "full": {"depth": 512}},
     controls={"H off by 0.05": {"off": 0.05}, "a smooth activation": {"smooth": True}},
 )
-def gradient_boundary(
-    *, seed: int, level: float, depth: int, off: float = 0.0, smooth: bool = False
-) -> Iterator[Claim]:
+def gradient_boundary(lab: Lab, *, depth: int, off: float = 0.0, smooth: bool = False) -> Iterator[Claim]:
     """Two matrices at H = 0.8 and β = 0.6; and the coefficient of α³ L of one at H = 0.05."""
     phi = TANH if smooth else RELU
     states, gradients = growth_rates(TwoLayer(phi), FractionalNoise(0.8 + off), 0.6, depth)

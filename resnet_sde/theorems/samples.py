@@ -20,7 +20,7 @@ from resnet_sde.limits.base import Limit
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import GridPath
 from resnet_sde.propagate import forward, trajectory
-from resnet_sde.theorems.core import AssumptionNotMet
+from resnet_sde.theorems.lab import AssumptionNotMet
 
 _INPUT = 8  # dimension of the input of networks that are started at random
 _SQUARE = 2 * math.log(10)  # from log₁₀ of a ratio to the natural logarithm of its square

@@ -26,7 +26,6 @@ from resnet_sde.theorems.fischer.networks import (
     FEED_FORWARD,
     RESIDUAL,
     TWO_INPUTS,
-    WRONG,
     Case,
     Deviation,
     Seen,
@@ -35,7 +34,7 @@ from resnet_sde.theorems.fischer.networks import (
     network,
     square,
 )
-from resnet_sde.theorems.measure import average
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab
 
 
 @theorem(
@@ -49,12 +48,10 @@ from resnet_sde.theorems.measure import average
     assumptions=("feed-forward: W φ(h) + b with no skip", "white Gaussian weights and biases"),
     source="derived here",
     claims=3,
-    budgets={"quick": {"samples": 2500}, "full": {"samples": 15_000}},
-    controls={"a skip branch of weight 0.3": {"skip": 0.3}, **WRONG},
+    budgets={"quick": 2500, "full": 15_000},
+    controls={"a skip branch of weight 0.3": {"skip": 0.3}, **VARIANCE_OFF},
 )
-def feed_forward_fluctuations(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, skip: float = 0.0
-) -> Iterator[Claim]:
+def feed_forward_fluctuations(lab: Lab, *, skip: float = 0.0) -> Iterator[Claim]:
     """Erf after 40 layers, with a sum over a grid of states for the oracle, and networks of width 64."""
     case = replace(FEED_FORWARD, depth=40)
     block = check_model(case.model)
@@ -65,15 +62,14 @@ def feed_forward_fluctuations(
     mean = float(density @ phi)
     chi = block.sigma_w2 * float(density @ (phi * (z**2 - 1))) / (2 * k)  # ∂E φ²/∂K, by Stein's lemma
     settled = block.sigma_w2**2 * float(density @ (phi - mean) ** 2) / (1 - chi**2)
-    seen = replace(case, model=replace(case.model, skip=skip)).off(variance)
-    theory = seen.theory
+    seen = replace(case, model=replace(case.model, skip=skip))
+    theory = seen.off(lab.variance).theory
     ratio = float(theory.branch_covariance[-1, -1]) / settled
     yield equal("N Var C / fixed point, 40 layers", ratio, 1.0, 1e-8)
     decay = float(theory.kernel_response[40, 20]) ** 0.05
     yield equal("decay of the response per layer / χ", decay / chi, 1.0, 1e-4)
-    (values,) = collect(replace(seen, depth=8), samples, seed, lambda s: covariance(s.q(), s.q()))
-    found = average(values, level, unit=2 * k**2 + settled)
-    yield Claim("N Var Q / fixed point, networks of 8 layers", found, 1.0, 0.1)
+    (values,) = collect(lab, replace(seen, depth=8), lambda s: covariance(s.q(), s.q()))
+    yield lab.ratio("N Var Q / fixed point, networks of 8 layers", values, 2 * k**2 + settled, within=0.1)
 
 
 @theorem(
@@ -89,9 +85,7 @@ def feed_forward_fluctuations(
     budgets={"quick": {"depth": 40}, "full": {"depth": 160}},
     controls={"without memory": {"memory": False}, "beta off by 0.05": {"beta": 0.45}},
 )
-def depth_limit(
-    *, seed: int, level: float, depth: int, beta: float = 0.5, memory: bool = True
-) -> Iterator[Claim]:
+def depth_limit(lab: Lab, *, depth: int, memory: bool = True, beta: float = 0.5) -> Iterator[Claim]:
     """Steps from L layers to 2L and from there to 4L, which halve."""
     cases = [Case(network(ERF, 1.0, 0.05, n**-beta), (0.05,), n) for n in (depth, 2 * depth, 4 * depth)]
     found = [case.theory if memory else case.forgetful(fluctuations=True) for case in cases]
@@ -118,10 +112,10 @@ def depth_limit(
     assumptions=(*RESIDUAL, "Gaussian readout and noise"),
     source="derived here",
     claims=1,
-    budgets={"quick": {"samples": 1500}, "full": {"samples": 10_000}},
+    budgets={"quick": 1500, "full": 10_000},
     controls={"half the noise": {"noise": 0.05}},
 )
-def posterior_kernel(*, seed: int, level: float, samples: int, noise: float = 0.1) -> Iterator[Claim]:
+def posterior_kernel(lab: Lab, *, noise: float = 0.1) -> Iterator[Claim]:
     """At width 128, weighted by how well networks explain the outputs 1.5 and −1; next order 6/width."""
     case, y = TWO_INPUTS.at(128), torch.tensor([1.5, -1.0])
 
@@ -129,9 +123,9 @@ def posterior_kernel(*, seed: int, level: float, samples: int, noise: float = 0.
         entries = [seen.c(entry) for entry in range(3)]
         return covariance(_likelihood(entries, y, 0.1), entries[2])
 
-    (values,) = collect(case, samples, seed, weighted)
+    (values,) = collect(lab, case, weighted)
     exact = 128 * float(posterior_shift(case.theory, y[:, None], noise=noise)[2])
-    yield Claim("N times the shift of C_12", average(values, level), exact, 0.15 * abs(exact))
+    yield lab.equal("N times the shift of C_12", values, exact, within=0.15 * abs(exact))
 
 
 def _likelihood(entries: list[Deviation], y: Tensor, noise: float) -> Deviation:

@@ -20,7 +20,6 @@ from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width.finite_size import check_model
-from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import (
     DEEP,
@@ -32,7 +31,6 @@ from resnet_sde.theorems.fischer.networks import (
     RESIDUAL,
     TANH_NET,
     TWO_INPUTS,
-    WRONG,
     Case,
     Seen,
     collect,
@@ -43,7 +41,7 @@ from resnet_sde.theorems.fischer.networks import (
     states,
 )
 from resnet_sde.theorems.fischer.paper import SOURCE
-from resnet_sde.theorems.measure import average
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab
 
 FORGETFUL = {"without memory": {"memory": False}}
 
@@ -58,10 +56,10 @@ FORGETFUL = {"without memory": {"memory": False}}
     assumptions=(*RESIDUAL, "width → ∞"),
     source=SOURCE,
     claims=4,
-    budgets={"quick": {"samples": 2000}, "full": {"samples": 5000}},
-    controls=WRONG,
+    budgets={"quick": 2000, "full": 5000},
+    controls=VARIANCE_OFF,
 )
-def leading_kernels(*, seed: int, level: float, samples: int, variance: float = 1.0) -> Iterator[Claim]:
+def leading_kernels(lab: Lab) -> Iterator[Claim]:
     """At width 128, where the mean is up to 0.6 % off; an error of 5 % moves it by 3.5 % or more.
 
     What is averaged is quadratic in Gaussian variables, with an excess kurtosis of up to 36: hundreds of
@@ -69,12 +67,12 @@ def leading_kernels(*, seed: int, level: float, samples: int, variance: float = 
     """
     cases = {"ReLU": RELU_NET, "erf, skip 0.8": PARTIAL, "feed-forward erf": FEED_FORWARD}
     for name, case in cases.items():
-        (found,) = collect(case.at(128).off(variance), samples, seed, lambda s: s.c().entry)
-        ratio = average(found, level, unit=float(case.theory.branch[-1, 0]))
-        yield Claim(f"variance of the readout / recursion, {name}", ratio, 1.0, 0.02)
-    (found,) = collect(ERF_NET.at(128).off(variance), samples, seed, lambda s: s.q().entry)
-    ratio = average(found, level, unit=float(ERF_NET.theory.kernel[-1, 0]))
-    yield Claim("mean square of the states / recursion, erf", ratio, 1.0, 0.02)
+        (found,) = collect(lab, case.at(128), lambda s: s.c().entry)
+        exact = float(case.theory.branch[-1, 0])
+        yield lab.ratio(f"variance of the readout / recursion, {name}", found, exact, within=0.02)
+    (found,) = collect(lab, ERF_NET.at(128), lambda s: s.q().entry)
+    exact = float(ERF_NET.theory.kernel[-1, 0])
+    yield lab.ratio("mean square of the states / recursion, erf", found, exact, within=0.02)
 
 
 @theorem(
@@ -88,19 +86,12 @@ def leading_kernels(*, seed: int, level: float, samples: int, variance: float = 
     assumptions=RESIDUAL,
     source=f"derived here; the approach is that of {SOURCE}",
     claims=5,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 6000}},
-    controls={**FORGETFUL, **WRONG},
+    budgets={"quick": 1000, "full": 6000},
+    controls={**FORGETFUL, **VARIANCE_OFF},
+    own_models=True,
 )
 def kernel_fluctuations(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    start: float = 1.0,
-    depth: int = 10,
-    variance: float = 1.0,
-    memory: bool = True,
+    lab: Lab, *, start: float = 1.0, depth: int = 10, memory: bool = True
 ) -> Iterator[Claim]:
     """At width 64, and 256 for ReLU, whose next order is 5/width. 5 % of σ_w² make 12 % or more."""
     cases = {
@@ -110,13 +101,13 @@ def kernel_fluctuations(
         "erf, skip 0.8": (PARTIAL, 0.1),
         "ReLU": (RELU_NET.at(256), 0.18),
     }
-    if model is not None:
-        cases = {str(model): (Case(model, (start,), depth), 0.1 + 5 / model.width)}
+    if lab.model is not None:
+        cases = {str(lab.model): (Case(lab.model, (start,), depth), 0.1 + 5 / lab.model.width)}
     for name, (case, tolerance) in cases.items():
         theory = case.theory if memory else case.forgetful(fluctuations=True)
-        (values,) = collect(case.off(variance), samples, seed, lambda s: covariance(s.c(), s.c()))
-        found = average(values, level, unit=float(theory.branch_covariance[-1, -1]))
-        yield Claim(f"N Var C / theory, {name}", found, 1.0, tolerance)
+        (values,) = collect(lab, case, lambda s: covariance(s.c(), s.c()))
+        exact = float(theory.branch_covariance[-1, -1])
+        yield lab.ratio(f"N Var C / theory, {name}", values, exact, within=tolerance)
 
 
 @theorem(
@@ -128,32 +119,25 @@ def kernel_fluctuations(
     assumptions=RESIDUAL,
     source="derived here",
     claims=3,
-    budgets={"quick": {"samples": 5000}, "full": {"samples": 30_000}},
-    controls={"without the response to the noise": {"noise_alone": True}, **WRONG},
+    budgets={"quick": 5000, "full": 30_000},
+    controls={"without the response to the noise": {"noise_alone": True}, **VARIANCE_OFF},
 )
-def empirical_kernel_fluctuations(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, noise_alone: bool = False
-) -> Iterator[Claim]:
+def empirical_kernel_fluctuations(lab: Lab, *, noise_alone: bool = False) -> Iterator[Claim]:
     """At width 64, in units of the theory. 5 % of σ_w² make 8 % of the variance or more."""
-    for name, case, tolerance in (("erf", ERF_NET, 0.06), ("erf, skip 0.8", PARTIAL, 0.1)):
-        theory, count = case.theory, samples if case is ERF_NET else samples // 2
+    half = replace(lab, samples=lab.samples // 2)
+    for name, case, seen, tolerance in (("erf", ERF_NET, lab, 0.06), ("erf, skip 0.8", PARTIAL, half, 0.1)):
+        theory = case.theory
         own, across = collect(
-            case.off(variance),
-            count,
-            seed,
-            lambda s: covariance(s.q(), s.q()),
-            lambda s: covariance(s.q(layer=1), s.q()),
+            seen, case, lambda s: covariance(s.q(), s.q()), lambda s: covariance(s.q(layer=1), s.q())
         )
         exact = theory.kernel_covariance[:, -1, 0, 0]
         if noise_alone:
             skips = case.model.skip ** (case.depth - torch.arange(case.depth + 1.0))
             noise = 2 * (skips * theory.kernel[:, 0]).square()
             exact = noise + theory.conditional_covariance[:, -1, 0, 0]
-        found = average(own, level, unit=float(exact[-1]))
-        yield Claim(f"N Var Q / theory, last layer, {name}", found, 1.0, tolerance)
+        yield lab.ratio(f"N Var Q / theory, last layer, {name}", own, float(exact[-1]), within=tolerance)
         if case is ERF_NET:
-            found = average(across, level, unit=float(exact[1]))
-            yield Claim("N Cov Q / theory, first layer and last", found, 1.0, 0.1)
+            yield lab.ratio("N Cov Q / theory, first layer and last", across, float(exact[1]), within=0.1)
 
 
 @theorem(
@@ -166,12 +150,10 @@ def empirical_kernel_fluctuations(
     assumptions=RESIDUAL,
     source="derived here",
     claims=4,
-    budgets={"quick": {"samples": 4000}, "full": {"samples": 30_000}},
-    controls={"without the feedback of neurons on themselves": {"feedback": False}, **WRONG},
+    budgets={"quick": 4000, "full": 30_000},
+    controls={"without the feedback of neurons on themselves": {"feedback": False}, **VARIANCE_OFF},
 )
-def mean_shift(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, feedback: bool = True
-) -> Iterator[Claim]:
+def mean_shift(lab: Lab, *, feedback: bool = True) -> Iterator[Claim]:
     """At width 32, whose next order is a few per cent."""
     cases = {
         "erf": (ERF_NET, 0.03),
@@ -182,9 +164,9 @@ def mean_shift(
     for name, (each, tolerance) in cases.items():
         case = each.at(32)
         theory = case.theory if feedback else case.forgetful(feedback=True)
-        (entry,) = collect(case.off(variance), samples, seed, lambda s: s.c().entry)
-        found = average(32 * (entry - theory.branch[-1, 0]), level)
-        yield Claim(f"N (E C − C̄), {name}", found, float(theory.branch_shift[-1, 0]), tolerance)
+        (entry,) = collect(lab, case, lambda s: s.c().entry)
+        found = 32 * (entry - theory.branch[-1, 0])
+        yield lab.equal(f"N (E C − C̄), {name}", found, float(theory.branch_shift[-1, 0]), within=tolerance)
 
 
 @theorem(
@@ -196,31 +178,22 @@ def mean_shift(
     assumptions=(*RESIDUAL, "biases shared by the inputs"),
     source="derived here",
     claims=4,
-    budgets={"quick": {"samples": 4000}, "full": {"samples": 15_000}},
-    controls={"inputs closer by 0.05": {"closer": 0.05}, **WRONG},
+    budgets={"quick": 4000, "full": 15_000},
+    controls={"inputs closer by 0.05": {"closer": 0.05}, **VARIANCE_OFF},
 )
-def two_inputs(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, closer: float = 0.0
-) -> Iterator[Claim]:
+def two_inputs(lab: Lab, *, closer: float = 0.0) -> Iterator[Claim]:
     """At width 64: covariances of the entries 11, 22 and 12 of the readout's kernel, and the shift of 12."""
-    case = TWO_INPUTS
-    theory, (k1, k2, k12) = case.theory, case.start
-    moved = replace(case, start=(k1, k2, k12 + closer * math.sqrt(k1 * k2)))
+    theory, (k1, k2, k12) = TWO_INPUTS.theory, TWO_INPUTS.start
+    moved = replace(TWO_INPUTS, start=(k1, k2, k12 + closer * math.sqrt(k1 * k2)))
     names, chosen = ("11", "22", "12"), ((0, 1), (1, 2), (2, 2))
-    *values, entry = collect(
-        moved.off(variance),
-        samples,
-        seed,
-        *(partial(_of_entries, p=p, q=q) for p, q in chosen),
-        lambda s: s.c(2).entry,
-    )
+    each = (partial(_of_entries, p=p, q=q) for p, q in chosen)
+    *values, entry = collect(lab, moved, *each, lambda s: s.c(2).entry)
     for (p, q), products in zip(chosen, values, strict=True):
         exact = float(theory.branch_covariance[-1, -1, p, q])
         tolerance = 0.08 * float(theory.branch_covariance[-1, -1, p, p])
-        found = average(products, level)
-        yield Claim(f"N Cov(C_{names[p]}, C_{names[q]})", found, exact, tolerance)
-    found = average(case.model.width * (entry - theory.branch[-1, 2]), level)
-    yield Claim("N (E C_12 − C̄_12)", found, float(theory.branch_shift[-1, 2]), 0.07)
+        yield lab.equal(f"N Cov(C_{names[p]}, C_{names[q]})", products, exact, within=tolerance)
+    found = TWO_INPUTS.model.width * (entry - theory.branch[-1, 2])
+    yield lab.equal("N (E C_12 − C̄_12)", found, float(theory.branch_shift[-1, 2]), within=0.07)
 
 
 def _of_entries(seen: Seen, *, p: int, q: int) -> Tensor:
@@ -236,23 +209,22 @@ def _of_entries(seen: Seen, *, p: int, q: int) -> Tensor:
     assumptions=RESIDUAL,
     source="derived here",
     claims=1,
-    budgets={"quick": {"samples": 12_000}, "full": {"samples": 80_000}},
+    budgets={"quick": 12_000, "full": 80_000},
     controls=FORGETFUL,
 )
-def output_kurtosis(*, seed: int, level: float, samples: int, memory: bool = True) -> Iterator[Claim]:
+def output_kurtosis(lab: Lab, *, memory: bool = True) -> Iterator[Claim]:
     """At width 16, with 32 outputs of every network; without memory the theory is 42 % smaller."""
     case, outputs = ERF_NET.at(16), 32
     block = check_model(case.model)
-    x = block.activation(states(case, last_state, samples, seed)) * math.sqrt(block.sigma_w2 / 16)
-    source = stream(seed, "readouts", samples)
-    y = x @ source.normal_(torch.empty(samples, 16, outputs))
-    y = y + source.normal_(torch.empty(samples, 1, outputs)) * math.sqrt(block.sigma_b2)
+    x = block.activation(states(lab, case, last_state)) * math.sqrt(block.sigma_w2 / 16)
+    source = stream(lab.seed, "readouts", lab.samples)
+    y = x @ source.normal_(torch.empty(lab.samples, 16, outputs))
+    y = y + source.normal_(torch.empty(lab.samples, 1, outputs)) * math.sqrt(block.sigma_b2)
     theory = case.theory if memory else case.forgetful(fluctuations=True)
     second, fourth = y.square().mean((1, 2)), y.pow(4).mean((1, 2))
     m2, m4 = float(second.mean()), float(fourth.mean())
     near = (fourth - 2 * m4 / m2 * (second - m2)) / m2**2  # of their ratio, to first order
-    found = average(near - 3, level, unit=float(theory.output_excess_kurtosis[0]))
-    yield Claim("excess kurtosis / theory", found, 1.0, 0.4)
+    yield lab.ratio("excess kurtosis / theory", near - 3, float(theory.output_excess_kurtosis[0]), within=0.4)
 
 
 @theorem(
@@ -264,30 +236,28 @@ def output_kurtosis(*, seed: int, level: float, samples: int, memory: bool = Tru
     assumptions=("linear φ, no biases", "white Gaussian weights"),
     source="derived here",
     claims=3,
-    budgets={"quick": {"samples": 60_000}, "full": {"samples": 200_000}},
-    controls={"only to order 1/width": {"leading": True}, **WRONG},
+    budgets={"quick": 60_000, "full": 200_000},
+    controls={"only to order 1/width": {"leading": True}, **VARIANCE_OFF},
 )
-def linear_moments(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, leading: bool = False
-) -> Iterator[Claim]:
+def linear_moments(lab: Lab, *, leading: bool = False) -> Iterator[Claim]:
     """At width 6, where the leading order is 20 % off; and the 1/width theory of 100 layers."""
     case, width = LINEAR_NET.at(6), 6
     depth, (k0,) = case.depth, case.start
     s = case.model.alpha(depth) ** 2 * check_model(case.model).sigma_w2
-    squares, weights = _tilted(case.off(variance), samples, seed)
+    squares, weights = _tilted(lab, case)
     mean = k0 * (1 + s) ** depth
-    yield Claim("E Q / exact", average(weights * squares, level, unit=mean), 1.0, 0.03)
+    yield lab.ratio("E Q / exact", weights * squares, mean, within=0.03)
     added = 4 * s + 2 * s**2
     second = (1 + 2 / width) * ((1 + s) ** 2 + added / width) ** depth * k0**2
     if leading:
         second = mean**2 * (1 + (2 + depth * added / (1 + s) ** 2) / width)
-    yield Claim("E Q² / exact", average(weights * squares.square(), level, unit=second), 1.0, 0.1)
-    deep = Case(network(LINEAR, 1.0, 0.0, 1.0, skip=0.0), (1.0,), 100).off(variance)
+    yield lab.ratio("E Q² / exact", weights * squares.square(), second, within=0.1)
+    deep = Case(network(LINEAR, 1.0, 0.0, 1.0, skip=0.0), (1.0,), 100).off(lab.variance)
     relative = float(deep.theory.kernel_covariance[-1, -1] / deep.theory.kernel[-1].square())
     yield equal("N Var Q / K², feed-forward, 100 layers", relative, 202.0, 1e-9)
 
 
-def _tilted(case: Case, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+def _tilted(lab: Lab, each: Case) -> tuple[Tensor, Tensor]:
     """Q of linear networks without biases, with larger skip branches, and weights that undo these; (sample,).
 
     Means of Q² are those of the few networks whose states grow in every layer, and no sample of usual size
@@ -295,11 +265,11 @@ def _tilted(case: Case, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     it. If g has the mean m = 3√(s/N) instead, which networks of the skip 1 + m √(s/N) are, then large Q are
     common, and weights exp(m²/2 − m g) of every layer, the ratio of the densities of g, leave all means.
     """
-    block, width = check_model(case.model), case.model.width
-    step = case.model.alpha(case.depth) * math.sqrt(block.sigma_w2 / width)
+    case = each.off(lab.variance)
+    step = case.model.alpha(case.depth) * math.sqrt(check_model(case.model).sigma_w2 / case.model.width)
     mean = 3 * step  # Q is weighted best by 2, Q² by 4
-    larger = replace(case, model=replace(case.model, skip=1.0 + mean * step))
-    h = states(larger, every_state, samples, seed)[:, :, 0]
+    larger = replace(each, model=replace(each.model, skip=1.0 + mean * step))
+    h = states(lab, larger, every_state)[:, :, 0]
     below, above = h[:, :-1], h[:, 1:]
     g = ((above - below) * below).sum(-1) / (step * below.square().sum(-1))
     return h[:, -1].square().mean(-1), (mean**2 / 2 - mean * g).sum(1).exp()

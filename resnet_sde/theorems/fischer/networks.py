@@ -18,19 +18,16 @@ from torch import Tensor
 
 from resnet_sde.activations import ERF, LINEAR, RELU, TANH, Activation
 from resnet_sde.blocks import SingleLayer
-from resnet_sde.ensembles import simulate
 from resnet_sde.finite_width import FiniteSize, finite_size, finite_size_pair
 from resnet_sde.finite_width.finite_size import check_model, forgetful
 from resnet_sde.finite_width.two_inputs import PAIRS, second_moments
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
-from resnet_sde.observables import observable
+from resnet_sde.observables import Observable, observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import AssumptionNotMet
-from resnet_sde.theorems.samples import child
+from resnet_sde.theorems.lab import AssumptionNotMet, Lab
 
 RESIDUAL = ("one matrix a layer: h ← λ h + ρ (W φ(h) + b)", "white Gaussian weights and biases")
-WRONG = {"variance off by 5 %": {"variance": 1.05}}
 
 
 @dataclass(frozen=True)
@@ -194,29 +191,27 @@ def last_state(t: Trajectory) -> Tensor:
     return t.hidden.natural(-1)
 
 
-def states(case: Case, observe: object, samples: int, seed: int, method: str = "auto") -> Tensor:
+def states(lab: Lab, case: Case, observe: Observable, method: str = "auto") -> Tensor:
     """States of networks; h_0 = A x has the kernel x xᵀ / n_in."""
     k0 = square(case.start)
     x = torch.linalg.cholesky(k0) * math.sqrt(len(k0))
-    found = simulate(
-        case.model, x, depth=case.depth, samples=samples, observe=[observe], method=method, seed=seed
-    )
-    (only,) = found.values()
+    model, without = case.off(lab.variance).model, replace(lab, variance=1.0)
+    (only,) = without.simulate(model, x, observe, depth=case.depth, method=method).values()
     return only
 
 
-def readout_kernels(case: Case, samples: int, seed: int) -> Tensor:
+def readout_kernels(lab: Lab, case: Case) -> Tensor:
     """C of the readout, (sample, input, input); the same random numbers for every start of the networks."""
-    block = check_model(case.model)
-    y = block.activation(states(case, last_state, samples, seed))
+    block = check_model(case.off(lab.variance).model)
+    y = block.activation(states(lab, case, last_state))
     return block.sigma_w2 / case.model.width * y @ y.mT + block.sigma_b2
 
 
-def look(case: Case, samples: int, seed: int, method: str = "auto") -> Seen:
+def look(lab: Lab, case: Case, method: str = "auto") -> Seen:
     """Simulate networks and take them apart."""
+    h, case = states(lab, case, every_state, method), case.off(lab.variance)
     theory, block = case.theory, check_model(case.model)
     phi, pairs = block.activation, PAIRS if len(case.start) == 3 else ((0, 0),)
-    h = states(case, every_state, samples, seed, method)
     y = phi(h)
     branch = block.sigma_w2 / case.model.width * y @ y.mT + block.sigma_b2
     alone = _alone(case, h, branch, theory)
@@ -231,14 +226,14 @@ def look(case: Case, samples: int, seed: int, method: str = "auto") -> Seen:
     return Seen(theory, block.sigma_w2, slope, h, alone, branch, source, moved)
 
 
-def collect(case: Case, samples: int, seed: int, *statistics: Statistic) -> list[Tensor]:
+def collect(lab: Lab, case: Case, *statistics: Statistic) -> list[Tensor]:
     """Statistics of networks, each (sample,), from batches that fit into memory."""
     held = case.model.width * (case.depth + 1) * len(case.start)
-    batches = -(-samples * held // _HELD)
+    batches = -(-lab.samples * held // _HELD)
     parts = []
     for batch in range(batches):
-        count = samples // batches + (batch < samples % batches)
-        seen = look(case, count, child(seed, "networks", batch))
+        count = lab.samples // batches + (batch < lab.samples % batches)
+        seen = look(replace(lab.again("networks", batch), samples=count), case)
         parts.append([statistic(seen) for statistic in statistics])
     return [torch.cat(columns) for columns in zip(*parts, strict=True)]
 

@@ -26,8 +26,9 @@ from resnet_sde.finite_width import (
 )
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.fischer.networks import RESIDUAL, WRONG, network
+from resnet_sde.theorems.fischer.networks import RESIDUAL, network
 from resnet_sde.theorems.fischer.paper import DERIVED, SOURCE
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab
 
 START = 0.05
 BIAS = 0.05
@@ -104,25 +105,23 @@ def _argmax(log_response: Callable[[complex], complex], around: float) -> float:
     source=DERIVED,
     claims=4,
     budgets={"quick": {"depth": 10}, "full": {"depth": 60}},
-    controls={"without the term of φφ''": {"bent": False}, **WRONG},
+    controls={"without the term of φφ''": {"bent": False}, **VARIANCE_OFF},
 )
-def optimal_scale(
-    *, seed: int, level: float, depth: int, variance: float = 1.0, bent: bool = True
-) -> Iterator[Claim]:
+def optimal_scale(lab: Lab, *, depth: int, bent: bool = True) -> Iterator[Claim]:
     """Against roots of exact derivatives; K* of erf solves √(1 + 4K) = (1 + 3K)(π f(K) + π r)."""
     for layers in (5, depth):
         exact = _argmax(partial(_log_response, depth=layers, bent=bent), 1.02 / math.sqrt(layers))
-        found = _scale(_best(variance, depth=layers)) / exact
+        found = _scale(_best(lab.variance, depth=layers)) / exact
         yield equal(f"ρ* / argmax, depth {layers}", found, 1.0, 1e-7)
     exact = _argmax(partial(_log_separation, depth=depth, cosine=0.3), 2.9 / math.sqrt(depth))
-    found = _scale(off_diagonal_optimum(_base(variance), START, 0.3, depth=depth)) / exact
+    found = _scale(off_diagonal_optimum(_base(lab.variance), START, 0.3, depth=depth)) / exact
     yield equal(f"ρ* of two inputs / argmax, depth {depth}", found, 1.0, 1e-7)
 
     def balance(k: float) -> float:
         return math.sqrt(1 + 4 * k) - (1 + 3 * k) * math.pi * (_moment(k).real + BIAS)
 
     kernel = float(brentq(balance, 1e-3, 1.0, xtol=1e-14))
-    ratio = saturation_kernel(ERF, BIAS / variance) / kernel
+    ratio = saturation_kernel(ERF, BIAS / lab.variance) / kernel
     yield equal("K* / root", ratio, 1.0, 1e-9)
 
 
@@ -143,13 +142,7 @@ def optimal_scale(
     },
 )
 def inverse_root_law(
-    *,
-    seed: int,
-    level: float,
-    depth: int,
-    beta: float = 0.5,
-    method: str = "corrected",
-    bias: float = BIAS,
+    lab: Lab, *, depth: int, method: str = "corrected", bias: float = BIAS, beta: float = 0.5
 ) -> Iterator[Claim]:
     """At depths L to 4L, where the exponent of L is 0.503 and less."""
     depths = (depth, 2 * depth, 4 * depth)
@@ -182,9 +175,7 @@ def inverse_root_law(
     budgets={"quick": {"depth": 50}, "full": {"depth": 200}},
     controls={"bias off by 5 %": {"bias": 1.05 * BIAS}, "bias left as it is": {"along": False}},
 )
-def universality(
-    *, seed: int, level: float, depth: int, bias: float = BIAS, along: bool = True
-) -> Iterator[Claim]:
+def universality(lab: Lab, *, depth: int, bias: float = BIAS, along: bool = True) -> Iterator[Claim]:
     """Factors of 7, 2 and 4 in the variances, and other inputs."""
     first = _scale(_best(depth=depth))
     other = _scale(_best(7.0, 7 * bias if along else bias, depth=depth))
@@ -211,13 +202,11 @@ def universality(
     source=f"{SOURCE} and Szegedy et al. (2017) for the range; depths derived here",
     claims=4,
     budgets={"quick": {"method": "corrected"}, "full": {"method": "exact"}},
-    controls={**WRONG, "bias off by 5 %": {"bias": 1.05 * BIAS}},
+    controls={**VARIANCE_OFF, "bias off by 5 %": {"bias": 1.05 * BIAS}},
 )
-def usual_scales(
-    *, seed: int, level: float, method: str, variance: float = 1.0, bias: float = BIAS
-) -> Iterator[Claim]:
+def usual_scales(lab: Lab, *, method: str, bias: float = BIAS) -> Iterator[Claim]:
     """The first depth at which ρ* is 0.3 or less, and the last at which it is 0.1 or more."""
-    model = _base(variance, bias)
+    model = _base(lab.variance, bias)
 
     @cache
     def of_length(depth: int) -> float:
@@ -260,9 +249,7 @@ def _crossing(scale: Callable[[int], float], bound: float, near: int) -> float:
     budgets={"quick": {"points": 20}, "full": {"points": 100}},
     controls={"K* for 5 % more bias": {"bias": 1.05 * BIAS}, "shorter inputs": {"long": 0.2}},
 )
-def no_optimum(
-    *, seed: int, level: float, points: int, bias: float = BIAS, long: float = 1.0
-) -> Iterator[Claim]:
+def no_optimum(lab: Lab, *, points: int, bias: float = BIAS, long: float = 1.0) -> Iterator[Claim]:
     """Steps of the log response along scales from 0.01 to 10, and next to 0."""
     grid = np.geomspace(0.01, 10, points)
     steps = [_steps(phi, 0.5, grid, 20) for phi in (RELU, LINEAR, GELU)]

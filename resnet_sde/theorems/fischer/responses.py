@@ -26,23 +26,21 @@ from resnet_sde.theorems.fischer.networks import (
     RESIDUAL,
     TANH_NET,
     TWO_INPUTS,
-    WRONG,
     Case,
     network,
     readout_kernels,
 )
 from resnet_sde.theorems.fischer.paper import DERIVED
-from resnet_sde.theorems.measure import average
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab
 
 STEP = 1e-4  # of K_0: small against what bends, large against rounding
 
 
-def slopes(case: Case, samples: int, seed: int, entry: int = 0) -> Tensor:
+def slopes(lab: Lab, case: Case, entry: int = 0) -> Tensor:
     """Derivatives of the readout's kernel in an entry of that of the states h_0, (sample, input, input)."""
     step = STEP * case.start[0]
     up, down = (
-        readout_kernels(replace(case, start=_moved(case.start, entry, sign * step)), samples, seed)
-        for sign in (1, -1)
+        readout_kernels(lab, replace(case, start=_moved(case.start, entry, sign * step))) for sign in (1, -1)
     )
     return (up - down) / (2 * step)
 
@@ -67,12 +65,10 @@ def response(model: Model, case: Case, *, bent: bool = True) -> float:
     assumptions=(*RESIDUAL, "width → ∞"),
     source=DERIVED,
     claims=3,
-    budgets={"quick": {"samples": 800}, "full": {"samples": 5000}},
-    controls={"without the term of φφ''": {"bent": False}, **WRONG},
+    budgets={"quick": 800, "full": 5000},
+    controls={"without the term of φφ''": {"bent": False}, **VARIANCE_OFF},
 )
-def input_response(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, bent: bool = True
-) -> Iterator[Claim]:
+def input_response(lab: Lab, *, bent: bool = True) -> Iterator[Claim]:
     """At width 128, where the mean response is 1 % off; 5 % of σ_w² make 4 % or more."""
     cases = {
         "erf": (ERF_NET, 0.03),
@@ -81,9 +77,8 @@ def input_response(
     }
     for name, (each, tolerance) in cases.items():
         case = each.at(128)
-        found = slopes(case.off(variance), samples, seed).flatten()
-        ratio = average(found, level, unit=response(case.model, case, bent=bent))
-        yield Claim(f"∂C/∂K_0 / theory, {name}", ratio, 1.0, tolerance)
+        found, exact = slopes(lab, case).flatten(), response(case.model, case, bent=bent)
+        yield lab.ratio(f"∂C/∂K_0 / theory, {name}", found, exact, within=tolerance)
 
 
 @theorem(
@@ -96,28 +91,23 @@ def input_response(
     assumptions=(*RESIDUAL, "width → ∞"),
     source="derived here",
     claims=3,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 6000}},
-    controls={"the response to lengths in its place": {"lengths": True}, **WRONG},
+    budgets={"quick": 1000, "full": 6000},
+    controls={"the response to lengths in its place": {"lengths": True}, **VARIANCE_OFF},
 )
-def response_to_two_inputs(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, lengths: bool = False
-) -> Iterator[Claim]:
+def response_to_two_inputs(lab: Lab, *, lengths: bool = False) -> Iterator[Claim]:
     """At width 128; two inputs of unequal lengths, and two of equal ones that are nearly parallel."""
     case = TWO_INPUTS.at(128)
     theory = case.theory.output_response
-    of_product, of_length = (slopes(case.off(variance), samples, seed, entry) for entry in (2, 0))
+    of_product, of_length = (slopes(lab, case, entry) for entry in (2, 0))
     expected = float(theory[0, 0] if lengths else theory[2, 2])
-    ratio = average(of_product[:, 0, 1], level, unit=expected)
-    yield Claim("∂C_12/∂K_12 / theory", ratio, 1.0, 0.035)
-    across = average(of_length[:, 0, 1], level, unit=float(theory[2, 0]))
-    yield Claim("∂C_12/∂K_11 / theory", across, 1.0, 0.1)
+    yield lab.ratio("∂C_12/∂K_12 / theory", of_product[:, 0, 1], expected, within=0.035)
+    yield lab.ratio("∂C_12/∂K_11 / theory", of_length[:, 0, 1], float(theory[2, 0]), within=0.1)
     close = replace(case, start=(0.2, 0.2, 0.2 * 0.98))
-    found = slopes(close.off(variance), samples, seed, 2)[:, 0, 1]
+    found = slopes(lab, close, 2)[:, 0, 1]
     expected = off_diagonal_response(case.model, 0.2, 0.98, depth=case.depth)
     if lengths:
         expected = output_response(case.model, 0.2, depth=case.depth)
-    ratio = average(found, level, unit=expected)
-    yield Claim("∂C_12/∂K_12 / theory, nearly parallel", ratio, 1.0, 0.1)
+    yield lab.ratio("∂C_12/∂K_12 / theory, nearly parallel", found, expected, within=0.1)
 
 
 @theorem(
@@ -129,12 +119,10 @@ def response_to_two_inputs(
     assumptions=(*RESIDUAL, "λ = 1", "a saturating φ", "inputs short of saturation", "width → ∞"),
     source=DERIVED,
     claims=3,
-    budgets={"quick": {"samples": 700}, "full": {"samples": 4000}},
-    controls={"networks without biases": {"bias": 0.0}, **WRONG},
+    budgets={"quick": 700, "full": 4000},
+    controls={"networks without biases": {"bias": 0.0}, **VARIANCE_OFF},
 )
-def response_peak(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, bias: float = 0.05
-) -> Iterator[Claim]:
+def response_peak(lab: Lab, *, bias: float = 0.05) -> Iterator[Claim]:
     """Networks of width 128 and 20 layers of erf, at ρ* = 0.2365, at ρ*/1.6 and at 1.6 ρ*."""
     start, depth = 0.05, 20
     best = diagonal_optimum(network(ERF, 1.0, 0.05, 1.0), start, depth=depth).scale
@@ -145,10 +133,9 @@ def response_peak(
 
     top = output_response(at(best).model, start, depth=depth)
     for name, factor in (("ρ*", 1.0), ("ρ*/1.6", 1 / 1.6), ("1.6 ρ*", 1.6)):
-        seen = at(factor * best, bias).off(variance)
-        found = average(slopes(seen, samples, seed).flatten(), level, unit=top)
+        found = lab.mean(slopes(lab, at(factor * best, bias)).flatten(), unit=top)
         expected = output_response(at(factor * best).model, start, depth=depth) / top
-        yield Claim(f"response at {name} / theory at ρ*", found, expected, 0.035)
+        yield lab.equal(f"response at {name} / theory at ρ*", found, expected, within=0.035)
 
 
 @theorem(
@@ -163,12 +150,12 @@ def response_peak(
     budgets={"quick": {"depth": 8}, "full": {"depth": 12}},
     controls={"variance off by 0.1 %": {"variance": 1.001}},
 )
-def responses_of_kernels(*, seed: int, level: float, depth: int, variance: float = 1.0) -> Iterator[Claim]:
+def responses_of_kernels(lab: Lab, *, depth: int) -> Iterator[Claim]:
     """By central differences of the recursion of lengths, with and without a skip branch."""
     for name, skip, gain in (("residual", 1.0, 0.5), ("feed-forward", 0.0, 1.0)):
         case = Model(SingleLayer(ERF, 1.5, 0.1), WhiteNoise(), 1, beta=0.0, gain=gain, skip=skip)
         up, down = (lengths(case, 1.5 + sign * STEP, depth=depth).q for sign in (1, -1))
-        seen = replace(case, gain=gain * variance**0.5)
+        seen = replace(case, gain=gain * lab.variance**0.5)
         found = finite_size(seen, 1.5, depth=depth).kernel_response[:, 0]
         error = (found * 2 * STEP / (up - down) - 1).abs()[: depth // 2].max()
         yield equal(f"largest relative difference, {name}", error, 0.0, 1e-6)

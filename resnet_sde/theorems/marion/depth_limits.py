@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR, RELU, TANH
-from resnet_sde.blocks import SingleLayer, TwoLayer
-from resnet_sde.claims import Claim
+from resnet_sde.blocks import Layer, SingleLayer, TwoLayer
+from resnet_sde.claims import Claim, equal
 from resnet_sde.coupling import TOLERANCE
-from resnet_sde.estimate import Estimate, exactly, order
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits import limit as find_limit
+from resnet_sde.matrices import Deferred, Identity
 from resnet_sde.model import Model, WeightPaths
-from resnet_sde.propagate import forward
+from resnet_sde.propagate import forward, trajectory
 from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab, end, limit_of, square
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, distance_between, shift
-from resnet_sde.theorems.samples import child, end, ends, limit_of, paths, planted, square, starts
 
 WHITE = WhiteNoise()
 GAUSSIAN = ("one weight matrix", "white Gaussian weights", "φ Lipschitz", "β = 1/2")
@@ -32,21 +32,23 @@ OFF: dict[str, dict[str, Any]] = {
 
 
 def strong_errors(
-    model: Model, target: Model, depths: tuple[int, ...], fine: int, samples: int, seed: int, resample: bool
+    lab: Lab, case: Model, target: Model, depths: tuple[int, ...], fine: int, resample: bool
 ) -> Tensor:
-    """‖h_L − h_fine‖² / ‖h_0‖² of networks of `model` against deep ones of `target`; (sample, depth).
+    """‖h_L − h_fine‖² / ‖h_0‖² of networks against deep ones of `target`; (sample, depth).
 
     Both see one path, unless each depth gets noise of its own.
     """
-    starting, found = starts(samples, model.width, seed), []
-    for networks, path in paths(target, fine, samples, seed):
-        h = starting[networks]
+    seen = lab.with_error(case)
+
+    def see(path: WeightPaths, h: Tensor) -> Tensor:
         deep, errors = end(target, h, path, fine), []
         for depth in depths:
-            seen = target.draw(depth, samples=len(h), seed=child(seed, "other")) if resample else path
-            errors.append(square(end(model, h, seen, depth) - deep) / square(h))
-        found.append(torch.stack(errors, dim=1))
-    return torch.cat(found)
+            if resample:
+                path = target.draw(depth, samples=len(h), seed=lab.subseed("other"))
+            errors.append(square(end(seen, h, path, depth) - deep) / square(h))
+        return torch.stack(errors, dim=1)
+
+    return lab.on_paths(target, fine, see, lab.starts(seen.width))
 
 
 @theorem(
@@ -58,28 +60,17 @@ def strong_errors(
     assumptions=GAUSSIAN,
     source=SOURCE,
     claims=2,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 5000}},
+    budgets={"quick": 1000, "full": 5000},
     controls=OFF,
+    own_models=True,
 )
-def sde_limit(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 8,
-    beta: float | None = None,
-    resample: bool = False,
-) -> Iterator[Claim]:
+def sde_limit(lab: Lab, *, width: int = 8, resample: bool = False) -> Iterator[Claim]:
     """The order that a finer network shows, whose own error the fit takes out."""
     depths, fine = (8, 16, 32, 64), 256
-    both = {str(phi): Model(SingleLayer(phi), WHITE, width) for phi in (TANH, RELU)}
-    for name, case in ({str(model): model} if model is not None else both).items():
-        target = limit_of(case, "ito-sde").model
-        seen = planted(case, beta=beta)
-        errors = strong_errors(seen, target, depths, fine, samples, seed, resample)
-        rate = order(depths, errors, reference=fine, power=2, level=level, seed=seed)
-        yield Claim(f"strong order, {name}", rate, 0.5, TOLERANCE)
+    for name, case in lab.cases({str(phi): Model(SingleLayer(phi), WHITE, width) for phi in (TANH, RELU)}):
+        errors = strong_errors(lab, case, limit_of(case, "ito-sde").model, depths, fine, resample)
+        rate = lab.order(depths, errors, reference=fine, power=2)
+        yield lab.equal(f"strong order, {name}", rate, 0.5, within=TOLERANCE)
 
 
 @theorem(
@@ -91,32 +82,22 @@ def sde_limit(
     assumptions=("linear res-1", "white Gaussian weights", "β = 1/2"),
     source="derived here",
     claims=3,
-    budgets={"quick": {"samples": 15_000}, "full": {"samples": 60_000}},
+    budgets={"quick": 15_000, "full": 60_000},
     controls={
         "beta off by 0.15": {"beta": 0.35},
-        "variance off by 5 %": {"variance": 1.05},
+        **VARIANCE_OFF,
         "noise of its own for every depth": {"resample": True, "samples": 2000},
     },
 )
-def strong_error(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    width: int = 10,
-    beta: float | None = None,
-    variance: float = 1.0,
-    resample: bool = False,
-) -> Iterator[Claim]:
+def strong_error(lab: Lab, *, width: int = 10, resample: bool = False) -> Iterator[Claim]:
     """An error of 5 % in the variance moves the square of the strong error by 15 %."""
     depths, fine = (2, 4, 8), 32
     case = Model(SingleLayer(LINEAR), WHITE, width)
-    seen = planted(case, beta=beta, variance=variance)
-    errors = strong_errors(seen, planted(case, variance=variance), depths, fine, samples, seed, resample)
+    target = replace(lab, beta=None).with_error(case)
+    errors = strong_errors(lab, case, target, depths, fine, resample)
     for place, depth in enumerate(depths):
         exact = (1 + 1 / fine) ** fine - (1 + 1 / depth) ** depth
-        found = average(errors[:, place], level, unit=exact)
-        yield Claim(f"E ‖h_{fine} − h_{depth}‖² / exact", found, 1.0, 0.075)
+        yield lab.ratio(f"E ‖h_{fine} − h_{depth}‖² / exact", errors[:, place], exact, within=0.075)
 
 
 @theorem(
@@ -128,27 +109,28 @@ def strong_error(
     assumptions=(*GAUSSIAN, "p_L independent of the weights"),
     source="derived and measured here, after Marion et al. (2025)",
     claims=2,
-    budgets={"quick": {"samples": 2500}, "full": {"samples": 8000}},
+    budgets={"quick": 2500, "full": 8000},
     controls={"φ' at the right end of a layer": {"right": 1}, "beta off by 0.15": {"beta": 0.35}},
 )
-def gradient_limit(
-    *, seed: int, level: float, samples: int, width: int = 4, beta: float | None = None, right: int = 0
-) -> Iterator[Claim]:
+def gradient_limit(lab: Lab, *, width: int = 4, right: int = 0) -> Iterator[Claim]:
     """Rates for ReLU tend to 1/4 from above: the depths at hand show 0.25 to 0.35."""
     depths, fine = (8, 16, 32, 64), 512
     for phi, rate, tolerance in ((TANH, 0.5, 0.15), (RELU, 0.3, 0.12)):
-        target = Model(SingleLayer(phi), WHITE, width)
-        seen = planted(target, beta=beta)
-        starting, top = starts(samples, width, seed), starts(samples, width, seed, "top")
-        found = []
-        for networks, path in paths(target, fine, samples, seed):
-            h, p = starting[networks], top[networks]
-            exact = _gradient(target, h, p, path, fine)
-            errors = [_gradient(seen, h, p, path, depth, right) - exact for depth in depths]
-            found.append(torch.stack([square(error) for error in errors], dim=1))
-        power = 2 if phi is TANH else 4
-        fitted = order(depths, torch.cat(found), reference=fine, power=power, level=level, seed=seed)
-        yield Claim(f"strong order of p_0, {phi}", fitted, rate, tolerance)
+        errors = _gradient_errors(lab, Model(SingleLayer(phi), WHITE, width), depths, fine, right)
+        fitted = lab.order(depths, errors, reference=fine, power=2 if phi is TANH else 4)
+        yield lab.equal(f"strong order of p_0, {phi}", fitted, rate, within=tolerance)
+
+
+def _gradient_errors(lab: Lab, target: Model, depths: Sequence[int], fine: int, right: int) -> Tensor:
+    """‖p_0 − p_0'‖² of networks and of a deep one on the same path; (sample, depth)."""
+    seen = lab.with_error(target)
+
+    def see(path: WeightPaths, h: Tensor, p: Tensor) -> Tensor:
+        exact = _gradient(target, h, p, path, fine)
+        errors = [_gradient(seen, h, p, path, depth, right) - exact for depth in depths]
+        return torch.stack([square(error) for error in errors], dim=1)
+
+    return lab.on_paths(target, fine, see, lab.starts(seen.width), lab.starts(seen.width, "top"))
 
 
 def _gradient(model: Model, h: Tensor, p: Tensor, path: WeightPaths, depth: int, right: int = 0) -> Tensor:
@@ -176,31 +158,28 @@ def _gradient(model: Model, h: Tensor, p: Tensor, path: WeightPaths, depth: int,
         "weights one layer late": {"late": 1},
     },
 )
-def euler_scheme(
-    *, seed: int, level: float, depth: int, resample: bool = False, beta_off: float = 0.0, late: int = 0
-) -> Iterator[Claim]:
+def euler_scheme(lab: Lab, *, depth: int, resample: bool = False, late: int = 0) -> Iterator[Claim]:
     """Against torchsde and torchdiffeq, and against the increments of the path itself."""
     for law in (WHITE, FractionalNoise(0.7), SmoothNoise(0.3)):
         blocks = (SingleLayer(TANH), TwoLayer(RELU)) if isinstance(law, SmoothNoise) else (SingleLayer(TANH),)
         for block in blocks:
             case = Model(block, law, 5)
-            h, path = starts(20, case.width, seed), case.draw(2 * depth, samples=20, seed=seed)
-            other = case.draw(2 * depth, samples=20, seed=child(seed, "other")) if resample else path
-            seen = replace(case, beta=(case.beta or 0.0) + beta_off)
+            h, path = lab.starts(case.width, samples=20), case.draw(2 * depth, samples=20, seed=lab.seed)
+            other = case.draw(2 * depth, samples=20, seed=lab.subseed("other")) if resample else path
             layers = [*other.layers(depth)[late:], *other.layers(depth)[:late]]
-            network = forward(block, h, layers, seen.alpha(depth))[-1]
+            network = forward(block, h, layers, lab.with_error(case).alpha(depth))[-1]
             kind = f"{block.activation} {type(block).__name__}, {law}"
             if not isinstance(law, FractionalNoise):
                 solver = "torchdiffeq" if isinstance(law, SmoothNoise) else "torchsde"
                 solution = find_limit(case).solve(h, path, steps=depth, method="euler")
-                yield Claim(f"network − {solver}, {kind}", _largest(network - solution), 0.0, 1e-10)
+                yield equal(f"network − {solver}, {kind}", _largest(network - solution), 0.0, 1e-10)
             if isinstance(block, SingleLayer) and not isinstance(law, SmoothNoise):
                 solution = _driven(case, h, path, depth)
-                yield Claim(f"network − scheme of the path, {kind}", _largest(network - solution), 0.0, 1e-10)
+                yield equal(f"network − scheme of the path, {kind}", _largest(network - solution), 0.0, 1e-10)
 
 
-def _largest(difference: Tensor) -> Estimate:
-    return exactly(float(difference.abs().max()))
+def _largest(difference: Tensor) -> float:
+    return float(difference.abs().max())
 
 
 def _driven(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
@@ -222,33 +201,38 @@ def _driven(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
     assumptions=("two weight matrices", "white weights of symmetric entries", "β = 1/2"),
     source="derived here, after Marion et al. (2025)",
     claims=6,
-    budgets={"quick": {"samples": 10_000}, "full": {"samples": 50_000}},
+    budgets={"quick": 10_000, "full": 50_000},
     controls={"beta off by 0.15": {"beta": 0.35}, "variance off by 10 %": {"variance": 1.1}},
+    own_models=True,
 )
-def weak_limit(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 40,
-    depth: int = 8,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def weak_limit(lab: Lab, *, width: int = 40, depth: int = 8) -> Iterator[Claim]:
     """By the law of ‖h_L‖²/d from states of length √d; the equation takes as many steps as layers."""
     cases = {
-        "tanh": (Model(TwoLayer(TANH), WHITE, width), 0.03),
-        "ReLU": (Model(TwoLayer(RELU), WHITE, width), 0.045),
-        "ReLU, uniform entries": (Model(TwoLayer(RELU), WhiteNoise("uniform"), 20), 0.06),
+        "tanh": Model(TwoLayer(TANH), WHITE, width),
+        "ReLU": Model(TwoLayer(RELU), WHITE, width),
+        "ReLU, uniform entries": Model(TwoLayer(RELU), WhiteNoise("uniform"), 20),
     }
-    if model is not None:
-        cases = {str(model): (model, 0.06)}
-    for name, (case, tolerance) in cases.items():
+    for name, case in lab.cases(cases):
         equation = limit_of(case, "ito-sde", coupled=False)
-        h = torch.ones(samples, 1, case.width)
-        solution = square(equation.solve(h, steps=depth, seed=seed)) / case.width
-        network = square(ends(planted(case, beta=beta, variance=variance), h, depth, seed)) / case.width
-        yield Claim(f"difference of E ‖h‖²/d, {name}", shift(network, solution, level), 0.0, tolerance)
-        apart = distance_between(network, solution, level)
-        yield Claim(f"distance of the laws of ‖h‖²/d, {name}", apart, 0.0, 0.1, "<=")
+        h = torch.ones(lab.samples, 1, case.width)
+        solution = square(equation.solve(h, steps=depth, seed=lab.seed)) / case.width
+        network = square(_ends(lab, case, h, depth)) / case.width
+        tolerance = {"tanh": 0.03, "ReLU": 0.045}.get(name, 0.06)
+        apart = lab.shift(network, solution)
+        yield lab.equal(f"difference of E ‖h‖²/d, {name}", apart, 0.0, within=tolerance)
+        apart = lab.distance(network, solution)
+        yield lab.at_most(f"distance of the laws of ‖h‖²/d, {name}", apart, 0.0, within=0.1)
+
+
+def _ends(lab: Lab, case: Model, h: Tensor, depth: int) -> Tensor:
+    """h_L of independent networks that start at h, (sample, 1, width), on weights of their own."""
+    seen = lab.with_error(case)
+    if seen.law != WHITE:
+        return lab.on_paths(seen, depth, lambda path, part: end(seen, part, path, depth), h)
+    source = stream(lab.seed, "ends", seen, depth, tuple(h.shape))
+    shapes = seen.block.shapes(seen.width)
+    layers = (
+        Layer(**{"outer": Identity(), **{name: Deferred(source, out) for name, (_, out) in shapes.items()}})
+        for _ in range(depth)
+    )
+    return trajectory(seen.block, h, layers, seen.alpha(depth), every_layer=False).hidden.natural(-1)

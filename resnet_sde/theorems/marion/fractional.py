@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,25 +12,14 @@ from torch import Tensor
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.claims import Claim, equal
-from resnet_sde.estimate import order
 from resnet_sde.laws import ConstantNoise, FractionalNoise, WhiteNoise
 from resnet_sde.limits.exact import exact_end
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import ConstantPath
-from resnet_sde.theorems.core import AssumptionNotMet, theorem
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab, end, limit_of, square
 from resnet_sde.theorems.marion.paper import SOURCE
 from resnet_sde.theorems.marion.regimes import exact_log_factor
-from resnet_sde.theorems.measure import average, distance_between, spread
-from resnet_sde.theorems.samples import (
-    child,
-    end,
-    gradient_log_ratios,
-    limit_of,
-    log_ratios,
-    paths,
-    planted,
-    square,
-)
 
 HURSTS = (0.6, 0.75, 0.9)
 
@@ -42,40 +32,38 @@ HURSTS = (0.6, 0.75, 0.9)
     assumptions=("one weight matrix", "fractional weights, H > 1/2", "φ Lipschitz", "β = H"),
     source="Marion et al. (2025) for the scaling; equation and rate derived here",
     claims=3,
-    budgets={"quick": {"samples": 800}, "full": {"samples": 5000}},
+    budgets={"quick": 800, "full": 5000},
     controls={
         "beta off by 0.15": {"beta_off": -0.15},
         "beta off by 0.15 the other way": {"beta_off": 0.15},
         "noise of its own for every depth": {"resample": True},
     },
+    own_models=True,
 )
-def young_limit(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    beta_off: float = 0.0,
-    resample: bool = False,
-) -> Iterator[Claim]:
+def young_limit(lab: Lab, *, resample: bool = False) -> Iterator[Claim]:
     """Against asinh(sinh(h) e^X), with X the end of the path."""
     depths = (64, 256, 1024)
-    cases = [Model(SingleLayer(TANH), FractionalNoise(hurst), 1) for hurst in HURSTS]
-    for case in cases if model is None else [model]:
-        target = limit_of(case, "young-ode").model
-        hurst = target.law.exponent
-        seen = planted(case, beta=(case.beta or 0.0) + beta_off)
-        errors = []
-        for networks, path in paths(target, depths[-1], samples, seed):
-            h = torch.ones(networks.stop - networks.start, 1, target.width)
-            exact = _exact(target, h, path, depths[-1])
-            views = [
-                target.draw(n, samples=len(h), seed=child(seed, n)) if resample else path for n in depths
-            ]
-            ends = [end(seen, h, view, depth) for view, depth in zip(views, depths, strict=True)]
-            errors.append(torch.stack([square(x - exact) for x in ends], dim=1))
-        rate = order(depths, torch.cat(errors), level=level, seed=seed)
-        yield Claim(f"strong order, {target.block.activation}, H = {hurst}", rate, 2 * hurst - 1, 0.05)
+    usual = {f"H = {hurst}": Model(SingleLayer(TANH), FractionalNoise(hurst), 1) for hurst in HURSTS}
+    for _, case in lab.cases(usual):
+        target, hurst = limit_of(case, "young-ode").model, case.law.exponent
+        rate = lab.order(depths, _young_errors(lab, case, target, depths, resample))
+        name = f"strong order, {target.block.activation}, H = {hurst}"
+        yield lab.equal(name, rate, 2 * hurst - 1, within=0.05)
+
+
+def _young_errors(lab: Lab, case: Model, target: Model, depths: Sequence[int], resample: bool) -> Tensor:
+    """‖h_L − H_1‖²; (sample, depth)."""
+    seen = lab.with_error(case)
+
+    def see(path: WeightPaths, h: Tensor) -> Tensor:
+        exact, errors = _exact(target, h, path, depths[-1]), []
+        for depth in depths:
+            if resample:
+                path = target.draw(depth, samples=len(h), seed=lab.subseed(depth))
+            errors.append(square(end(seen, h, path, depth) - exact))
+        return torch.stack(errors, dim=1)
+
+    return lab.on_paths(target, depths[-1], see, torch.ones(lab.samples, 1, target.width))
 
 
 def _exact(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
@@ -95,30 +83,23 @@ def _exact(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
     assumptions=("linear res-1 of width 1", "fractional weights, any H", "β = H"),
     source="derived here",
     claims=4,
-    budgets={"quick": {"samples": 40_000}, "full": {"samples": 150_000}},
-    controls={"beta off by 0.05": {"beta_off": -0.05}, "variance off by 5 %": {"variance": 1.05}},
+    budgets={"quick": 40_000, "full": 150_000},
+    controls={"beta off by 0.05": {"beta_off": -0.05}, **VARIANCE_OFF},
 )
-def young_drift(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int = 64,
-    beta_off: float = 0.0,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def young_drift(lab: Lab, *, depth: int = 64) -> Iterator[Claim]:
     """X, of mean zero, takes out most of what is random."""
     for hurst in (0.3, *HURSTS):
         case = Model(SingleLayer(LINEAR), FractionalNoise(hurst), 1)
-        seen = planted(case, beta=hurst + beta_off, variance=variance)
         unit = 0.5 * depth * exact_log_factor(1, case.alpha(depth) ** 2)
-        found = []
-        for _, path in paths(case, depth, samples, seed):
-            weights = seen.alpha(depth) * path.matrices["outer"].weights(depth).flatten(1)
-            found.append((1 + weights).abs().log().sum(0) - weights.sum(0))
-        yield Claim(
-            f"mean shortfall / exact, H = {hurst}", average(torch.cat(found), level, unit=unit), 1.0, 0.025
-        )
+        see = partial(_shortfall, lab.with_error(case).alpha(depth), depth)
+        found = lab.on_paths(case, depth, see, torch.ones(lab.samples))
+        yield lab.ratio(f"mean shortfall / exact, H = {hurst}", found, unit, within=0.025)
+
+
+def _shortfall(alpha: float, depth: int, path: WeightPaths, _: Tensor) -> Tensor:
+    """Log |h_L/h_0| − X_1; (sample,)."""
+    weights = alpha * path.matrices["outer"].weights(depth).flatten(1)
+    return (1 + weights).abs().log().sum(0) - weights.sum(0)
 
 
 @theorem(
@@ -129,30 +110,25 @@ def young_drift(
     assumptions=("linear res-1", "fractional weights, H < 1/2", "β = 1/2"),
     source="derived here",
     claims=4,
-    budgets={"quick": {"samples": 500}, "full": {"samples": 4000}},
+    budgets={"quick": 500, "full": 4000},
     controls={"independent weights": {"hurst": 0.5}, "the factor 1/2 is missing": {"factor": 1.0}},
 )
 def rough_contraction(
-    *, seed: int, level: float, samples: int, hurst: float = 0.1, factor: float = 0.5, depth: int = 512
+    lab: Lab, *, hurst: float = 0.1, factor: float = 0.5, depth: int = 512
 ) -> Iterator[Claim]:
     """Within 0.01 of the limit at 512 layers; the spread falls like L^{H − 1/2}."""
     for width in (1, 2, 3):
         case = Model(SingleLayer(LINEAR), FractionalNoise(hurst), width, 0.5)
-        along = _along(case, depth, samples, seed)
-        kept = -factor / width
-        yield Claim(f"E⟨h_L, h_0⟩ / ‖h_0‖², width {width}", average(along, level), math.exp(kept), 0.025)
+        along = lab.on_paths(case, depth, partial(_along, case, depth), torch.ones(lab.samples, 1, width))
+        kept = math.exp(-factor / width)
+        yield lab.equal(f"E⟨h_L, h_0⟩ / ‖h_0‖², width {width}", along, kept, within=0.025)
         if width == 1:
-            size = spread(along, level)
-            yield Claim("variance of h_L / h_0, width 1", size, 0.02, 0.0, "<=")
+            yield lab.at_most("variance of h_L / h_0, width 1", lab.spread(along), 0.02)
 
 
-def _along(model: Model, depth: int, samples: int, seed: int) -> Tensor:
+def _along(model: Model, depth: int, path: WeightPaths, h: Tensor) -> Tensor:
     """⟨h_L, h_0⟩ / ‖h_0‖² from h_0 = (1, …, 1), (sample,)."""
-    found = []
-    for networks, path in paths(model, depth, samples, seed):
-        h = torch.ones(networks.stop - networks.start, 1, model.width)
-        found.append((end(model, h, path, depth) * h).sum((1, 2)) / model.width)
-    return torch.cat(found)
+    return (end(model, h, path, depth) * h).sum((1, 2)) / model.width
 
 
 @theorem(
@@ -164,15 +140,13 @@ def _along(model: Model, depth: int, samples: int, seed: int) -> Tensor:
     assumptions=("fractional weights",),
     source=f"after {SOURCE}",
     claims=7,
-    budgets={"quick": {"samples": 6000}, "full": {"samples": 24_000}},
+    budgets={"quick": 6000, "full": 24_000},
     controls={
         "H off by 0.05": {"half": 0.55},
         "constant weights of its own": {"resample": True},
     },
 )
-def interpolation(
-    *, seed: int, level: float, samples: int, half: float = 0.5, resample: bool = False
-) -> Iterator[Claim]:
+def interpolation(lab: Lab, *, half: float = 0.5, resample: bool = False) -> Iterator[Claim]:
     """Exact covariances; laws of states and gradients at H = 1/2; distances on one path as H → 1."""
     depth, width = 16, 5
     white = float((FractionalNoise(half).covariance(256) - WhiteNoise().covariance(256)).abs().max())
@@ -180,27 +154,27 @@ def interpolation(
     ones = float((FractionalNoise(1 - 1e-6).covariance(256) - ConstantNoise().covariance(256)).abs().max())
     yield equal("largest entry of γ_H − 1 at 1 − H = 1e-6", ones, 0.0, 2e-5)
     both = [Model(SingleLayer(TANH), law, width, 0.25) for law in (FractionalNoise(half), WhiteNoise())]
-    for what, ratios in (("states", log_ratios), ("gradients", gradient_log_ratios)):
-        first, second = (ratios(model, depth=depth, samples=samples, seed=seed) for model in both)
+    for what, ratios in (("states", lab.log_ratios), ("gradients", lab.gradient_log_ratios)):
+        first, second = (ratios(model, depth=depth) for model in both)
         for name, a, b in zip(("change", "growth"), first, second, strict=True):
-            apart = distance_between(a, b, level)
-            yield Claim(f"distance of the laws of the {name} of {what} at H = 1/2", apart, 0.0, 0.1, "<=")
+            where = f"distance of the laws of the {name} of {what} at H = 1/2"
+            yield lab.at_most(where, lab.distance(a, b), 0.0, within=0.1)
     sizes = (100, 400, 1600)
-    errors = [_from_constant(1 - 1 / n, depth, samples // 4, seed, resample) for n in sizes]
-    rate = order(sizes, torch.stack(errors, dim=1), level=level, seed=seed)
-    yield Claim("rate in 1/(1 − H) of the distance to constant weights", rate, 0.5, 0.1)
+    errors = torch.stack([_from_constant(lab, 1 - 1 / n, depth, resample) for n in sizes], dim=1)
+    rate = lab.order(sizes, errors)
+    yield lab.equal("rate in 1/(1 − H) of the distance to constant weights", rate, 0.5, within=0.1)
 
 
-def _from_constant(hurst: float, depth: int, samples: int, seed: int, resample: bool) -> Tensor:
+def _from_constant(lab: Lab, hurst: float, depth: int, resample: bool) -> Tensor:
     """‖h_L − h_L'‖² of networks on a fractional path and on its mean; (sample,)."""
     model = Model(SingleLayer(TANH), FractionalNoise(hurst), 4, 1.0)
-    found = []
-    for networks, path in paths(model, depth, samples, child(seed, hurst)):
-        h = torch.ones(networks.stop - networks.start, 1, 4)
-        other = model.draw(depth, samples=len(h), seed=child(seed, "other")) if resample else path
-        mean = ConstantPath(other.matrices["outer"].weights(depth).mean(0))
-        found.append(square(end(model, h, path, depth) - end(model, h, WeightPaths({"outer": mean}), depth)))
-    return torch.cat(found)
+
+    def see(path: WeightPaths, h: Tensor) -> Tensor:
+        other = model.draw(depth, samples=len(h), seed=lab.subseed("other")) if resample else path
+        mean = WeightPaths({"outer": ConstantPath(other.matrices["outer"].weights(depth).mean(0))})
+        return square(end(model, h, path, depth) - end(model, h, mean, depth))
+
+    return lab.again(hurst).on_paths(model, depth, see, torch.ones(lab.samples // 4, 1, 4))
 
 
 @theorem(
@@ -215,7 +189,7 @@ def _from_constant(hurst: float, depth: int, samples: int, seed: int, resample: 
     budgets={"quick": {"depth": 32}, "full": {"depth": 128}},
     controls={"H off by 0.01 in the rescaling": {"off": 0.01}},
 )
-def one_path_many_depths(*, seed: int, level: float, depth: int, off: float = 0.0) -> Iterator[Claim]:
+def one_path_many_depths(lab: Lab, *, depth: int, off: float = 0.0) -> Iterator[Claim]:
     """Nothing is random in the claim: the covariance of the sums, against that of the law."""
     steps = 8
     for hurst in (0.1, 0.5, 0.75, 0.97):

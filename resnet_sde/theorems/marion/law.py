@@ -16,15 +16,13 @@ from resnet_sde._random import generator
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
 from resnet_sde.claims import Claim
-from resnet_sde.ensembles import simulate
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, theorem
-from resnet_sde.theorems.marion.means import HOMOGENEOUS, WRONG, moments
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab, subseed
+from resnet_sde.theorems.marion.means import ERRORS, HOMOGENEOUS, moments
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, distance, distance_between, share, shift, spread
-from resnet_sde.theorems.samples import child, gradient_log_ratios, log_ratios, planted
 
 WHITE = WhiteNoise()
 
@@ -53,41 +51,31 @@ def products(t: Trajectory) -> Tensor:
     assumptions=("linear res-1, or two matrices with a leaky ReLU", "white Gaussian weights", "β = 1/2"),
     source="derived here, after Marion et al. (2025)",
     claims=7,
-    budgets={"quick": {"samples": 20_000}, "full": {"samples": 60_000}},
-    controls={**WRONG, "the term −2/d is missing": {"correction": 0.0}},
+    budgets={"quick": 20_000, "full": 60_000},
+    controls={**ERRORS, "the term −2/d is missing": {"correction": 0.0}},
+    own_models=True,
 )
 def log_normal_limit(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 40,
-    depth: int = 32,
-    beta: float | None = None,
-    variance: float = 1.0,
-    correction: float = 1.0,
+    lab: Lab, *, width: int = 40, depth: int = 32, correction: float = 1.0
 ) -> Iterator[Claim]:
     """The mean of this depth is 0.004 off its limit; a variance off by 5 % moves it by 0.025."""
-    case = Model(HOMOGENEOUS["res-3"], WHITE, width) if model is None else model
+    ((_, case),) = lab.cases({"res-3": Model(HOMOGENEOUS["res-3"], WHITE, width)})
     if case.law != WHITE:
         raise AssumptionNotMet(f"the weights must be white and Gaussian, not {case.law}")
     exact, width = moments(case, depth), case.width
     strength = exact.q1 * case.gain**2
     mean = exact.mean_log_growth + (1 - correction) * 2 * strength / width
     law = scipy.stats.norm(strength * (1 - correction * 2 / width), math.sqrt(4 * strength / width))
-    seen = planted(case, beta=beta, variance=variance)
-    for what, ratios in (("‖h_L‖²", log_ratios), ("‖p_0‖²", gradient_log_ratios)):
-        logs = ratios(seen, depth=depth, samples=samples, seed=seed)[1]
-        yield Claim(f"mean of log {what}", average(logs, level), mean, 0.013)
-        yield Claim(f"variance of log {what} / 4c/d", spread(logs, level, unit=law.var()), 1.0, 0.08)
-        yield Claim(
-            f"distance of log {what} to the normal law", distance(logs, law.cdf, level), 0.0, 0.05, "<="
-        )
-    x = torch.ones(1, 8)
-    cosines = simulate(seen, x, depth=depth, samples=samples // 4, observe=[cosine_with_start], seed=seed)
+    for what, ratios in (("‖h_L‖²", lab.log_ratios), ("‖p_0‖²", lab.gradient_log_ratios)):
+        logs = ratios(case, depth=depth)[1]
+        yield lab.equal(f"mean of log {what}", logs, mean, within=0.013)
+        yield lab.equal(f"variance of log {what} / 4c/d", lab.spread(logs, unit=law.var()), 1.0, within=0.08)
+        apart = lab.distance(logs, law.cdf)
+        yield lab.at_most(f"distance of log {what} to the normal law", apart, 0.0, within=0.05)
+    x, samples = torch.ones(1, 8), lab.samples // 4
+    cosines = lab.simulate(case, x, cosine_with_start, depth=depth, samples=samples)["cosine_with_start"]
     moved = math.exp(-strength * (width - 1) / (2 * width))
-    yield Claim("E cos(h_L, h_0)", average(cosines["cosine_with_start"], level), moved, 0.01)
+    yield lab.equal("E cos(h_L, h_0)", cosines, moved, within=0.01)
 
 
 @theorem(
@@ -99,45 +87,42 @@ def log_normal_limit(
     assumptions=("white Gaussian weights",),
     source="principle of deferred decisions",
     claims=14,
-    budgets={"quick": {"samples": 8000}, "full": {"samples": 24_000}},
-    controls={"variance off by 5 %": {"variance": 1.05}},
+    budgets={"quick": 8000, "full": 24_000},
+    controls=VARIANCE_OFF,
+    own_models=True,
 )
-def deferred_is_dense(
-    *, seed: int, level: float, samples: int, model: Model | None = None, variance: float = 1.0
-) -> Iterator[Claim]:
+def deferred_is_dense(lab: Lab) -> Iterator[Claim]:
     """By statistics of one input and of a pair; the last case adds up errors of the variance over layers."""
-    cases = {
+    right = replace(lab, variance=1.0)
+    observe = (ob.log10_displacement, ob.log10_gradient_displacement, products)
+    x = torch.randn(2, 4, generator=generator(lab.seed, "pair"))
+    usual = {
         "tanh res-1": Model(SingleLayer(TANH), WHITE, 5, 0.25),
         "full with biases": Model(TwoLayer(TANH, 1.5, 0.3, 1.0, 0.2), WHITE, 5, 0.25),
     }
-    x = torch.randn(2, 4, generator=generator(seed, "pair"))
-    observe = [ob.log10_displacement, ob.log10_gradient_displacement, products]
-    for name, case in ({str(model): model} if model is not None else cases).items():
-        seen = planted(case, variance=variance)
+    for name, case in lab.cases(usual):
         dense, deferred = (
-            simulate(m, x, depth=8, samples=samples, observe=observe, method=method, seed=seed)
-            for m, method in ((case, "dense"), (seen, "deferred"))
+            drawn.simulate(case, x, *observe, depth=8, method=method)
+            for drawn, method in ((right, "dense"), (lab, "deferred"))
         )
         for what in ("log10_displacement", "log10_gradient_displacement"):
-            apart = distance_between(dense[what][:, 0], deferred[what][:, 0], level)
-            yield Claim(f"distance of the laws of {what}, {name}", apart, 0.0, 0.1, "<=")
+            apart = lab.distance(dense[what][:, 0], deferred[what][:, 0])
+            yield lab.at_most(f"distance of the laws of {what}, {name}", apart, 0.0, within=0.1)
         for place, what in enumerate(("h_L and p_0", "h_L and h'_L", "p_0 and p'_0")):
-            apart = distance_between(dense["products"][:, place], deferred["products"][:, place], level)
-            yield Claim(f"distance of the laws of the cosine of {what}, {name}", apart, 0.0, 0.1, "<=")
-    if model is not None:
+            apart = lab.distance(dense["products"][:, place], deferred["products"][:, place])
+            yield lab.at_most(f"distance of the laws of the cosine of {what}, {name}", apart, 0.0, within=0.1)
+    if lab.model is not None:
         return
     case = Model(SingleLayer(LINEAR), WHITE, 20, 0.0, skip=0.0)
-    seen = replace(case, block=SingleLayer(LINEAR, variance))
-    for what, ratios in (("‖h_L‖²", log_ratios), ("‖p_0‖²", gradient_log_ratios)):
+    seen = replace(case, block=SingleLayer(LINEAR, lab.variance))
+    for what, ratios in (("‖h_L‖²", right.log_ratios), ("‖p_0‖²", right.gradient_log_ratios)):
         first, second = (
-            ratios(m, depth=20, samples=samples, seed=seed, method=method)[1]
-            for m, method in ((case, "dense"), (seen, "deferred"))
+            ratios(m, depth=20, method=method)[1] for m, method in ((case, "dense"), (seen, "deferred"))
         )
-        apart = distance_between(first, second, level)
-        yield Claim(f"distance of the laws of log {what}, feed-forward", apart, 0.0, 0.1, "<=")
-        yield Claim(
-            f"difference of the means of log {what}, feed-forward", shift(first, second, level), 0.0, 0.4
-        )
+        apart = lab.distance(first, second)
+        yield lab.at_most(f"distance of the laws of log {what}, feed-forward", apart, 0.0, within=0.1)
+        apart = lab.shift(first, second)
+        yield lab.equal(f"difference of the means of log {what}, feed-forward", apart, 0.0, within=0.4)
 
 
 def norm_chain(kind: str, width: int, depth: int, alpha: float, samples: int, seed: int) -> Tensor:
@@ -146,7 +131,7 @@ def norm_chain(kind: str, width: int, depth: int, alpha: float, samples: int, se
     Given h, the branch is √Q ‖h‖ z / √d with z standard normal: Q = 1 for "linear res-1", and for
     "res-3" d Q is χ² with as many degrees of freedom as coordinates are switched on, which is binomial.
     """
-    rng = np.random.default_rng(child(seed, "chain", kind, width, depth))
+    rng = np.random.default_rng(subseed(seed, "chain", kind, width, depth))
     square, along = np.ones(samples), np.ones(samples)
     for _ in range(depth):
         share_kept: float | np.ndarray = 1.0
@@ -171,35 +156,20 @@ def norm_chain(kind: str, width: int, depth: int, alpha: float, samples: int, se
     assumptions=("linear res-1 or res-3", "white Gaussian weights", "width above 2"),
     source="derived here",
     claims=4,
-    budgets={"quick": {"samples": 15_000}, "full": {"samples": 60_000}},
-    controls={"variance off by 5 %": {"variance": 1.05}, "beta off by 0.15": {"beta": 0.35}},
+    budgets={"quick": 15_000, "full": 60_000},
+    controls={**VARIANCE_OFF, "beta off by 0.15": {"beta": 0.35}},
 )
-def norm_chain_is_exact(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    width: int = 40,
-    depth: int = 16,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def norm_chain_is_exact(lab: Lab, *, width: int = 40, depth: int = 16) -> Iterator[Claim]:
     """In units of the exact mean, of which 5 % of variance are 0.06 and more."""
     for kind in ("linear res-1", "res-3"):
         case = Model(HOMOGENEOUS[kind], WHITE, width, 0.5)
-        seen = planted(case, beta=beta, variance=variance)
-        network = log_ratios(seen, depth=depth, samples=samples, seed=seed)[0].exp()
-        network = network / moments(case, depth).mean_square_displacement
-        chain = norm_chain(kind, width, depth, case.alpha(depth), 2 * samples, seed)
-        chain = chain / moments(case, depth).mean_square_displacement
-        yield Claim(
-            f"difference of the mean square displacements / exact, {kind}",
-            shift(network, chain, level),
-            0.0,
-            0.03,
-        )
-        apart = distance_between(network, chain, level)
-        yield Claim(f"distance of the laws of the square displacement, {kind}", apart, 0.0, 0.07, "<=")
+        exact = moments(case, depth).mean_square_displacement
+        network = lab.log_ratios(case, depth=depth)[0].exp() / exact
+        chain = norm_chain(kind, width, depth, case.alpha(depth), 2 * lab.samples, lab.seed) / exact
+        name = f"difference of the mean square displacements / exact, {kind}"
+        yield lab.equal(name, lab.shift(network, chain), 0.0, within=0.03)
+        apart = lab.distance(network, chain)
+        yield lab.at_most(f"distance of the laws of the square displacement, {kind}", apart, 0.0, within=0.07)
 
 
 @theorem(
@@ -215,22 +185,17 @@ def norm_chain_is_exact(
     ),
     source=SOURCE,
     claims=6,
-    budgets={"quick": {"samples": 4000}, "full": {"samples": 20_000}},
+    budgets={"quick": 4000, "full": 20_000},
     controls={"beta off by 0.15": {"beta": 0.35}},
 )
-def concentration(
-    *, seed: int, level: float, samples: int, depth: int = 256, beta: float = 0.5
-) -> Iterator[Claim]:
+def concentration(lab: Lab, *, depth: int = 256, beta: float = 0.5) -> Iterator[Claim]:
     """By the chain of norms, which makes large widths cheap."""
     for kind in ("linear res-1", "res-3"):
         for width, delta in ((20, 0.9), (1000, 0.5), (5000, 0.1)):
-            found = norm_chain(kind, width, depth, float(depth) ** -beta, samples, seed)
+            found = norm_chain(kind, width, depth, float(depth) ** -beta, lab.samples, lab.seed)
             low = math.expm1(0.375 - math.sqrt(22 / (width * delta)))
             high = math.exp(1 + math.sqrt(10 / (width * delta))) + 1
-            outside = share((found <= low) | (found >= high), level)
-            narrow = None if width >= 64 else "the width is less than 64"
-            yield Claim(
-                f"probability to leave the bounds for δ = {delta}, {kind}, width {width}",
-                *(outside, delta, 0.0, "<="),
-                unmet=narrow,
-            )
+            outside = lab.share((found <= low) | (found >= high))
+            narrow = "" if width >= 64 else "the width is less than 64"
+            name = f"probability to leave the bounds for δ = {delta}, {kind}, width {width}"
+            yield lab.at_most(name, outside, delta, unmet=narrow)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,22 +17,21 @@ from resnet_sde.activations import LINEAR, RELU, TANH, LeakyReLU
 from resnet_sde.blocks import Block, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
-from resnet_sde.laws import FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
-from resnet_sde.model import Model
+from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
+from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, theorem
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, VARIANCE_OFF, AssumptionNotMet, Lab
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, spread
-from resnet_sde.theorems.samples import gradient_log_ratios, log_ratios, paths, planted, starts
 
 HOMOGENEOUS = {
     "linear res-1": SingleLayer(LINEAR),
     "res-3": TwoLayer(RELU),
     "leaky res-2": TwoLayer(LeakyReLU(0.8)),
 }
-WRONG = {
+ERRORS = {
     "beta off by 0.15": {"beta": 0.35},
-    "variance off by 5 %": {"variance": 1.05},
+    **VARIANCE_OFF,
 }
 CENTRED = (
     "entries of √d V independent, symmetric, of unit variance, independent along depth",
@@ -55,37 +55,24 @@ def moments(model: Model, depth: int) -> HomogeneousMoments:
     assumptions=CENTRED,
     source=f"{SOURCE} (bounds; equality derived here)",
     claims=9,
-    budgets={"quick": {"samples": 30_000}, "full": {"samples": 80_000}},
+    budgets={"quick": 30_000, "full": 80_000},
     controls={
-        **WRONG,
+        **ERRORS,
         "increments of fractional Brownian motion": {"law": FractionalNoise(0.6), "samples": 4000},
     },
+    own_models=True,
 )
-def mean_variation(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 10,
-    depth: int = 8,
-    beta: float | None = None,
-    variance: float = 1.0,
-    law: PathLaw | None = None,
-) -> Iterator[Claim]:
+def mean_variation(lab: Lab, *, width: int = 10, depth: int = 8) -> Iterator[Claim]:
     """The tolerance is half the effect of 5 % on the variance."""
-    cases = {str(model): model} if model is not None else {}
-    if model is None:
-        for entries in ("gaussian", "uniform", "rademacher"):
-            for name, block in HOMOGENEOUS.items():
-                cases[f"{name}, {entries}"] = Model(block, WhiteNoise(entries), width, 0.5)
-    for name, case in cases.items():
+    usual = {
+        f"{name}, {entries}": Model(block, WhiteNoise(entries), width, 0.5)
+        for entries in ("gaussian", "uniform", "rademacher")
+        for name, block in HOMOGENEOUS.items()
+    }
+    for name, case in lab.cases(usual):
         exact = moments(case, depth).mean_square_displacement
-        seen = planted(case, beta=beta, variance=variance, law=law)
-        found = log_ratios(seen, depth=depth, samples=samples, seed=seed)[0].exp()
-        yield Claim(
-            f"mean square displacement / exact, {name}", average(found, level, unit=exact), 1.0, 0.033
-        )
+        found = lab.log_ratios(case, depth=depth)[0].exp()
+        yield lab.ratio(f"mean square displacement / exact, {name}", found, exact, within=0.033)
 
 
 @theorem(
@@ -97,36 +84,24 @@ def mean_variation(
     assumptions=(*CENTRED, "Gaussian weights"),
     source="derived here, after Marion et al. (2025)",
     claims=4,
-    budgets={"quick": {"samples": 30_000}, "full": {"samples": 120_000}},
-    controls=WRONG,
+    budgets={"quick": 30_000, "full": 120_000},
+    controls=ERRORS,
+    own_models=True,
 )
-def second_moment(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 80,
-    depth: int = 8,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def second_moment(lab: Lab, *, width: int = 80, depth: int = 8) -> Iterator[Claim]:
     """An error of 5 % in the variance of the weights moves the measured one by 15 % or more.
 
     At width 40 single networks among 30,000 can make up a twentieth of what is measured.
     """
     blocks = ("linear res-1", "res-3")
-    cases = {name: Model(HOMOGENEOUS[name], WhiteNoise(), width, 0.5) for name in blocks}
-    for name, case in ({str(model): model} if model is not None else cases).items():
+    for name, case in lab.cases({b: Model(HOMOGENEOUS[b], WhiteNoise(), width, 0.5) for b in blocks}):
         if case.law != WhiteNoise():
             raise AssumptionNotMet(f"the weights must be white and Gaussian, not {case.law}")
         exact = moments(case, depth).std_square_displacement ** 2
-        seen = planted(case, beta=beta, variance=variance)
-        for kind, ratios in (("square displacement", log_ratios), ("gradient's", gradient_log_ratios)):
-            found = ratios(seen, depth=depth, samples=samples, seed=seed)[0].exp()
-            yield Claim(
-                f"variance of the {kind} / exact, {name}", spread(found, level, unit=exact), 1.0, 0.08
-            )
+        kinds = (("square displacement", lab.log_ratios), ("gradient's", lab.gradient_log_ratios))
+        for kind, ratios in kinds:
+            found = lab.spread(ratios(case, depth=depth)[0].exp(), unit=exact)
+            yield lab.equal(f"variance of the {kind} / exact, {name}", found, 1.0, within=0.08)
 
 
 BOUNDED = {
@@ -139,14 +114,14 @@ BOUNDED = {
 }
 
 
-def keeps_half(block: Block) -> str | None:
-    """Why E ‖g(h)‖² may be less than half of ‖h‖², up to the variances; None where it never is."""
+def keeps_half(block: Block) -> str:
+    """Why E ‖g(h)‖² may be less than half of ‖h‖², up to the variances; empty where it never is."""
     phi = block.activation
     slope = {LINEAR: 1.0, RELU: 0.0}.get(phi, phi.slope if isinstance(phi, LeakyReLU) else None)
     if slope is None:
         return f"{phi} is bounded or not linear on both sides: long states keep less than half their square"
     if isinstance(block, TwoLayer) or slope**2 >= 0.5:
-        return None
+        return ""
     return "a state with mostly negative coordinates keeps less than half its square"
 
 
@@ -161,37 +136,23 @@ def keeps_half(block: Block) -> str | None:
     ),
     source=SOURCE,
     claims=12,
-    budgets={"quick": {"samples": 25_000}, "full": {"samples": 80_000}},
-    controls={"variance 5 % too large": {"variance": 1.05}, "variance 5 % too small": {"variance": 0.95}},
+    budgets={"quick": 25_000, "full": 80_000},
+    controls=VARIANCE_ERRORS,
+    own_models=True,
 )
-def mean_bounds(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 20,
-    depth: int = 8,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def mean_bounds(lab: Lab, *, width: int = 20, depth: int = 8) -> Iterator[Claim]:
     """Lower bounds are shown and not asserted where the assumption is not met."""
-    cases = {name: Model(block, WhiteNoise(), width, 0.5) for name, block in BOUNDED.items()}
-    for name, case in ({str(model): model} if model is not None else cases).items():
+    usual = {name: Model(block, WhiteNoise(), width, 0.5) for name, block in BOUNDED.items()}
+    for name, case in lab.cases(usual):
         if not isinstance(case.law, WhiteNoise) or case.skip != 1.0 or min(case.block.variances[1::2]) > 0:
             raise AssumptionNotMet("the weights must be white, without biases, beside a skip weight of 1")
-        found = log_ratios(planted(case, variance=variance), depth=depth, samples=samples, seed=seed)[0].exp()
+        found = lab.log_ratios(case, depth=depth)[0].exp()
         square = (case.alpha(depth) * case.block.strength) ** 2
         low, high = (math.expm1(depth * math.log1p(c * square)) for c in (0.5, 1.0))
-        below, above = average(found, level, unit=low), average(found, level, unit=high)
-        yield Claim(
-            f"mean square displacement / lower bound, {name}",
-            below,
-            1.0,
-            0.033,
-            ">=",
-            unmet=keeps_half(case.block),
-        )
-        yield Claim(f"mean square displacement / upper bound, {name}", above, 1.0, 0.033, "<=")
+        below, above, unmet = lab.mean(found, unit=low), lab.mean(found, unit=high), keeps_half(case.block)
+        what = "mean square displacement"
+        yield lab.at_least(f"{what} / lower bound, {name}", below, 1.0, within=0.033, unmet=unmet)
+        yield lab.at_most(f"{what} / upper bound, {name}", above, 1.0, within=0.033)
 
 
 @theorem(
@@ -202,19 +163,11 @@ def mean_bounds(
     assumptions=(*CENTRED, "p_L independent of the weights"),
     source=f"{SOURCE} (bounds; equality derived here)",
     claims=4,
-    budgets={"quick": {"samples": 20_000}, "full": {"samples": 80_000}},
-    controls={**WRONG, "p_L along h_L": {"top": "end"}},
+    budgets={"quick": 20_000, "full": 80_000},
+    controls={**ERRORS, "p_L along h_L": {"top": "end"}},
 )
 def gradient_mean_variation(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    width: int = 20,
-    depth: int = 8,
-    beta: float | None = None,
-    variance: float = 1.0,
-    top: str = "start",
+    lab: Lab, *, width: int = 20, depth: int = 8, top: str = "start"
 ) -> Iterator[Claim]:
     """For p_L random, and for one along h_0, at a width whose tails 10,000 networks carry.
 
@@ -223,37 +176,23 @@ def gradient_mean_variation(
     for name, block in HOMOGENEOUS.items():
         case = Model(block, WhiteNoise(), width, 0.5)
         exact = moments(case, depth).mean_square_displacement
-        seen = planted(case, beta=beta, variance=variance)
-        found = gradient_log_ratios(seen, depth=depth, samples=samples, seed=seed)[0].exp()
-        yield Claim(
-            f"mean square change of p / exact, {name}, random p_L",
-            average(found, level, unit=exact),
-            1.0,
-            0.033,
-        )
+        found = lab.gradient_log_ratios(case, depth=depth)[0].exp()
+        yield lab.ratio(f"mean square change of p / exact, {name}, random p_L", found, exact, within=0.033)
     case = Model(TwoLayer(RELU), WhiteNoise(), 8, 0.5)
-    seen = planted(case, beta=beta, variance=variance)
-    found = _variation_along(seen, depth, samples // 2, seed, top)
+    seen = lab.with_error(case)
+    see = partial(_variation_along, seen, depth, top)
+    found = lab.on_paths(seen, depth, see, lab.starts(8, samples=lab.samples // 2))
     unit = moments(case, depth).mean_square_displacement
-    yield Claim(
-        "mean square change of p / exact, res-3, p_L along h_0", average(found, level, unit=unit), 1.0, 0.1
-    )
+    yield lab.ratio("mean square change of p / exact, res-3, p_L along h_0", found, unit, within=0.1)
 
 
-def _variation_along(model: Model, depth: int, samples: int, seed: int, top: str) -> Tensor:
+def _variation_along(model: Model, depth: int, top: str, path: WeightPaths, h: Tensor) -> Tensor:
     """‖p_0 − p_L‖² / ‖p_L‖² for p_L along the "start" h_0 or the "end" h_L, (sample,)."""
-    found = []
-    for networks, path in paths(model, depth, samples, seed):
-        h, layers, alpha = (
-            starts(samples, model.width, seed)[networks],
-            path.layers(depth),
-            model.alpha(depth),
-        )
-        p = h if top == "start" else trajectory(model.block, h, layers, alpha).hidden.natural(-1)
-        adjoint = trajectory(model.block, h, layers, alpha, top=p, every_layer=False).adjoint
-        assert adjoint is not None
-        found.append((adjoint.natural(0) - p).square().sum((1, 2)) / p.square().sum((1, 2)))
-    return torch.cat(found)
+    layers, alpha = path.layers(depth), model.alpha(depth)
+    p = h if top == "start" else trajectory(model.block, h, layers, alpha).hidden.natural(-1)
+    adjoint = trajectory(model.block, h, layers, alpha, top=p, every_layer=False).adjoint
+    assert adjoint is not None
+    return (adjoint.natural(0) - p).square().sum((1, 2)) / p.square().sum((1, 2))
 
 
 @theorem(
@@ -268,14 +207,7 @@ def _variation_along(model: Model, depth: int, samples: int, seed: int, top: str
     controls={"a bias": {"bias": 1e-4}, "tanh": {"tanh": True}},
 )
 def gradient_invariant(
-    *,
-    seed: int,
-    level: float,
-    depth: int,
-    samples: int = 20,
-    width: int = 10,
-    bias: float = 0.0,
-    tanh: bool = False,
+    lab: Lab, *, depth: int, samples: int = 20, width: int = 10, bias: float = 0.0, tanh: bool = False
 ) -> Iterator[Claim]:
     """No path may break it; the tolerance is for rounding, relative to the product of the norms."""
     leaky = TANH if tanh else LeakyReLU(0.5)
@@ -286,8 +218,8 @@ def gradient_invariant(
         "smooth": Model(TwoLayer(leaky, sigma_b2=bias), SmoothNoise(0.2), width),
     }
     for name, case in cases.items():
-        h, top = starts(samples, width, seed), starts(samples, width, seed, "top")
-        layers = case.draw(depth, samples=samples, seed=seed).layers(depth)
+        h, top = lab.starts(width, samples=samples), lab.starts(width, "top", samples=samples)
+        layers = case.draw(depth, samples=samples, seed=lab.seed).layers(depth)
         seen = trajectory(case.block, h, layers, case.alpha(depth), top=top)
         yield equal(f"largest change of ⟨p, h⟩, {name}", _change(seen, depth), 0.0, 1e-10)
 

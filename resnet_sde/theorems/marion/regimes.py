@@ -19,17 +19,19 @@ from torch import Tensor
 from resnet_sde.activations import LINEAR, TANH, Activation
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.claims import Claim
-from resnet_sde.estimate import order
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
-from resnet_sde.model import Model
+from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import States, trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, theorem
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab
 from resnet_sde.theorems.marion.means import HOMOGENEOUS
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, share, spread
-from resnet_sde.theorems.samples import log_ratios, paths, planted, starts
 
 LAWS = (WhiteNoise(), FractionalNoise(0.7), SmoothNoise(0.3))
+BETA_OFF = {
+    "beta off by 0.15": {"beta_off": -0.15},
+    "beta off by 0.15 the other way": {"beta_off": 0.15},
+}
 ONE_MATRIX = (
     "one weight matrix, of independent entries, centred and of variance 1/d",
     "weights that are white, fractional with H > 1/2, or smooth along depth; β* is 1/2, H, or 1",
@@ -37,7 +39,7 @@ ONE_MATRIX = (
 
 
 @dataclass(frozen=True)
-class Profile:
+class DepthRatios:
     """Logarithms of squared ratios of networks at several depths on one path; all (sample, depth).
 
     change: of ‖h_L − h_0‖² / ‖h_0‖² and of ‖p_0 − p_L‖² / ‖p_L‖², by direction.
@@ -48,22 +50,22 @@ class Profile:
     growth: dict[str, Tensor]
 
 
-def profile(model: Model, depths: tuple[int, ...], samples: int, seed: int) -> Profile:
+def profile(lab: Lab, model: Model, depths: tuple[int, ...]) -> DepthRatios:
     """Networks of these depths, the last of which all others divide, at Gaussian h_0 and p_L."""
-    starting, top = starts(samples, model.width, seed), starts(samples, model.width, seed, "top")
-    parts: list[list[Tensor]] = []
-    for networks, path in paths(model, depths[-1], samples, seed):
-        h, p = starting[networks], top[networks]
+    seen = lab.with_error(model)
+
+    def see(path: WeightPaths, h: Tensor, p: Tensor) -> Tensor:
         columns = []
         for depth in depths:
-            seen = trajectory(
-                model.block, h, path.layers(depth), model.alpha(depth), top=p, every_layer=False
-            )
-            assert seen.adjoint is not None
-            columns.append([*_logs(seen.hidden, -1, 0), *_logs(seen.adjoint, 0, -1)])
-        parts.append([torch.stack(column, dim=1) for column in zip(*columns, strict=True)])
-    forth, growth, back, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Profile({"states": forth, "gradients": back}, {"states": growth, "gradients": gradient})
+            layers, alpha = path.layers(depth), seen.alpha(depth)
+            found = trajectory(seen.block, h, layers, alpha, top=p, every_layer=False)
+            assert found.adjoint is not None
+            columns.append(torch.stack([*_logs(found.hidden, -1, 0), *_logs(found.adjoint, 0, -1)]))
+        return torch.stack(columns, dim=-1).transpose(0, 1)
+
+    logs = lab.on_paths(seen, depths[-1], see, lab.starts(seen.width), lab.starts(seen.width, "top"))
+    forth, growth, back, gradient = logs.unbind(1)
+    return DepthRatios({"states": forth, "gradients": back}, {"states": growth, "gradients": gradient})
 
 
 def _logs(states: States, last: int, first: int) -> tuple[Tensor, Tensor]:
@@ -73,24 +75,17 @@ def _logs(states: States, last: int, first: int) -> tuple[Tensor, Tensor]:
     return (stop - start).square().sum((1, 2)).log() - size, stop.square().sum((1, 2)).log() - size
 
 
-def cases(model: Model | None, phi: Activation, width: int) -> dict[str, Model]:
-    """One matrix with the weights of each law, or the model that was given; all at critical scaling."""
-    if model is None:
-        return {str(law): Model(SingleLayer(phi), law, width) for law in LAWS}
-    law = model.law
-    rough = isinstance(law, FractionalNoise) and law.hurst < 0.5
-    unstable = isinstance(law, WhiteNoise) and law.entries != "gaussian"
-    if model.critical_beta is None or rough or unstable or not isinstance(model.block, SingleLayer):
-        raise AssumptionNotMet(
-            f"one matrix, skip 1 and Gaussian weights with H ≥ 1/2 are asked for, not {model}"
-        )
-    return {str(model): replace(model, beta=None)}
-
-
-def away(model: Model, shift: float) -> Model:
-    """The same networks at β = β* + shift."""
-    assert model.beta is not None
-    return replace(model, beta=model.beta + shift)
+def one_matrix(lab: Lab, phi: Activation, width: int) -> Iterator[tuple[str, Model]]:
+    """The weights of each law, or the model that was given; all at critical scaling."""
+    for name, model in lab.cases({str(law): Model(SingleLayer(phi), law, width) for law in LAWS}):
+        law = model.law
+        rough = isinstance(law, FractionalNoise) and law.hurst < 0.5
+        unstable = isinstance(law, WhiteNoise) and law.entries != "gaussian"
+        if model.critical_beta is None or rough or unstable or not isinstance(model.block, SingleLayer):
+            raise AssumptionNotMet(
+                f"one matrix, skip 1 and Gaussian weights with H ≥ 1/2 are asked for, not {model}"
+            )
+        yield name, replace(model, beta=None)
 
 
 @theorem(
@@ -102,26 +97,17 @@ def away(model: Model, shift: float) -> Model:
     assumptions=ONE_MATRIX,
     source=SOURCE,
     claims=6,
-    budgets={"quick": {"samples": 100}, "full": {"samples": 1000}},
-    controls={"beta off by 0.15": {"off": -0.15}, "beta off by 0.15 the other way": {"off": 0.15}},
+    budgets={"quick": 100, "full": 1000},
+    controls=BETA_OFF,
+    own_models=True,
 )
-def identity(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 10,
-    shift: float = 0.5,
-    off: float = 0.0,
-) -> Iterator[Claim]:
+def identity(lab: Lab, *, width: int = 10, shift: float = 0.5) -> Iterator[Claim]:
     """At these depths the rate is within 0.02 of its limit."""
     depths = (16, 64, 256)
-    for name, case in cases(model, TANH, width).items():
-        found = profile(away(case, shift + off), depths, samples, seed)
-        for what, logs in found.change.items():
-            rate = order(depths, logs.exp(), level=level, seed=seed)
-            yield Claim(f"rate of the change of {what}, {name}", rate, shift, 0.05)
+    for name, case in one_matrix(lab, TANH, width):
+        for what, logs in profile(lab.away(shift), case, depths).change.items():
+            rate = lab.order(depths, logs.exp())
+            yield lab.equal(f"rate of the change of {what}, {name}", rate, shift, within=0.05)
 
 
 @theorem(
@@ -133,21 +119,20 @@ def identity(
     assumptions=ONE_MATRIX,
     source=SOURCE,
     claims=12,
-    budgets={"quick": {"samples": 600}, "full": {"samples": 1000}},
-    controls={"beta off by 0.15": {"off": -0.15}, "beta off by 0.15 the other way": {"off": 0.15}},
+    budgets={"quick": 600, "full": 1000},
+    controls=BETA_OFF,
+    own_models=True,
 )
-def stability(
-    *, seed: int, level: float, samples: int, model: Model | None = None, width: int = 10, off: float = 0.0
-) -> Iterator[Claim]:
+def stability(lab: Lab, *, width: int = 10) -> Iterator[Claim]:
     """From 64 layers to 256 the logarithms would move by 0.4 if β were off by 0.15."""
-    for name, case in cases(model, TANH, width).items():
-        found = profile(away(case, off), (64, 256), samples, seed)
+    for name, case in one_matrix(lab, TANH, width):
+        found = profile(lab, case, (64, 256))
         for what, logs in found.change.items():
-            moved = average(logs[:, 1] - logs[:, 0], level)
-            yield Claim(f"log of the square displacement, 64 layers to 256, {what}, {name}", moved, 0.0, 0.1)
+            whose = f"log of the square displacement, 64 layers to 256, {what}, {name}"
+            yield lab.equal(whose, logs[:, 1] - logs[:, 0], 0.0, within=0.1)
         for what, logs in found.growth.items():
-            size = spread(logs[:, 1], level)
-            yield Claim(f"variance of the logarithm of the growth of {what}, {name}", size, 0.03, 0.0, ">=")
+            size = lab.spread(logs[:, 1])
+            yield lab.at_least(f"variance of the logarithm of the growth of {what}, {name}", size, 0.03)
 
 
 @theorem(
@@ -158,24 +143,16 @@ def stability(
     assumptions=(*ONE_MATRIX, "width of 10 or more: narrow networks may collapse instead"),
     source=SOURCE,
     claims=6,
-    budgets={"quick": {"samples": 300}, "full": {"samples": 1000}},
+    budgets={"quick": 300, "full": 1000},
     controls={"the critical beta, 0.15 above": {"shift": 0.0}},
+    own_models=True,
 )
-def explosion(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 10,
-    shift: float = -0.15,
-) -> Iterator[Claim]:
+def explosion(lab: Lab, *, width: int = 10, shift: float = -0.15) -> Iterator[Claim]:
     """From 64 layers to 256, log ‖h_L‖² grows by 0.5 to 1.5 at β* − 0.15, and by 0.02 or less at β*."""
-    for name, case in cases(model, LINEAR, width).items():
-        found = profile(away(case, shift), (64, 256), samples, seed)
-        for what, logs in found.growth.items():
-            more = average(logs[:, 1] - logs[:, 0], level)
-            yield Claim(f"log of the square norm, 64 layers to 256, {what}, {name}", more, 0.3, 0.0, ">=")
+    for name, case in one_matrix(lab, LINEAR, width):
+        for what, logs in profile(lab.away(shift), case, (64, 256)).growth.items():
+            more = logs[:, 1] - logs[:, 0]
+            yield lab.at_least(f"log of the square norm, 64 layers to 256, {what}, {name}", more, 0.3)
 
 
 def exact_log_factor(width: int, square: float) -> float:
@@ -195,32 +172,18 @@ def exact_log_factor(width: int, square: float) -> float:
     assumptions=("linear res-1", "white Gaussian weights"),
     source="derived here, after Marion et al. (2025)",
     claims=4,
-    budgets={"quick": {"samples": 10_000}, "full": {"samples": 60_000}},
-    controls={"beta off by 0.05": {"beta": 0.2}, "variance off by 5 %": {"variance": 1.05}},
+    budgets={"quick": 10_000, "full": 60_000},
+    controls={"beta off by 0.05": {"beta": 0.2}, **VARIANCE_OFF},
 )
-def explosion_needs_width(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int = 64,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def explosion_needs_width(lab: Lab, *, depth: int = 64) -> Iterator[Claim]:
     """In units of L α², so that the claim is about 1 − 2/d; 5 % of variance are 5 % of that."""
     for width, tolerance in ((1, 0.06), (2, 0.03), (3, 0.03), (40, 0.02)):
         case = Model(SingleLayer(LINEAR), WhiteNoise(), width, 0.25)
         unit = depth * case.alpha(depth) ** 2
         exact = depth * exact_log_factor(width, case.alpha(depth) ** 2) / unit
-        seen = planted(case, beta=beta, variance=variance)
-        count = samples if width == 40 else 4 * samples
-        found = log_ratios(seen, depth=depth, samples=count, seed=seed)[1]
-        yield Claim(
-            f"mean of log ‖h_L‖²/‖h_0‖² / (L α²), width {width}",
-            average(found, level, unit=unit),
-            exact,
-            tolerance,
-        )
+        logs = lab.log_ratios(case, depth=depth, samples=lab.samples * (1 if width == 40 else 4))[1]
+        name = f"mean of log ‖h_L‖²/‖h_0‖² / (L α²), width {width}"
+        yield lab.equal(name, lab.mean(logs, unit=unit), exact, within=tolerance)
 
 
 @theorem(
@@ -231,29 +194,19 @@ def explosion_needs_width(
     assumptions=("white weights", "E ‖g(h)‖² ≤ ‖h‖² for all h", "L α² ≤ 1"),
     source=SOURCE,
     claims=8,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 5000}},
+    budgets={"quick": 1000, "full": 5000},
     controls={"beta off by 0.15": {"beta": 0.35}},
+    own_models=True,
 )
-def probability_bound(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 40,
-    depth: int = 256,
-    beta: float | None = None,
-) -> Iterator[Claim]:
+def probability_bound(lab: Lab, *, width: int = 40, depth: int = 256) -> Iterator[Claim]:
     """Markov's inequality is far from sharp, and so is the bound."""
     blocks = ("linear res-1", "res-3")
     two = {name: Model(HOMOGENEOUS[name], WhiteNoise(), width, 0.5) for name in blocks}
-    for name, case in ({str(model): model} if model is not None else two).items():
+    for name, case in lab.cases(two):
         square = (case.alpha(depth) * case.block.strength) ** 2 * depth
         if not isinstance(case.law, WhiteNoise) or square > 1 + 1e-12:
             raise AssumptionNotMet(f"weights must be white and L α² at most 1, and {case} has {square:.3g}")
-        found = log_ratios(planted(case, beta=beta), depth=depth, samples=samples, seed=seed)[0]
+        found = lab.log_ratios(case, depth=depth)[0]
         for delta in (0.5, 0.2, 0.1, 0.05):
-            broken = share(found > math.log(2 * square / delta), level)
-            yield Claim(
-                f"share of square displacements above 2 L α² / {delta}, {name}", broken, delta, 0.0, "<="
-            )
+            broken = lab.share(found > math.log(2 * square / delta))
+            yield lab.at_most(f"share of square displacements above 2 L α² / {delta}, {name}", broken, delta)

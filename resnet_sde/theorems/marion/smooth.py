@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,15 +12,14 @@ from torch import Tensor
 from resnet_sde.activations import LINEAR, RELU, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
 from resnet_sde.claims import Claim
-from resnet_sde.estimate import exactly, order
+from resnet_sde.estimate import exactly
 from resnet_sde.laws import ConstantNoise, SmoothNoise
 from resnet_sde.limits import RandomODE
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import trajectory
 from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab, end, limit_of, square
 from resnet_sde.theorems.marion.paper import SOURCE
-from resnet_sde.theorems.measure import average, share
-from resnet_sde.theorems.samples import child, end, limit_of, paths, planted, square, starts
 
 SMOOTH = SmoothNoise(0.3)
 
@@ -32,68 +32,55 @@ SMOOTH = SmoothNoise(0.3)
     assumptions=("weights Lipschitz along depth", "φ Lipschitz", "β = 1"),
     source=SOURCE,
     claims=4,
-    budgets={"quick": {"samples": 60}, "full": {"samples": 400}},
+    budgets={"quick": 60, "full": 400},
     controls={
         "beta off by 0.15": {"beta": 0.85},
         "beta off by 0.15 the other way": {"beta": 1.15},
         "weights of its own for every depth": {"resample": True},
     },
+    own_models=True,
 )
-def ode_limit(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 4,
-    beta: float | None = None,
-    resample: bool = False,
-) -> Iterator[Claim]:
+def ode_limit(lab: Lab, *, width: int = 4, resample: bool = False) -> Iterator[Claim]:
     """Against the equation solved by a scheme of order 4, or against a matrix exponential."""
-    three = {
+    usual = {
         "tanh res-1": Model(SingleLayer(TANH), SMOOTH, width),
         "res-3": Model(TwoLayer(RELU), SMOOTH, width),
         "constant linear": Model(SingleLayer(LINEAR), ConstantNoise(), width),
     }
-    for name, case in ({str(model): model} if model is not None else three).items():
+    for name, case in lab.cases(usual):
         equation = limit_of(case, "random-ode")
         assert isinstance(equation, RandomODE)
-        forth, back = _errors(equation, planted(case, beta=beta), samples, seed, resample)
-        rate = order(DEPTHS, forth, level=level, seed=seed)
-        yield Claim(f"strong order, {name}", rate, 1.0, 0.1)
+        forth, back = _errors(lab, equation, lab.with_error(case), resample)
+        yield lab.equal(f"strong order, {name}", lab.order(DEPTHS, forth), 1.0, within=0.1)
         if not case.block.homogeneous:  # kinks leave the gradient less regular, though of rate 1 too
-            rate = order(DEPTHS, back, level=level, seed=seed)
-            yield Claim(f"strong order of p_0, {name}", rate, 1.0, 0.15)
+            yield lab.equal(f"strong order of p_0, {name}", lab.order(DEPTHS, back), 1.0, within=0.15)
 
 
 DEPTHS = (32, 64, 128)
 
 
-def _errors(
-    equation: RandomODE, model: Model, samples: int, seed: int, resample: bool
-) -> tuple[Tensor, Tensor]:
+def _errors(lab: Lab, equation: RandomODE, seen: Model, resample: bool) -> tuple[Tensor, ...]:
     """Squared errors of states and gradients relative to the solution, (sample, depth).
 
     Relative to where they start, those of linear networks would hang on the one that grows most.
     """
-    starting, top = starts(samples, model.width, seed), starts(samples, model.width, seed, "top")
-    forth, back = [], []
-    for networks, path in paths(equation.model, DEPTHS[-1], samples, seed):
-        h, p = starting[networks], top[networks]
+    target = equation.model
+
+    def see(path: WeightPaths, h: Tensor, p: Tensor) -> Tensor:
         exact = _solution(equation, h, path)
         slope = equation.gradient(h, p, path, steps=2 * DEPTHS[-1])
-        columns = []
+        errors = []
         for depth in DEPTHS:
-            seen = equation.model.draw(depth, samples=len(h), seed=child(seed, "other")) if resample else path
-            layers, alpha = seen.layers(depth), model.alpha(depth)
-            found = trajectory(model.block, h, layers, alpha, top=p, every_layer=False)
+            if resample:
+                path = target.draw(depth, samples=len(h), seed=lab.subseed("other"))
+            found = trajectory(seen.block, h, path.layers(depth), seen.alpha(depth), top=p, every_layer=False)
             assert found.adjoint is not None
             pairs = (found.hidden.natural(-1), exact), (found.adjoint.natural(0), slope)
-            columns.append([square(seen_end - end) / square(end) for seen_end, end in pairs])
-        errors = [torch.stack(column, dim=1) for column in zip(*columns, strict=True)]
-        forth.append(errors[0])
-        back.append(errors[1])
-    return torch.cat(forth), torch.cat(back)
+            errors.append(torch.stack([square(last - target) / square(target) for last, target in pairs]))
+        return torch.stack(errors, dim=-1).transpose(0, 1)
+
+    states = lab.starts(seen.width), lab.starts(seen.width, "top")
+    return lab.on_paths(target, DEPTHS[-1], see, *states).unbind(1)
 
 
 def _solution(equation: RandomODE, h: Tensor, path: WeightPaths) -> Tensor:
@@ -113,12 +100,10 @@ def _solution(equation: RandomODE, h: Tensor, path: WeightPaths) -> Tensor:
     assumptions=("g(0) = 0", "g Lipschitz"),
     source=SOURCE,
     claims=4,
-    budgets={"quick": {"samples": 200}, "full": {"samples": 2000}},
+    budgets={"quick": 200, "full": 2000},
     controls={"a factor of 0.95 in the exponent": {"factor": 0.95}},
 )
-def smooth_stability(
-    *, seed: int, level: float, samples: int, depth: int = 256, factor: float = 1.0
-) -> Iterator[Claim]:
+def smooth_stability(lab: Lab, *, depth: int = 256, factor: float = 1.0) -> Iterator[Claim]:
     """No path may break the bound. Long correlations come closest to it."""
     for name, block, width in (
         ("linear res-1 of width 1", SingleLayer(LINEAR), 1),
@@ -126,17 +111,18 @@ def smooth_stability(
         ("tanh res-1", SingleLayer(TANH), 4),
         ("res-3 of width 1", TwoLayer(RELU), 1),
     ):
-        case, largest = Model(block, SmoothNoise(2.0), width), 0.0
-        h = starts(samples, width, seed)
-        for networks, path in paths(case, depth, samples, seed):
-            norms = torch.ones(())
-            for matrix in path.matrices.values():
-                norms = norms * torch.linalg.matrix_norm(matrix.weights(depth), ord=2) * width**-0.5
-            bound = torch.expm1(factor * case.alpha(depth) * norms.sum(0))
-            moved = end(case, h[networks], path, depth) - h[networks]
-            ratio = (square(moved) / square(h[networks])).sqrt() / bound
-            largest = max(largest, float(ratio.max()))
-        yield Claim(f"largest displacement / bound, {name}", exactly(largest), 1.0, 1e-12, "<=")
+        case = Model(block, SmoothNoise(2.0), width)
+        ratios = lab.on_paths(case, depth, partial(_over_bound, case, depth, factor), lab.starts(width))
+        yield lab.at_most(f"largest displacement / bound, {name}", exactly(ratios.max()), 1.0, within=1e-12)
+
+
+def _over_bound(model: Model, depth: int, factor: float, path: WeightPaths, h: Tensor) -> Tensor:
+    """The displacement over its bound; (sample,)."""
+    norms = torch.ones(())
+    for matrix in path.matrices.values():
+        norms = norms * torch.linalg.matrix_norm(matrix.weights(depth), ord=2) * model.width**-0.5
+    bound = torch.expm1(factor * model.alpha(depth) * norms.sum(0))
+    return (square(end(model, h, path, depth) - h) / square(h)).sqrt() / bound
 
 
 @theorem(
@@ -148,32 +134,29 @@ def smooth_stability(
     assumptions=("weights smooth along depth", "β < 1"),
     source=f"{SOURCE} (the width is measured here)",
     claims=3,
-    budgets={"quick": {"samples": 300}, "full": {"samples": 1000}},
+    budgets={"quick": 300, "full": 1000},
     controls={"the critical beta": {"beta": 1.0}, "width 1": {"width": 1}},
 )
-def smooth_explosion(
-    *, seed: int, level: float, samples: int, beta: float = 0.5, width: int = 10
-) -> Iterator[Claim]:
+def smooth_explosion(lab: Lab, *, width: int = 10) -> Iterator[Claim]:
     """Displacements above three times the input; 300 networks can show a share of 0.97 at most."""
     law = SmoothNoise(0.1)
     for name, block in (("linear res-1", SingleLayer(LINEAR)), ("res-3", TwoLayer(RELU))):
-        ratios = _growth(Model(block, law, width, beta), 500, samples, seed)[1]
-        yield Claim(
-            f"share of displacements above 3, {name}, width {width}", share(ratios > 3, level), 1.0, 0.05
-        )
-    growth = _growth(Model(SingleLayer(LINEAR), law, 1, beta), 1000, 20 * samples, seed)[0]
-    yield Claim("share of networks that grow, width 1", share(growth > 1, level), 0.5, 0.07)
+        moved = _growth(lab, Model(block, law, width, 0.5), 500, lab.samples)[1]
+        name = f"share of displacements above 3, {name}, width {width}"
+        yield lab.equal(name, lab.share(moved > 3), 1.0, within=0.05)
+    growth = _growth(lab, Model(SingleLayer(LINEAR), law, 1, 0.5), 1000, 20 * lab.samples)[0]
+    yield lab.equal("share of networks that grow, width 1", lab.share(growth > 1), 0.5, within=0.07)
 
 
-def _growth(model: Model, depth: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+def _growth(lab: Lab, case: Model, depth: int, samples: int) -> tuple[Tensor, ...]:
     """‖h_L‖ / ‖h_0‖ and ‖h_L − h_0‖ / ‖h_0‖."""
-    h, growth, moved = starts(samples, model.width, seed), [], []
-    for networks, path in paths(model, depth, samples, seed):
-        start = h[networks]
-        last = end(model, start, path, depth)
-        growth.append((square(last) / square(start)).sqrt())
-        moved.append((square(last - start) / square(start)).sqrt())
-    return torch.cat(growth), torch.cat(moved)
+    seen = lab.with_error(case)
+
+    def see(path: WeightPaths, h: Tensor) -> Tensor:
+        last = end(seen, h, path, depth)
+        return torch.stack([(square(x) / square(h)).sqrt() for x in (last, last - h)], dim=1)
+
+    return lab.on_paths(seen, depth, see, lab.starts(seen.width, samples=samples)).unbind(1)
 
 
 @theorem(
@@ -190,22 +173,13 @@ def _growth(model: Model, depth: int, samples: int, seed: int) -> tuple[Tensor, 
     ),
     source="derived here",
     claims=2,
-    budgets={"quick": {"samples": 4000}, "full": {"samples": 12_000}},
-    controls={"variance off by 5 %": {"variance": 1.05}, "beta off by 0.05": {"beta": 0.95}},
+    budgets={"quick": 4000, "full": 12_000},
+    controls={**VARIANCE_OFF, "beta off by 0.05": {"beta": 0.95}},
 )
-def constant_weights(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    width: int = 100,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def constant_weights(lab: Lab, *, width: int = 100) -> Iterator[Claim]:
     """At width 100 the terms of order 1/d add 0.010 and 0.014; 5 % of variance 0.075 and 0.08."""
     case = Model(SingleLayer(LINEAR), ConstantNoise(), width)
     for depth in (4, 8):
         exact = sum((math.comb(depth, k) * float(depth) ** -k) ** 2 for k in range(depth + 1))
-        growth = _growth(planted(case, beta=beta, variance=variance), depth, samples, seed)[0]
-        found = average(growth.square(), level)
-        yield Claim(f"mean square growth at depth {depth}", found, exact, 0.055)
+        growth = _growth(lab, case, depth, lab.samples)[0]
+        yield lab.equal(f"mean square growth at depth {depth}", growth.square(), exact, within=0.055)

@@ -17,11 +17,11 @@ from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import FractionalNoise
 from resnet_sde.limits import ItoSDEInLaw, YoungODE
 from resnet_sde.limits import limit as find_limit
-from resnet_sde.model import Model
+from resnet_sde.model import Model, WeightPaths
+from resnet_sde.paths import GridPath
 from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import Lab, end, square
 from resnet_sde.theorems.marion.regimes import profile
-from resnet_sde.theorems.measure import average, share, shift, spread
-from resnet_sde.theorems.samples import child, end, mirrored, paths, square
 
 
 def growth_exponent(hurst: float, phi: Activation, kind: str, depth: int) -> float:
@@ -59,7 +59,7 @@ def _sum_variance(hurst: float, phi: Activation, kind: str, count: int) -> float
     budgets={"quick": {"depth": 20_000}, "full": {"depth": 100_000}},
     controls={"H off by 0.05": {"off": 0.05}},
 )
-def critical_scaling(*, seed: int, level: float, depth: int, off: float = 0.0) -> Iterator[Claim]:
+def critical_scaling(lab: Lab, *, depth: int, off: float = 0.0) -> Iterator[Claim]:
     """Exact double sums; where two powers mix, local exponents are up to 0.02 off at these depths."""
     one, relu, odd = SingleLayer(RELU), TwoLayer(RELU), TwoLayer(ERF)
     for block, hursts in ((one, (0.3, 0.5, 0.8)), (relu, (0.2, 0.9)), (odd, (0.3, 0.6, 0.9))):
@@ -84,23 +84,19 @@ def critical_scaling(*, seed: int, level: float, depth: int, off: float = 0.0) -
     assumptions=("ReLU", "fractional weights, H < β < 1/2"),
     source="derived and measured here, after Marion et al. (2025)",
     claims=4,
-    budgets={"quick": {"samples": 120}, "full": {"samples": 600}},
+    budgets={"quick": 120, "full": 600},
     controls={"independent weights": {"hurst": 0.5}},
 )
-def rough_boundary(
-    *, seed: int, level: float, samples: int, hurst: float = 0.2, beta: float = 0.4, width: int = 20
-) -> Iterator[Claim]:
+def rough_boundary(lab: Lab, *, hurst: float = 0.2, beta: float = 0.4, width: int = 20) -> Iterator[Claim]:
     """From 32 layers to 256, log₁₀ of the displacement moves by 0.13 and by −0.20."""
-    for name, block, relation in (
-        ("two matrices", TwoLayer(RELU), ">="),
-        ("one matrix", SingleLayer(RELU), "<="),
+    for name, block, claim in (
+        ("two matrices", TwoLayer(RELU), lab.at_least),
+        ("one matrix", SingleLayer(RELU), lab.at_most),
     ):
-        found = profile(Model(block, FractionalNoise(hurst), width, beta), (32, 256), samples, seed)
+        found = profile(lab, Model(block, FractionalNoise(hurst), width, beta), (32, 256))
         for what, logs in found.change.items():
-            moved = average(logs[:, 1] - logs[:, 0], level, unit=2 * math.log(10))
-            yield Claim(
-                f"log₁₀ of the change of {what} from 32 layers to 256, {name}", moved, 0.0, 0.0, relation
-            )
+            moved = lab.mean(logs[:, 1] - logs[:, 0], unit=2 * math.log(10))
+            yield claim(f"log₁₀ of the change of {what} from 32 layers to 256, {name}", moved, 0.0)
 
 
 @theorem(
@@ -114,11 +110,11 @@ def rough_boundary(
     assumptions=("two weight matrices", "fractional weights, H > 1/2; H > 3/4 for odd φ", "β = β*"),
     source="derived here; after Benning, Nourdin & Peccati, arXiv 2609.03589",
     claims=4,
-    budgets={"quick": {"samples": 250}, "full": {"samples": 600}},
+    budgets={"quick": 250, "full": 600},
     controls={"outer weights of its own": {"resample": True}, "the slope is 1": {"slope": True}},
 )
 def young_limit_two_matrices(
-    *, seed: int, level: float, samples: int, width: int = 4, resample: bool = False, slope: bool = False
+    lab: Lab, *, width: int = 4, resample: bool = False, slope: bool = False
 ) -> Iterator[Claim]:
     """Distances to the equation fall by 64^{−order} from 32 layers to 2048; slopes in between scatter."""
     for phi, hurst in ((RELU, 0.8), (TANH, 0.9)):
@@ -128,30 +124,35 @@ def young_limit_two_matrices(
         rate = equation.strong_order
         if slope:  # of a linear block the leading term is all
             equation = YoungODE(replace(case, block=TwoLayer(LINEAR)))
-        first, last = _distances(case, equation, samples, seed, resample)
-        ratio = _typical_ratio(last, first, level)
-        yield Claim(f"error at 2048 layers / error at 32, {phi}, H = {hurst}", ratio, 64**-rate, 0.15)
-        large = share(last > 0.5, level)
-        yield Claim(f"share of square errors above 1/2 at 2048 layers, {phi}, H = {hurst}", large, 0.0, 0.12)
+        first, last = _distances(lab, case, equation, resample)
+        ratio = _typical_ratio(lab.mean((last.log() - first.log()) / 2))
+        name = f"error at 2048 layers / error at 32, {phi}, H = {hurst}"
+        yield lab.equal(name, ratio, 64**-rate, within=0.15)
+        name = f"share of square errors above 1/2 at 2048 layers, {phi}, H = {hurst}"
+        yield lab.equal(name, lab.share(last > 0.5), 0.0, within=0.12)
 
 
-def _distances(model: Model, equation: YoungODE, samples: int, seed: int, resample: bool) -> list[Tensor]:
+def _distances(lab: Lab, case: Model, equation: YoungODE, resample: bool) -> tuple[Tensor, ...]:
     """‖network − limit‖², both with L layers on one path, at L = 32 and 2048; two of shape (sample,)."""
-    found: list[list[Tensor]] = [[], []]
-    for networks, path in paths(model, 2048, samples, seed):
-        h = torch.ones(networks.stop - networks.start, 1, model.width)
-        other = model.draw(2048, samples=len(h), seed=child(seed, "other", networks)) if resample else path
-        for place, depth in enumerate((32, 2048)):
+
+    def see(path: WeightPaths, h: Tensor, index: Tensor) -> Tensor:
+        other, found = path, []
+        if resample:
+            networks = slice(int(index[0]), int(index[-1]) + 1)
+            other = case.draw(2048, samples=len(h), seed=lab.subseed("other", networks))
+        for depth in (32, 2048):
             solution = equation.solve(h, other, steps=depth, method="euler")
-            found[place].append(square(end(model, h, path, depth) - solution))
-    return [torch.cat(part) for part in found]
+            found.append(square(end(case, h, path, depth) - solution))
+        return torch.stack(found, dim=1)
+
+    h = torch.ones(lab.samples, 1, case.width)
+    return lab.on_paths(case, 2048, see, h, torch.arange(len(h))).unbind(1)
 
 
-def _typical_ratio(above: Tensor, below: Tensor, level: float) -> Estimate:
-    """The geometric mean of √(above / below): a mean square error is that of the few largest alone."""
-    found = average((above.log() - below.log()) / 2, level)
-    value, low, high = (math.exp(end) for end in (found.value, found.low, found.high))
-    return Estimate(value, low, high, found.reason)
+def _typical_ratio(log: Estimate) -> Estimate:
+    """The geometric mean of a ratio: a mean square error is that of the few largest alone."""
+    value, low, high = (math.exp(end) for end in (log.value, log.low, log.high))
+    return Estimate(value, low, high, log.reason)
 
 
 @theorem(
@@ -167,14 +168,7 @@ def _typical_ratio(above: Tensor, below: Tensor, level: float) -> Estimate:
     controls={"without the drift": {"drift": 0.0}, "independent weights": {"hurst": 0.5}},
 )
 def rough_drift(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    hurst: float = 0.35,
-    drift: float = 1.0,
-    width: int = 2,
+    lab: Lab, *, depth: int, hurst: float = 0.35, drift: float = 1.0, width: int = 2
 ) -> Iterator[Claim]:
     """Mean and variance of log ‖h_L‖²; width 2, where the diffusion leaves the mean alone."""
     case = Model(TwoLayer(RELU), FractionalNoise(0.35), width)
@@ -182,20 +176,26 @@ def rough_drift(
     h = torch.ones(1, 1, width)
     c, b = float(equation.covariation(h)), float(equation.drift(h)[0, 0, 0])
     mean = c * (1 - 2 / width) + 2 * b * drift
-    ends = _pairs(replace(case, law=FractionalNoise(hurst)), depth, samples, seed)
-    logs = (ends.square().mean(-1)).log()
-    yield Claim("mean of log ‖h_L‖² / ‖h_0‖²", average(logs.mean(0), level), mean, 0.02)
-    size = spread(logs[0], level, unit=4 * c / width)
-    yield Claim("variance of log ‖h_L‖² / (4 c_H/d)", size, 1.0, 0.12)
+    logs = _pairs(lab, replace(case, law=FractionalNoise(hurst)), depth).square().mean(-1).log()
+    yield lab.equal("mean of log ‖h_L‖² / ‖h_0‖²", logs.mean(0), mean, within=0.02)
+    size = lab.spread(logs[0], unit=4 * c / width)
+    yield lab.equal("variance of log ‖h_L‖² / (4 c_H/d)", size, 1.0, within=0.12)
 
 
-def _pairs(model: Model, depth: int, samples: int, seed: int) -> Tensor:
+def _pairs(lab: Lab, case: Model, depth: int) -> Tensor:
     """Ends of networks from h_0 = (1, …, 1) on paths with V and with −V, (2, sample, width)."""
-    found = []
-    for networks, path in paths(model, depth, samples, seed):
-        h = torch.ones(networks.stop - networks.start, 1, model.width)
-        found.append(torch.stack([end(model, h, view, depth)[:, 0] for view in (path, mirrored(path))]))
-    return torch.cat(found, dim=1)
+
+    def see(path: WeightPaths, h: Tensor) -> Tensor:
+        return torch.stack([end(case, h, view, depth)[:, 0] for view in (path, _mirrored(path))], dim=1)
+
+    return lab.on_paths(case, depth, see, torch.ones(lab.samples, 1, case.width)).transpose(0, 1)
+
+
+def _mirrored(path: WeightPaths) -> WeightPaths:
+    """The same path with −V in place of V, of the same law: averages over both lose their odd parts."""
+    outer = path.matrices["outer"]
+    assert isinstance(outer, GridPath)
+    return WeightPaths({**path.matrices, "outer": replace(outer, fine=-outer.fine)})
 
 
 @theorem(
@@ -211,24 +211,22 @@ def _pairs(model: Model, depth: int, samples: int, seed: int) -> Tensor:
     budgets={"quick": {"samples": 16_000, "depth": 64}, "full": {"samples": 50_000, "depth": 128}},
     controls={"without the drift": {"drift": 0.0}, "independent weights": {"hurst": 0.5}},
 )
-def odd_drift(
-    *, seed: int, level: float, samples: int, depth: int, hurst: float = 0.7, drift: float = 1.0
-) -> Iterator[Claim]:
+def odd_drift(lab: Lab, *, depth: int, hurst: float = 0.7, drift: float = 1.0) -> Iterator[Claim]:
     """Tanh at width 1, where the drift is largest, and the equation with the sums of this depth.
 
     Without the drift the mean of h stays at 1: on one noise, all that is random is what the drift adds.
     """
     case = Model(TwoLayer(TANH), FractionalNoise(0.7), 1)
-    h = torch.ones(2 * samples, 1, 1)
+    h = torch.ones(2 * lab.samples, 1, 1)
     solution, still = (
-        equation(case, depth).solve(h, steps=depth, seed=seed).flatten()
+        equation(case, depth).solve(h, steps=depth, seed=lab.seed).flatten()
         for equation in (ItoSDEInLaw, _Driftless)
     )
     added = drift * (solution - still)
-    network = _pairs(replace(case, law=FractionalNoise(hurst)), depth, samples, seed)[..., 0]
-    yield Claim("difference of E h", shift(network.mean(0), 1 + added, level), 0.0, 0.015)
-    squares = shift(network.square().mean(0), (still + added).square(), level)
-    yield Claim("difference of E h²", squares, 0.0, 0.12)
+    network = _pairs(lab, replace(case, law=FractionalNoise(hurst)), depth)[..., 0]
+    yield lab.equal("difference of E h", lab.shift(network.mean(0), 1 + added), 0.0, within=0.015)
+    squares = lab.shift(network.square().mean(0), (still + added).square())
+    yield lab.equal("difference of E h²", squares, 0.0, within=0.12)
 
 
 class _Driftless(ItoSDEInLaw):
