@@ -17,11 +17,11 @@ from resnet_sde._random import generator
 from resnet_sde.activations import GELU, TANH
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, equal
-from resnet_sde.ensembles import simulate
 from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import Lab
 
 STEP = 1e-3
 CASES: dict[str, tuple[Block, PathLaw, str]] = {
@@ -53,19 +53,17 @@ def sides(t: Trajectory) -> Tensor:
     assumptions=("φ smooth", "p_L the same for both inputs"),
     source="the chain rule",
     claims=len(CASES),
-    budgets={"quick": {"samples": 500}, "full": {"samples": 5000}},
+    budgets={"quick": 500, "full": 5000},
     controls={"a step that is not small": {"step": 0.3}, "another skip weight": {"skip": 0.72}},
 )
-def gradients_are_derivatives(
-    *, seed: int, level: float, samples: int, step: float = STEP, skip: float = 0.7
-) -> Iterator[Claim]:
+def gradients_are_derivatives(lab: Lab, *, step: float = STEP, skip: float = 0.7) -> Iterator[Claim]:
     """The largest difference over all networks; differences of order step² come with a factor of about 1."""
-    x = torch.randn(1, 5, generator=generator(seed, "sides"))
+    x = torch.randn(1, 5, generator=generator(lab.seed, "sides"))
     x = torch.cat([x, x + step * torch.eye(5)[:1]])
     for name, (block, law, method) in CASES.items():
         case = Model(block, law, 4, beta=0.0, gain=0.5, skip=0.7)
         both = [
-            simulate(seen, x, depth=6, samples=samples, observe=[sides], method=method, seed=seed)["sides"]
+            lab.simulate(seen, x, sides, depth=6, method=method)["sides"]
             for seen in (case, replace(case, skip=skip))
         ]
         apart = float((both[0][:, 0] - both[1][:, 1]).abs().max())

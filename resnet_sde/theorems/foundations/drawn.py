@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,15 +18,13 @@ from resnet_sde import observables as ob
 from resnet_sde.activations import LINEAR
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.claims import Claim
-from resnet_sde.ensembles import simulate
 from resnet_sde.estimate import exactly
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.foundations.formulas import covariance
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import planted
+from resnet_sde.theorems.lab import Lab
 
 SOURCE = "the definition of the networks"
 WIDTH, DEPTH, BIAS = 4, 4, 0.5
@@ -75,16 +73,12 @@ class Drawn:
     biases: Tensor
 
 
-def drawn(
-    law: PathLaw, *, samples: int, seed: int, depth: int = DEPTH, method: str = "dense", variance: float = 1.0
-) -> Drawn:
+def drawn(lab: Lab, law: PathLaw, *, depth: int = DEPTH, method: str = "dense") -> Drawn:
     """What networks of this law have drawn, in units of what they should have."""
     # 1 + α V/√d, with α/√d = 1/5, is invertible for all signs of V; for all other laws it is almost surely.
     case = Model(SingleLayer(LINEAR, 1.0, BIAS), law, WIDTH, beta=0.0, gain=0.4)
     x = math.sqrt(WIDTH + 1) * torch.eye(WIDTH + 1)  # so that h_0 are standard normal numbers
-    seen = planted(case, variance=variance)
-    observe = [steps, starts]
-    found = simulate(seen, x, depth=depth, samples=samples, observe=observe, method=method, seed=seed)
+    found = lab.simulate(case, x, steps, starts, depth=depth, method=method)
     applied = found["steps"] / case.gain
     matrices, biases = applied[..., :-1, :] * math.sqrt(WIDTH), applied[..., -1, :] / math.sqrt(BIAS)
     return Drawn(found["starts"], matrices, biases)
@@ -99,29 +93,27 @@ def drawn(
     assumptions=("linear res-1 with a bias",),
     source=SOURCE,
     claims=19,
-    budgets={"quick": {"samples": 12_000}, "full": {"samples": 60_000}},
+    budgets={"quick": 12_000, "full": 60_000},
     controls={
         "variance off by 3 %": {"variance": 1.03},
         "another law along depth": {"of": "H = 0.3"},
     },
 )
-def drawn_weights(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, of: str | None = None
-) -> Iterator[Claim]:
+def drawn_weights(lab: Lab, *, of: str | None = None) -> Iterator[Claim]:
     """By means over networks; a constant law asks for more of them, since each shows sixteen numbers only."""
     for name, law in {**LAWS, "revealed": WhiteNoise()}.items():
         seen, method = law, "deferred" if name == "revealed" else "dense"
         if of is not None:
             seen, method = LAWS[of], "dense"
-        count = 3 * samples if name == "constant" else samples
-        found = drawn(seen, samples=count, seed=seed, method=method, variance=variance)
+        count = 3 * lab.samples if name == "constant" else lab.samples
+        found = drawn(replace(lab, samples=count), seen, method=method)
         squares = found.matrices.square().mean((1, 2, 3))
         # All squares of signs are 1, so no chance is left; what differs is rounding.
-        mean = exactly(float(squares.max())) if name == "±1" else average(squares, level)
-        yield Claim(f"variance of weights, {name}", mean, 1.0, 0.015)
+        mean = exactly(float(squares.max())) if name == "±1" else lab.mean(squares)
+        yield lab.equal(f"variance of weights, {name}", mean, 1.0, within=0.015)
         if name in BIASED:
             biases = found.biases.square().mean((1, 2))
-            yield Claim(f"variance of biases, {name}", average(biases, level), 1.0, 0.04)
+            yield lab.equal(f"variance of biases, {name}", biases, 1.0, within=0.04)
         between = (found.matrices[:, 0] * found.matrices[:, -1]).mean((1, 2))
         exact = covariance(law, DEPTH)[0, -1]
-        yield Claim(f"covariance of the first and last weights, {name}", average(between, level), exact, 0.02)
+        yield lab.equal(f"covariance of the first and last weights, {name}", between, exact, within=0.02)

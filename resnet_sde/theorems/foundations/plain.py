@@ -19,15 +19,13 @@ from resnet_sde._random import generator
 from resnet_sde.activations import RELU, TANH, Activation
 from resnet_sde.blocks import Block, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim
-from resnet_sde.ensembles import simulate
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.foundations.drawn import SOURCE
 from resnet_sde.theorems.foundations.formulas import covariance
-from resnet_sde.theorems.measure import shift
-from resnet_sde.theorems.samples import planted
+from resnet_sde.theorems.lab import Lab
 
 WIDTH = 3
 FULL = TwoLayer(TANH, 1.5, 0.3, 1.2, 0.2)
@@ -98,30 +96,20 @@ def plain(case: Model, depth: int, samples: int, seed: int, one: bool = False, s
     assumptions=("inner and outer matrices independent, of the same law along depth",),
     source=SOURCE,
     claims=4 * len(CASES),
-    budgets={"quick": {"samples": 20_000}, "full": {"samples": 60_000}},
+    budgets={"quick": 20_000, "full": 60_000},
     controls={
         "the inner matrix is the outer one": {"one": True},
         "independent weights": {"law": WhiteNoise()},
         "gradients at layer 1": {"stop": 1},
     },
 )
-def plain_networks(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int = 4,
-    one: bool = False,
-    stop: int = 0,
-    law: PathLaw | None = None,
-) -> Iterator[Claim]:
+def plain_networks(lab: Lab, *, depth: int = 4, one: bool = False, stop: int = 0) -> Iterator[Claim]:
     """Means over two independent samples."""
     x = torch.full((1, 1), 1.0, dtype=torch.float64)
     for name, (block, of_weights) in CASES.items():
         case = Model(block, of_weights, WIDTH, beta=0.0, gain=0.3)
-        seen = planted(case, law=law)
-        found = simulate(seen, x, depth=depth, samples=samples, observe=[summary], method="dense", seed=seed)
-        exact = plain(case, depth, samples, seed, one, stop)
+        found = lab.simulate(case, x, summary, depth=depth, method="dense")
+        exact = plain(case, depth, lab.samples, lab.seed, one, stop)
         for place, what in enumerate(STATISTICS):
-            moved = shift(found["summary"][:, place], exact[:, place], level)
-            yield Claim(f"difference of the means of {what}, {name}", moved, 0.0, 0.06)
+            moved = lab.shift(found["summary"][:, place], exact[:, place])
+            yield lab.equal(f"difference of the means of {what}, {name}", moved, 0.0, within=0.06)

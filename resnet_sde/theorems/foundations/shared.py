@@ -6,9 +6,9 @@ came from the same place of a stream of random numbers.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,15 +17,13 @@ from resnet_sde import observables as ob
 from resnet_sde.activations import LINEAR
 from resnet_sde.blocks import TwoLayer
 from resnet_sde.claims import Claim
-from resnet_sde.ensembles import simulate
 from resnet_sde.estimate import Estimate, exactly
 from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.foundations.drawn import SOURCE, drawn, states
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import child
+from resnet_sde.theorems.lab import Lab
 
 _LONG = 16  # layers, whose 320 numbers tell two networks apart
 
@@ -39,29 +37,26 @@ _LONG = 16  # layers, whose 320 numbers tell two networks apart
     assumptions=("linear res-1 with a bias",),
     source=SOURCE,
     claims=7,
-    budgets={"quick": {"samples": 2000}, "full": {"samples": 6000}},
+    budgets={"quick": 2000, "full": 6000},
     controls={"half of the networks are drawn twice": {"twice": True}, "one seed for all": {"apart": 0}},
 )
-def independent_networks(
-    *, seed: int, level: float, samples: int, twice: bool = False, apart: int = 1
-) -> Iterator[Claim]:
+def independent_networks(lab: Lab, *, twice: bool = False, apart: int = 1) -> Iterator[Claim]:
     """Weights of two networks are orthogonal up to 0.5 in cosine; those that are the same have cosine 1."""
     for name, law in (("white", WhiteNoise()), ("H = 0.8", FractionalNoise(0.8))):
-        found = drawn(law, samples=samples, seed=seed, depth=_LONG)
+        found = drawn(lab, law, depth=_LONG)
         numbers = found.matrices.flatten(1)
-        numbers = torch.cat([numbers, numbers[: samples // 2]]) if twice else numbers
-        yield Claim(
-            f"largest cosine of the weights of two networks, {name}", largest(numbers), 0.0, 0.8, "<="
-        )
-        others = {"seeds": drawn(law, samples=samples, seed=seed + apart, depth=_LONG)}
+        numbers = torch.cat([numbers, numbers[: lab.samples // 2]]) if twice else numbers
+        cosine = largest(numbers)
+        yield lab.at_most(f"largest cosine of the weights of two networks, {name}", cosine, 0.0, within=0.8)
+        others = {"seeds": drawn(replace(lab, seed=lab.seed + apart), law, depth=_LONG)}
         if name == "white":
-            others["depths"] = drawn(law, samples=samples, seed=seed, depth=_LONG - 8 * apart)
+            others["depths"] = drawn(lab, law, depth=_LONG - 8 * apart)
         for what, other in others.items():
             first = (found.matrices[:, 0] * other.matrices[:, 0]).mean((1, 2))
-            yield Claim(f"E V_1 V'_1 of two {what}, {name}", average(first, level), 0.0, 0.1)
+            yield lab.equal(f"E V_1 V'_1 of two {what}, {name}", first, 0.0, within=0.1)
             if name == "white":
                 start = (found.start * other.start).mean((1, 2))
-                yield Claim(f"E A A' of two {what}, {name}", average(start, level), 0.0, 0.1)
+                yield lab.equal(f"E A A' of two {what}, {name}", start, 0.0, within=0.1)
 
 
 def largest(numbers: Tensor) -> Estimate:
@@ -95,12 +90,10 @@ def ends(t: Trajectory) -> Tensor:
     assumptions=("linear activation",),
     source=SOURCE,
     claims=9,
-    budgets={"quick": {"samples": 4000}, "full": {"samples": 20_000}},
+    budgets={"quick": 4000, "full": 20_000},
     controls={"a tenth of the weights is shared": {"shared": 0.1}},
 )
-def independent_matrices(
-    *, seed: int, level: float, samples: int, width: int = 3, shared: float = 0.0
-) -> Iterator[Claim]:
+def independent_matrices(lab: Lab, *, width: int = 3, shared: float = 0.0) -> Iterator[Claim]:
     """Of two matrices that are the same E tr(V W)/d is 1."""
     laws: dict[str, tuple[PathLaw, str]] = {
         "white": (WhiteNoise(), "dense"),
@@ -111,13 +104,12 @@ def independent_matrices(
     one = torch.ones(1, 1, dtype=torch.float64)
     for name, (law, method) in laws.items():
         case = Model(TwoLayer(LINEAR), law, width, beta=0.0, gain=0.5)
-        run = functools.partial(simulate, case, depth=4, samples=samples, method=method, seed=seed)
-        found = run(x, observe=[traces])["traces"]
+        found = lab.simulate(case, x, traces, depth=4, method=method)["traces"]
         trace = found.mean(1) / case.gain + shared
-        yield Claim(f"E tr(W V) / d, {name}", average(trace, level), 0.0, 0.09)
-        seen = drawn(law, samples=samples, seed=child(seed, "weights"), method=method)
+        yield lab.equal(f"E tr(W V) / d, {name}", trace, 0.0, within=0.09)
+        seen = drawn(lab.again("weights"), law, method=method)
         first = torch.cat([seen.matrices[:, 0], seen.biases[:, :1]], dim=1) + shared * seen.start
-        yield Claim(f"E A V_1, {name}", average((seen.start * first).mean((1, 2)), level), 0.0, 0.05)
-        start, top = run(one, observe=[ends])["ends"].unbind(1)
+        yield lab.equal(f"E A V_1, {name}", (seen.start * first).mean((1, 2)), 0.0, within=0.05)
+        start, top = lab.simulate(case, one, ends, depth=4, method=method)["ends"].unbind(1)
         along = (start * (top + shared * start)).mean(1)
-        yield Claim(f"E p_L h_0, {name}", average(along, level), 0.0, 0.08)
+        yield lab.equal(f"E p_L h_0, {name}", along, 0.0, within=0.08)
