@@ -15,7 +15,7 @@ from resnet_sde.activations import Activation
 from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import gradient_log_variance, phase
 from resnet_sde.theorems import assert_holds, registry, verify
-from resnet_sde.theorems.samples import kernels
+from resnet_sde.theorems.lab import Lab
 from resnet_sde.theorems.schoenholz.gradients import typical_log_slope
 from resnet_sde.theorems.schoenholz.networks import dropped, feed_forward, one_input
 
@@ -81,10 +81,10 @@ def z_scores(first: Tensor, second: Tensor) -> Tensor:
 
 def test_networks_without_dropout_have_the_law_of_simulated_ones() -> None:
     model = feed_forward(TANH, 1.8, 0.05, 20)  # so narrow that infinite width is far away
-    drawn = dropped(model, START, keep_rate=1.0, depth=6, samples=15_000, seed=1)
+    drawn = dropped(Lab(1, 0.99, 15_000), model, START, keep_rate=1.0, depth=6)
     # The inputs of simulated networks have Gaussian first pre-activations with this kernel, as drawn ones.
     for variance, alike in ((1.8, True), (1.88, False)):
-        seen = kernels(feed_forward(TANH, variance, 0.05, 20), START, depth=6, samples=15_000, seed=2)
+        seen = Lab(2, 0.99, 15_000).kernels(feed_forward(TANH, variance, 0.05, 20), START, depth=6)
         z = z_scores(torch.cat([drawn, drawn.square()], 1), torch.cat([seen, seen.square()], 1)).abs()
         assert bool((z < 5).all()) == alike
 
@@ -96,7 +96,7 @@ def test_shared_masks_are_larger_weights() -> None:
     assert twin.c_star is not None
     start = (twin.q_star, twin.q_star, twin.c_star)
     for shared in (True, False):
-        drawn = dropped(model, start, keep_rate=0.9, depth=10, samples=300, seed=1, shared=shared)
+        drawn = dropped(Lab(1, 0.99, 300), model, start, keep_rate=0.9, depth=10, shared=shared)
         c = drawn[:, 0, 1] / drawn.diagonal(dim1=1, dim2=2).prod(-1).sqrt()
         off = abs(float(c.mean()) - twin.c_star)
         assert (off < 0.01 + 5 * float(c.std()) / math.sqrt(300)) == shared

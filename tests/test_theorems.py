@@ -310,7 +310,7 @@ def test_a_lab_plants_the_error_in_every_network_and_in_no_statement() -> None:
 
 
 def test_a_mean_has_no_interval_and_is_no_measurement() -> None:
-    values = torch.ones(20)
+    values = torch.linspace(0.99, 1.01, 20)
     with pytest.raises(ValueError, match="give the independent values themselves"):
         Lab(0, 0.99).equal("x", values.mean(), 1.0, within=0.1)
     assert Lab(0, 0.99).equal("x", values, 1.0, within=0.1).holds

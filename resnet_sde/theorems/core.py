@@ -97,8 +97,7 @@ class Theorem:
 
     @property
     def _own_settings(self) -> list[str]:
-        names = list(inspect.signature(self.check).parameters)
-        return names[1:] if names[:1] == ["lab"] else [n for n in names if n not in ("seed", "level")]
+        return list(inspect.signature(self.check).parameters)[1:]
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -119,16 +118,12 @@ class Theorem:
     def claims_of(self, seed: int, level: float, settings: Mapping[str, Any]) -> Iterable[Claim]:
         """What the check claims, handed a lab."""
         own = {name: value for name, value in settings.items() if name in self._own_settings}
-        if "seed" in inspect.signature(self.check).parameters:
-            return self.check(seed=seed, level=level, **own)
         lab = Lab(seed, level, **{name: value for name, value in settings.items() if name not in own})
         return self.check(lab, **own)
 
 
 def _check_shape(id: str, check: Check) -> None:
     """Raise ValueError unless a check can be handed a lab, and its settings by name."""
-    if check.__module__.startswith("resnet_sde.") and "seed" in inspect.signature(check).parameters:
-        return
     first, *rest = inspect.signature(check).parameters.values() or (None,)
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     by_name = all(p.kind in kinds and p.name not in ("seed", "level") for p in rest)

@@ -78,6 +78,11 @@ class Lab:
         gain = model.gain * math.sqrt(self.variance)
         return replace(model, beta=beta + self.beta_off, gain=gain, law=self.law or model.law)
 
+    @property
+    def without_error(self) -> Lab:
+        """The same, which plants nothing."""
+        return replace(self, beta=None, beta_off=0.0, variance=1.0, law=None)
+
     def away(self, shift: float) -> Lab:
         """The same with scalings that are off by so much more."""
         return replace(self, beta_off=shift + self.beta_off)

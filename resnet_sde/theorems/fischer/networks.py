@@ -195,8 +195,8 @@ def states(lab: Lab, case: Case, observe: Observable, method: str = "auto") -> T
     """States of networks; h_0 = A x has the kernel x xᵀ / n_in."""
     k0 = square(case.start)
     x = torch.linalg.cholesky(k0) * math.sqrt(len(k0))
-    model, without = case.off(lab.variance).model, replace(lab, variance=1.0)
-    (only,) = without.simulate(model, x, observe, depth=case.depth, method=method).values()
+    model = case.off(lab.variance).model
+    (only,) = lab.without_error.simulate(model, x, observe, depth=case.depth, method=method).values()
     return only
 
 

@@ -93,7 +93,7 @@ def log_normal_limit(
 )
 def deferred_is_dense(lab: Lab) -> Iterator[Claim]:
     """By statistics of one input and of a pair; the last case adds up errors of the variance over layers."""
-    right = replace(lab, variance=1.0)
+    right = lab.without_error
     observe = (ob.log10_displacement, ob.log10_gradient_displacement, products)
     x = torch.randn(2, 4, generator=generator(lab.seed, "pair"))
     usual = {

@@ -9,11 +9,9 @@ import torch
 from resnet_sde import observables as ob
 from resnet_sde.activations import ERF, RELU, TANH, Activation
 from resnet_sde.claims import Claim, equal
-from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import critical_line, fixed_points, gaps, phase
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import WRONG, planted
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab
 from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, one_input
 from resnet_sde.theorems.schoenholz.paper import BOTH, SOURCE
 
@@ -32,23 +30,20 @@ def critical(phi: Activation, sigma_b2: float) -> float:
     assumptions=(*FEED_FORWARD, "width → ∞", "lengths at q*", "gradient at the top independent"),
     source=f"{BOTH}; the expansion is derived here",
     claims=4,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 2500}},
-    controls=WRONG,
+    budgets={"quick": 1000, "full": 2500},
+    controls=VARIANCE_ERRORS,
 )
-def critical_lines(*, seed: int, level: float, samples: int, variance: float = 1.0) -> Iterator[Claim]:
+def critical_lines(lab: Lab) -> Iterator[Claim]:
     """Over 20 layers of width 500; an error of 5 % in the variance changes the ratio by 30 % or more."""
     depth = 20
     for phi, bias in ((TANH, 0.05), (ERF, 0.05), (RELU, 0.0)):
         weight = critical(phi, bias)
-        model = planted(feed_forward(phi, weight, bias, 500), variance=variance)
-        start = phase(phi, weight, bias).q_star or 1.0
-        growth = simulate(
-            model, one_input(start), depth=depth, samples=samples, observe=[ob.gradient_growth], seed=seed
-        )["gradient_growth"].square()
+        model, x = feed_forward(phi, weight, bias, 500), one_input(phase(phi, weight, bias).q_star or 1.0)
+        growth = lab.simulate(model, x, ob.gradient_growth, depth=depth)["gradient_growth"].square()
         name = f"mean of |p_0|²/|p_{depth}|², {phi}, σ_b² = {bias}"
-        yield Claim(name, average(growth, level), 1.0, 0.15)
+        yield lab.equal(name, growth, 1.0, within=0.15)
     bias = 1e-9
-    ratio = (variance * critical(TANH, bias) - 1) / (6 * bias) ** (1 / 3)
+    ratio = (lab.variance * critical(TANH, bias) - 1) / (6 * bias) ** (1 / 3)
     yield equal("(σ_w² − 1) / (6 σ_b²)^{1/3}, σ_b² = 1e-9", ratio, 1.0, 0.002)
 
 
@@ -69,17 +64,11 @@ def critical_lines(*, seed: int, level: float, samples: int, variance: float = 1
     },
 )
 def critical_exponents(
-    *,
-    seed: int,
-    level: float,
-    depth: int,
-    variance: float = 1.0,
-    curvature: float = 1.0,
-    with_length: bool = True,
+    lab: Lab, *, depth: int, curvature: float = 1.0, with_length: bool = True
 ) -> Iterator[Claim]:
     """A thousandth beside the line for σ_b² = 0.05, and the recursion on it."""
     bias = 0.05
-    line = variance * critical(TANH, bias)
+    line = lab.variance * critical(TANH, bias)
     near = fixed_points(TANH, line + torch.tensor([-1e-3, 0.0, 1e-3]), bias)
     kappa = float(near.curvature[1]) * curvature / (1.0 if with_length else float(near.q_star[1]))
     off = (near.chi_1 - 1).abs()

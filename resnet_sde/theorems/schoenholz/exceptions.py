@@ -11,8 +11,7 @@ from resnet_sde.activations import RELU, TANH, Activation, LeakyReLU
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps, lengths, phase
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import gap, kernels, planted
+from resnet_sde.theorems.lab import Lab, gap
 from resnet_sde.theorems.schoenholz.correlations import late_rate
 from resnet_sde.theorems.schoenholz.critical import critical
 from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, dropped, feed_forward
@@ -35,27 +34,17 @@ from resnet_sde.theorems.schoenholz.paper import SOURCE
         "the bias is forgotten": {"bias": 0.0},
     },
 )
-def relu_has_no_chaos(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    slope: float = 0.0,
-    bias: float = 0.05,
-) -> Iterator[Claim]:
+def relu_has_no_chaos(lab: Lab, *, depth: int, slope: float = 0.0, bias: float = 0.05) -> Iterator[Claim]:
     """Networks of width 400 after 15 layers, and the slope of (1 − c)^{−1/2} in the recursion."""
     phi = LeakyReLU(slope) if slope else RELU
     for weight, added in ((1.5, 0.05), (3.0, 0.0)):
         theory = float(gaps(feed_forward(RELU, weight, added), 1.0, 0.9, depth=15)[-1])
-        model = planted(feed_forward(phi, weight, added, 400), variance=variance)
-        seen = gap(kernels(model, (1.0, 1.0, 0.1), depth=15, samples=samples, seed=seed))
+        seen = gap(lab.kernels(feed_forward(phi, weight, added, 400), (1.0, 1.0, 0.1), depth=15))
         name = f"(1 − c) / recursion at layer 15, σ_w² = {weight}"
-        yield Claim(name, average(seen, level, unit=theory), 1.0, 0.1)
+        yield lab.ratio(name, seen, theory, within=0.1)
     k = 2 * math.sqrt(2) / (3 * math.pi)
     for name, added, rate in (("without bias", 0.0, k / 2), ("with bias", bias, k)):
-        along = gaps(feed_forward(phi, 2.0 * variance, added), 1.0, 0.9, depth=depth).rsqrt()
+        along = gaps(feed_forward(phi, 2.0 * lab.variance, added), 1.0, 0.9, depth=depth).rsqrt()
         late, early = (float(along[m] - along[m // 4]) for m in (depth, depth // 4))
         growth = 8 * (late - 2 * early) / (3 * depth)  # of a l + b √l + c this is a
         name = f"growth of (1 − c)^(−1/2) per layer at σ_w² = 2, {name}"
@@ -74,20 +63,18 @@ def relu_has_no_chaos(
     budgets={"quick": {"samples": 600, "depth": 1000}, "full": {"samples": 3000, "depth": 10_000}},
     controls={"variance 5 % too large": {"variance": 1.05}, "a bias of 0.001": {"bias": 0.001}},
 )
-def no_bias_no_common_limit(
-    *, seed: int, level: float, samples: int, depth: int, variance: float = 1.0, bias: float = 0.0
-) -> Iterator[Claim]:
+def no_bias_no_common_limit(lab: Lab, *, depth: int, bias: float = 0.0) -> Iterator[Claim]:
     """Networks of width 400 with σ_w² = 0.5 from correlations 0.5 and 0.9; the limits are 40-digit ones."""
     starts, limits = torch.tensor([0.5, 0.9]), torch.tensor([0.467130461324, 0.882749692241])
     for start, limit in zip(starts.tolist(), limits.tolist(), strict=True):
         model = feed_forward(TANH, 0.5, bias, 400)
-        seen = gap(kernels(model, (1.0, 1.0, start), depth=12, samples=samples, seed=seed))
+        seen = gap(lab.without_error.kernels(model, (1.0, 1.0, start), depth=12))
         name = f"(1 − c) / limit after 12 layers, from {start}"
-        yield Claim(name, average(seen, level, unit=1 - limit), 1.0, 0.1)
+        yield lab.ratio(name, seen, 1 - limit, within=0.1)
     apart = gaps(feed_forward(TANH, 0.5, bias), 1.0, 1 - starts, depth=100)[-1]
     furthest = float((apart - (1 - limits)).abs().max())
     yield equal("largest |c − limit| after 100 layers, recursion", furthest, 0.0, 1e-9)
-    along = lengths(feed_forward(TANH, variance, bias), depth=depth)
+    along = lengths(feed_forward(TANH, lab.variance, bias), depth=depth)
     yield equal(f"2 l q at layer {depth}, σ_w² = 1", 2 * depth * float(along.q[-1]), 1.0, 0.01)
 
 
@@ -121,14 +108,7 @@ def _scaling(phi: Activation, small: float, large: float) -> float:
     },
 )
 def dropout_destroys_the_critical_line(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    lost: float,
-    keep_rate: float = 0.9,
-    shared: bool = False,
-    exchanged: bool = False,
+    lab: Lab, *, lost: float, keep_rate: float = 0.9, shared: bool = False, exchanged: bool = False
 ) -> Iterator[Claim]:
     """Tanh networks of width 300 on the line of σ_b² = 0.05, of which 90 % is kept, from two starts."""
     weight, bias = critical(TANH, 0.05), 0.05
@@ -136,18 +116,10 @@ def dropout_destroys_the_critical_line(
     assert found.one_minus_c_star is not None
     assert found.q_star is not None
     for start in (0.0, 0.8):
-        seen = dropped(
-            model,
-            (found.q_star, found.q_star, start),
-            keep_rate=keep_rate,
-            depth=24,
-            samples=samples,
-            seed=seed,
-            shared=shared,
-        )
-        yield Claim(
-            f"1 − c after 24 layers, from {start}", average(gap(seen), level), found.one_minus_c_star, 0.035
-        )
+        of_start = (found.q_star, found.q_star, start)
+        seen = gap(dropped(lab, model, of_start, keep_rate=keep_rate, depth=24, shared=shared))
+        exact = found.one_minus_c_star
+        yield lab.equal(f"1 − c after 24 layers, from {start}", seen, exact, within=0.035)
     rate = late_rate(TANH, weight, bias, keep_rate=keep_rate)
     name = "rate of approach · ξ_c, recursion on the line"
     yield equal(name, rate * (found.xi_c or math.nan), 1.0, 0.003)

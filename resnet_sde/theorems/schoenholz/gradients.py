@@ -14,12 +14,9 @@ from torch import Tensor
 from resnet_sde import observables as ob
 from resnet_sde.activations import RELU, TANH, Activation
 from resnet_sde.claims import Claim
-from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import gradient_log_variance, phase
-from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import average, spread
-from resnet_sde.theorems.samples import WRONG, inputs, planted
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab, inputs
 from resnet_sde.theorems.schoenholz.critical import critical
 from resnet_sde.theorems.schoenholz.networks import (
     FEED_FORWARD,
@@ -46,33 +43,19 @@ SLOPES = {
     assumptions=(*INDEPENDENT, "width → ∞"),
     source=SOURCE,
     claims=3,
-    budgets={"quick": {"samples": 1000}, "full": {"samples": 3500}},
-    controls={**WRONG, "the factor is that of the covariance": {"of_pairs": True}},
+    budgets={"quick": 1000, "full": 3500},
+    controls={**VARIANCE_ERRORS, "the factor is that of the covariance": {"of_pairs": True}},
+    own_models=True,
 )
-def gradient_depth_scale(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    variance: float = 1.0,
-    of_pairs: bool = False,
-) -> Iterator[Claim]:
+def gradient_depth_scale(lab: Lab, *, of_pairs: bool = False) -> Iterator[Claim]:
     """Over 15 layers, which an error of 5 % moves by 30 % or more."""
     depth = 15
-    for name, case in (SLOPES if model is None else {str(model): model}).items():
+    for name, case in lab.cases(SLOPES):
         found, q_star = settled(case)
         chi = found.chi_c if of_pairs and found.chi_c is not None else found.chi_1
-        growth = simulate(
-            planted(case, variance=variance),
-            one_input(q_star),
-            depth=depth,
-            samples=samples,
-            observe=[ob.gradient_growth],
-            seed=seed,
-        )["gradient_growth"].square()
-        factor = average(growth, level, unit=chi**depth)
-        yield Claim(f"mean of |p_0|²/|p_{depth}|² / χ_1^{depth}, {name}", factor, 1.0, 0.14)
+        seen = lab.simulate(case, one_input(q_star), ob.gradient_growth, depth=depth)
+        growth = seen["gradient_growth"].square()
+        yield lab.ratio(f"mean of |p_0|²/|p_{depth}|² / χ_1^{depth}, {name}", growth, chi**depth, within=0.14)
 
 
 @theorem(
@@ -84,12 +67,10 @@ def gradient_depth_scale(
     assumptions=(*INDEPENDENT, "correlation at c*", "width → ∞"),
     source="derived here, after Schoenholz et al. (2017)",
     claims=3,
-    budgets={"quick": {"samples": 800}, "full": {"samples": 2500}},
-    controls={**WRONG, "the factor is χ_1 for both": {"alone": True}},
+    budgets={"quick": 800, "full": 2500},
+    controls={**VARIANCE_ERRORS, "the factor is χ_1 for both": {"alone": True}},
 )
-def gradient_covariance(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, alone: bool = False
-) -> Iterator[Claim]:
+def gradient_covariance(lab: Lab, *, alone: bool = False) -> Iterator[Claim]:
     """Eight layers of width 400; in the chaotic phase χ_c^8 is 0.51 and χ_1^8 is 2.7."""
     depth = 8
     for weight in (1.3, 2.5):
@@ -97,19 +78,11 @@ def gradient_covariance(
         found, q_star = settled(case)
         assert found.chi_c is not None
         x = inputs(q_star, q_star, min(found.c_star or 0.0, 0.9999))
-        products = simulate(
-            planted(case, variance=variance),
-            x,
-            depth=depth,
-            samples=samples,
-            observe=[gradient_products],
-            seed=seed,
-        )["gradient_products"]
+        products = lab.simulate(case, x, gradient_products, depth=depth)["gradient_products"]
         factor = found.chi_1 if alone else found.chi_c
-        pair = average(products[:, 0, 1], level, unit=factor**depth)
-        yield Claim(f"E ⟨p_0(x), p_0(x')⟩ / χ_c^{depth}, σ_w² = {weight}", pair, 1.0, 0.1)
-    own = average(products[:, 0, 0], level, unit=found.chi_1**depth)
-    yield Claim(f"E ‖p_0(x)‖² / χ_1^{depth}, chaotic", own, 1.0, 0.1)
+        name = f"E ⟨p_0(x), p_0(x')⟩ / χ_c^{depth}, σ_w² = {weight}"
+        yield lab.ratio(name, products[:, 0, 1], factor**depth, within=0.1)
+    yield lab.ratio(f"E ‖p_0(x)‖² / χ_1^{depth}, chaotic", products[:, 0, 0], found.chi_1**depth, within=0.1)
 
 
 def typical_log_slope(phi: Activation, sigma_w2: float, sigma_b2: float) -> float:
@@ -154,40 +127,25 @@ def typical_log_slope(phi: Activation, sigma_w2: float, sigma_b2: float) -> floa
     assumptions=INDEPENDENT,
     source="derived here",
     claims=4,
-    budgets={"quick": {"samples": 10_000}, "full": {"samples": 40_000}},
+    budgets={"quick": 10_000, "full": 40_000},
     controls={
         "variance 5 % too large": {"variance": 1.05, "samples": 4000},
         "lengths do not fluctuate": {"steady": True},
         "the scatter of linear networks": {"linear": True, "samples": 4000},
     },
 )
-def gradients_of_single_networks(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    variance: float = 1.0,
-    steady: bool = False,
-    linear: bool = False,
-) -> Iterator[Claim]:
+def gradients_of_single_networks(lab: Lab, *, steady: bool = False, linear: bool = False) -> Iterator[Claim]:
     """Width 64, 30 layers in the middle of 40, on the critical line, where v/2 is 2.0 and μ is −1.7."""
     width, depth, margin = 64, 40, 5
     layers = depth - 2 * margin
     for phi, weight, bias in ((TANH, critical(TANH, 0.05), 0.05), (RELU, 2.0, 0.0)):
-        start = phase(phi, weight, bias).q_star or 1.0
-        seen = simulate(
-            planted(feed_forward(phi, weight, bias, width), variance=variance),
-            one_input(start),
-            depth=depth,
-            samples=samples,
-            observe=[ob.log10_gradient_length],
-            seed=seed,
-        )["log10_gradient_length"][..., 0]
+        case, x = feed_forward(phi, weight, bias, width), one_input(phase(phi, weight, bias).q_star or 1.0)
+        seen = lab.simulate(case, x, ob.log10_gradient_length, depth=depth)["log10_gradient_length"][..., 0]
         walk = 2 * math.log(10) * (seen[:, margin] - seen[:, depth - margin])
         v = 2.0 if linear else float(gradient_log_variance(phi, weight, bias))
         drift = -v / 2 if steady else typical_log_slope(phi, weight, bias)
         unit = layers / width
         name = f"(mean change of log |p|²) · N/layers, {phi}, σ_w² = {weight:.3g}"
-        yield Claim(name, average(walk, level, unit=unit), drift, 0.2 if phi == TANH else 0.25)
+        yield lab.equal(name, lab.mean(walk, unit=unit), drift, within=0.2 if phi == TANH else 0.25)
         name = f"variance of the change / v, {phi}, σ_w² = {weight:.3g}"
-        yield Claim(name, spread(walk, level, unit=unit * v), 1.0, 0.2)
+        yield lab.equal(name, lab.spread(walk, unit=unit * v), 1.0, within=0.2)

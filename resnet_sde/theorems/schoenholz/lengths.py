@@ -11,14 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from resnet_sde import observables as ob
 from resnet_sde.activations import ERF, RELU, TANH
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import kernel, lengths, phase
-from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
-from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, settled, squares, variances
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab, gap
+from resnet_sde.theorems.schoenholz.networks import FEED_FORWARD, feed_forward, one_input, settled, variances
 from resnet_sde.theorems.schoenholz.paper import POOLE, SOURCE
 
 RECURSIONS = {
@@ -37,24 +36,20 @@ RECURSIONS = {
     assumptions=(*FEED_FORWARD, "width → ∞"),
     source=POOLE,
     claims=4,
-    budgets={"quick": {"samples": 1200}, "full": {"samples": 4000}},
-    controls=WRONG,
+    budgets={"quick": 1200, "full": 4000},
+    controls=VARIANCE_ERRORS,
+    own_models=True,
 )
-def mean_field_recursion(
-    *, seed: int, level: float, samples: int, model: Model | None = None, variance: float = 1.0
-) -> Iterator[Claim]:
+def mean_field_recursion(lab: Lab) -> Iterator[Claim]:
     """At width 400, inputs of unequal lengths; an error of 5 % moves the mean squares by 10 % or more."""
-    cases = RECURSIONS if model is None else {str(model): (model, (1.0, 0.5, 0.5), 8)}
+    cases = RECURSIONS if lab.model is None else {str(lab.model): (lab.model, (1.0, 0.5, 0.5), 8)}
     for name, (case, start, depth) in cases.items():
         variances(case)
         theory = kernel(case, _kernel_of(*start), depth=depth)[-1]
-        seen = kernels(planted(case, variance=variance), start, depth=depth, samples=samples, seed=seed)
-        length = average(seen[:, 0, 0], level, unit=float(theory[0, 0]))
-        yield Claim(f"mean square / recursion, {name}", length, 1.0, 0.045)
+        seen = lab.kernels(case, start, depth=depth)
+        yield lab.ratio(f"mean square / recursion, {name}", seen[:, 0, 0], float(theory[0, 0]), within=0.045)
         apart = float(gap(theory[None])[0])
-        yield Claim(
-            f"(1 − correlation) / recursion, {name}", average(gap(seen), level, unit=apart), 1.0, 0.07
-        )
+        yield lab.ratio(f"(1 − correlation) / recursion, {name}", gap(seen), apart, within=0.07)
 
 
 def _kernel_of(q1: float, q2: float, c: float) -> Tensor:
@@ -78,22 +73,18 @@ SETTLING = {
     assumptions=(*FEED_FORWARD, "width → ∞", "a stable fixed point q* > 0"),
     source=POOLE,
     claims=6,
-    budgets={"quick": {"samples": 600}, "full": {"samples": 3000}},
-    controls=WRONG,
+    budgets={"quick": 600, "full": 3000},
+    controls=VARIANCE_ERRORS,
+    own_models=True,
 )
-def length_fixed_point(
-    *, seed: int, level: float, samples: int, model: Model | None = None, variance: float = 1.0
-) -> Iterator[Claim]:
+def length_fixed_point(lab: Lab) -> Iterator[Claim]:
     """After 8 ξ_q layers, from a quarter of q* and from four times it; 5 % of variance are 9 % of q*."""
-    for name, case in (SETTLING if model is None else {str(model): model}).items():
+    for name, case in lab.cases(SETTLING):
         found, q_star = settled(case)
         depth = math.ceil(8 * found.xi_q)
         for factor in (0.25, 4.0):
-            seen = squares(
-                planted(case, variance=variance), factor * q_star, depth=depth, samples=samples, seed=seed
-            )
-            settling = average(seen, level, unit=q_star)
-            yield Claim(f"mean square / q*, {name}, from {factor} q*", settling, 1.0, 0.03)
+            seen = lab.simulate(case, one_input(factor * q_star), ob.kernel, depth=depth)["kernel"][:, 0, 0]
+            yield lab.ratio(f"mean square / q*, {name}, from {factor} q*", seen, q_star, within=0.03)
 
 
 SCALES = ((TANH, 0.5, 0.05), (TANH, 1.0, 1e-4), (TANH, 2.5, 0.05), (ERF, 2.0, 0.05), (RELU, 1.9, 0.05))
@@ -109,19 +100,17 @@ SCALES = ((TANH, 0.5, 0.05), (TANH, 1.0, 1e-4), (TANH, 2.5, 0.05), (ERF, 2.0, 0.
     source=SOURCE,
     claims=5,
     budgets={"quick": {"factor": 2.0}, "full": {"factor": 4.0}},
-    controls={**WRONG, "without the term of φ''": {"bend": False}},
+    controls={**VARIANCE_ERRORS, "without the term of φ''": {"bend": False}},
 )
-def length_depth_scale(
-    *, seed: int, level: float, factor: float, variance: float = 1.0, bend: bool = True
-) -> Iterator[Claim]:
+def length_depth_scale(lab: Lab, *, factor: float, bend: bool = True) -> Iterator[Claim]:
     """The recursion from a multiple of q*, where it is 1e-4 to 1e-7 away, against the slope at q*."""
     for phi, weight, bias in SCALES:
         found, _ = settled(feed_forward(phi, weight, bias))
         rate = 1 / found.xi_q if bend else -math.log(found.chi_1)
-        moved = phase(phi, variance * weight, bias)
+        moved = phase(phi, lab.variance * weight, bias)
         assert moved.q_star is not None
         first, last = (math.ceil(power * math.log(10) * moved.xi_q) for power in (4, 7))
-        model = feed_forward(phi, variance * weight, bias)
+        model = feed_forward(phi, lab.variance * weight, bias)
         off = (lengths(model, factor * moved.q_star, depth=last).q / moved.q_star - 1).abs().log()
         measured = float(off[first] - off[last]) / (last - first)
         name = f"rate of approach / (1/ξ_q), {phi}, variances {weight} and {bias}"

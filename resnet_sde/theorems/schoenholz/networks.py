@@ -11,13 +11,12 @@ from resnet_sde import observables as ob
 from resnet_sde._random import stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Layer, SingleLayer
-from resnet_sde.ensembles import simulate
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import NoFixedPoint, Phase, phase
 from resnet_sde.model import Model
 from resnet_sde.propagate import Dropout, Trajectory, trajectory
-from resnet_sde.theorems.core import AssumptionNotMet
+from resnet_sde.theorems.lab import AssumptionNotMet, Lab
 
 FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")
 
@@ -54,12 +53,6 @@ def one_input(q: float) -> Tensor:
     return torch.tensor([[math.sqrt(q)]], dtype=torch.float32)
 
 
-def squares(model: Model, q0: float, *, depth: int, samples: int, seed: int) -> Tensor:
-    """Mean squares of the last layer of networks, (sample,)."""
-    found = simulate(model, one_input(q0), depth=depth, samples=samples, observe=[ob.kernel], seed=seed)
-    return found["kernel"][:, 0, 0]
-
-
 @ob.observable("input", "other_input", gradients=True)
 def gradient_products(t: Trajectory) -> Tensor:
     """⟨p_0(x), p_0(x')⟩ / ‖p_L‖². Shape: (sample, input, input)."""
@@ -69,13 +62,12 @@ def gradient_products(t: Trajectory) -> Tensor:
 
 
 def dropped(
+    lab: Lab,
     model: Model,
     start: tuple[float, float, float],
     *,
     keep_rate: float,
     depth: int,
-    samples: int,
-    seed: int,
     shared: bool = False,
 ) -> Tensor:
     """Kernels of two inputs at the last layer of networks with dropout, (sample, 2, 2).
@@ -83,9 +75,9 @@ def dropped(
     Masks are drawn for each input, or once for both if they are `shared`.
     """
     variances(model)
-    q1, q2, c = start
+    samples, (q1, q2, c) = lab.samples, start
     product, width = c * math.sqrt(q1 * q2), model.width
-    source = stream(seed, "dropout", model, keep_rate, shared, depth, samples)
+    source = stream(lab.seed, "dropout", model, keep_rate, shared, depth, samples)
     root = torch.linalg.cholesky(torch.tensor([[q1, product], [product, q2]]))
     h = Deferred(source, width).matvec(root.expand(samples, 2, 2).contiguous())
     layers = (Layer.revealed(model.block.shapes(width), source) for _ in range(depth))

@@ -14,10 +14,9 @@ from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import NoFlow, depth_law, flow, flow_gaps, gaps, lengths, recommend_variances
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import AssumptionNotMet, theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import WRONG, planted
-from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, ends, residual
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, AssumptionNotMet, Lab
+from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, last_layer, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
 
@@ -30,33 +29,26 @@ from resnet_sde.theorems.yang.paper import SOURCE
     assumptions=(*RESIDUAL, "inputs that tend to each other", "gradient at the top random"),
     source=f"{SOURCE} (metric expressivity); equality derived here",
     claims=3,
-    budgets={"quick": {"samples": 30_000}, "full": {"samples": 60_000}},
+    budgets={"quick": 30_000, "full": 60_000},
     controls={
         "inputs that are not close": {"gap": 0.5},
         "variance 5 % too large": {"variance": 1.05},
     },
 )
-def expressivity_is_gradient_explosion(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    gap: float = 1e-9,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def expressivity_is_gradient_explosion(lab: Lab, *, gap: float = 1e-9) -> Iterator[Claim]:
     """Recursions over 20 layers, gradients without the error; both in the same networks of width 10."""
     for block in (FULL_TANH, replace(FULL_TANH, activation=RELU)):
         case, phi = residual(block), block.activation
-        seen = planted(case, variance=variance)
+        seen = lab.with_error(case)
         apart = math.log(float(gaps(seen, 1.0, gap, depth=20)[-1]) / gap)
         apart += float(lengths(seen, depth=20).log_q[-1])
         growth = float(lengths(case, depth=20).log_gradient_growth[-1])
         yield equal(f"log s^20/s^0, {phi}", apart, growth, 1e-4)
     case, near = residual(FULL_TANH, 10), max(gap, 1e-4)  # of float32 states
-    found = ends(planted(case, variance=variance), 1 - near, depth=4, samples=samples, seed=seed)
+    found = last_layer(lab, case, 1 - near, depth=4)
     unit = float(lengths(case, depth=4).log_gradient_growth[-1].exp())
-    off = average(found.apart / near - found.log_growth.exp(), level, unit=unit)
-    yield Claim("(E s^4/s^0 − E χ^0/χ^4) / recursion, networks", off, 0.0, 0.06)
+    off = lab.mean(found.apart / near - found.log_growth.exp(), unit=unit)
+    yield lab.equal("(E s^4/s^0 − E χ^0/χ^4) / recursion, networks", off, 0.0, within=0.06)
 
 
 @theorem(
@@ -74,27 +66,19 @@ def expressivity_is_gradient_explosion(
     source="derived here, after Yang & Schoenholz (2017) and Marion et al. (2025)",
     claims=5,
     budgets={"quick": {"samples": 250, "depth": 64}, "full": {"samples": 1000, "depth": 64}},
-    controls={**WRONG, "beta off by 0.05": {"beta": 0.45}},
+    controls={**VARIANCE_ERRORS, "beta off by 0.05": {"beta": 0.45}},
+    own_models=True,
 )
-def kernel_flow(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    model: Model | None = None,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def kernel_flow(lab: Lab, *, depth: int) -> Iterator[Claim]:
     """The error of the recursion halves when the depth doubles; networks of width 400 and the equation."""
-    case = Model(TwoLayer(TANH, 4.0, 0.25, 4.0, 0.5), WhiteNoise(), 400) if model is None else model
+    ((_, case),) = lab.cases({"full": Model(TwoLayer(TANH, 4.0, 0.25, 4.0, 0.5), WhiteNoise(), 400)})
     try:
         limit = flow(replace(case, beta=None), steps=2)
         gap = float(flow_gaps(replace(case, beta=None), 1.0, 0.5, torch.tensor([0.0, 1.0]))[-1])
     except (NoFlow, ValueError) as refusal:
         raise AssumptionNotMet(str(refusal)) from None
     p, growth = float(limit.kernel[-1, -1]), float(limit.log_gradient_growth[-1])
-    seen = planted(case, beta=beta, variance=variance)
+    seen = lab.with_error(case)
     few, many = (lengths(seen, depth=depth) for depth in (512, 1024))
     for name, ends_of, end in (
         ("p", [float(along.q[-1]) for along in (few, many)], p),
@@ -102,12 +86,11 @@ def kernel_flow(
     ):
         ratio = (ends_of[0] - end) / (ends_of[1] - end)
         yield equal(f"error of {name} at 512 layers / at 1024", ratio, 2.0, 0.03)
-    found = ends(seen, 0.5, depth=depth, samples=samples, seed=seed)
-    yield Claim(f"p / limit, networks of {depth} layers", average(found.length, level, unit=p), 1.0, 0.05)
-    apart = average(found.apart, level, unit=p * gap)
-    yield Claim(f"s / limit, networks of {depth} layers", apart, 1.0, 0.07)
-    off = average(found.log_growth - growth, level)
-    yield Claim(f"log χ^0/χ^L − limit, networks of {depth} layers", off, 0.0, 0.12)
+    found = last_layer(lab, case, 0.5, depth=depth)
+    yield lab.ratio(f"p / limit, networks of {depth} layers", found.length, p, within=0.05)
+    yield lab.ratio(f"s / limit, networks of {depth} layers", found.apart, p * gap, within=0.07)
+    off = lab.mean(found.log_growth - growth)
+    yield lab.equal(f"log χ^0/χ^L − limit, networks of {depth} layers", off, 0.0, within=0.12)
 
 
 @theorem(
@@ -125,23 +108,15 @@ def kernel_flow(
         "1/L for every activation": {"power": 1.0, "samples": 50},
     },
 )
-def recommended_variances(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    power: float | None = None,
-) -> Iterator[Claim]:
+def recommended_variances(lab: Lab, *, depth: int, power: float | None = None) -> Iterator[Claim]:
     """Reduced tanh networks of width 800 and 32 layers reach the target; variances of deep ones."""
     block = Reduced(TANH, sigma_b2=0.5)
     found = recommend_variances(32, block, target_log_gradient_growth=2.0).block
     assert isinstance(found, Reduced)
-    seen = residual(replace(found, sigma_w2=variance * found.sigma_w2), 800)
-    growth = ends(seen, None, depth=32, samples=samples, seed=seed).log_growth
-    yield Claim("log χ^0/χ^32, networks", average(growth, level), 2.0, 0.045)
-    ratio = variance * recommend_variances(depth, block).sigma_w2 / depth_law(block)(depth)
+    seen = residual(replace(found, sigma_w2=lab.variance * found.sigma_w2), 800)
+    growth = last_layer(lab.without_error, seen, None, depth=32).log_growth
+    yield lab.equal("log χ^0/χ^32, networks", growth, 2.0, within=0.045)
+    ratio = lab.variance * recommend_variances(depth, block).sigma_w2 / depth_law(block)(depth)
     yield equal(f"σ_w² / its law at {depth} layers, tanh", ratio, 1.0, 0.01)
     of_power = TwoLayer(AlphaReLU(0.75))
     less, more = (recommend_variances(layers, of_power).sigma_w2 for layers in (depth // 4, depth))

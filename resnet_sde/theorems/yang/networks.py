@@ -11,12 +11,10 @@ from torch import Tensor
 from resnet_sde import observables as ob
 from resnet_sde.activations import RELU, TANH, AlphaReLU
 from resnet_sde.blocks import Block, Reduced, TwoLayer
-from resnet_sde.ensembles import simulate
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import asymptotics
 from resnet_sde.model import Model
-from resnet_sde.theorems.core import AssumptionNotMet
-from resnet_sde.theorems.samples import inputs
+from resnet_sde.theorems.lab import AssumptionNotMet, Lab, inputs
 
 RESIDUAL = (
     "x ← x + V φ(W x + b) + a (full) or x ← x + φ(W x + b) (reduced), not scaled with depth",
@@ -48,7 +46,7 @@ def laws_of(model: Model, kind: type[_Laws]) -> _Laws:
 
 
 @dataclass(frozen=True)
-class Ends:
+class LastLayer:
     """The last layer of networks, each (sample,).
 
     length: p^L, the mean square of a coordinate.
@@ -61,27 +59,18 @@ class Ends:
     log_growth: Tensor
 
 
-def ends(model: Model, c: float | None, *, depth: int, samples: int, seed: int) -> Ends:
+def last_layer(
+    lab: Lab, model: Model, c: float | None, *, depth: int, samples: int | None = None
+) -> LastLayer:
     """Networks that see two inputs of mean square 1 and cosine c, or one input without c."""
-    observe = [ob.kernel, ob.log10_gradient_growth]
     x = inputs(1.0, 1.0, c or 0.0)[: 1 if c is None else 2]
-    seen = simulate(model, x, depth=depth, samples=samples, observe=observe, seed=seed)
+    seen = lab.simulate(model, x, ob.kernel, ob.log10_gradient_growth, depth=depth, samples=samples)
     kernel, growth = seen["kernel"], seen["log10_gradient_growth"]
     apart = (kernel[:, 0, 0] + kernel[:, -1, -1]) / 2 - kernel[:, 0, -1]
-    return Ends(kernel[:, 0, 0], apart, 2 * math.log(10) * growth[:, 0])
+    return LastLayer(kernel[:, 0, 0], apart, 2 * math.log(10) * growth[:, 0])
 
 
-def log_lengths(model: Model, *, depth: int, samples: int, seed: int) -> Tensor:
-    """Log p^l of every layer, for an input of mean square 1; (sample, depth + 1)."""
-    return _profile(model, ob.log10_length, depth, samples, seed)
-
-
-def log_gradients(model: Model, *, depth: int, samples: int, seed: int) -> Tensor:
-    """Log χ^l of every layer, up to a constant; (sample, depth + 1)."""
-    return _profile(model, ob.log10_gradient_length, depth, samples, seed)
-
-
-def _profile(model: Model, observe: ob.Observable, depth: int, samples: int, seed: int) -> Tensor:
-    x = inputs(1.0, 1.0, 0.0)[:1]
-    seen = simulate(model, x, depth=depth, samples=samples, observe=[observe], seed=seed)
+def logs_along(lab: Lab, model: Model, observe: ob.Observable, depth: int) -> Tensor:
+    """Natural logarithms of squares whose log₁₀ is observed, of every layer; (sample, depth + 1)."""
+    seen = lab.simulate(model, inputs(1.0, 1.0, 0.0)[:1], observe, depth=depth)
     return 2 * math.log(10) * seen[observe.__name__][..., 0]

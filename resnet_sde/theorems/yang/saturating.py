@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from resnet_sde import observables as ob
 from resnet_sde.activations import ERF, TANH
 from resnet_sde.blocks import Reduced, TwoLayer
 from resnet_sde.claims import Claim, equal
@@ -16,14 +17,12 @@ from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import gap, kernels, planted
+from resnet_sde.theorems.lab import Lab, gap
 from resnet_sde.theorems.yang.networks import (
     FULL_TANH,
     RESIDUAL,
     laws_of,
-    log_gradients,
-    log_lengths,
+    logs_along,
     residual,
 )
 from resnet_sde.theorems.yang.paper import SOURCE
@@ -53,29 +52,20 @@ def laws(model: Model) -> SaturatingAsymptotics:
         "without the term in log l": {"with_log": False, "samples": 50},
     },
 )
-def saturating_lengths(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    with_log: bool = True,
-) -> Iterator[Claim]:
+def saturating_lengths(lab: Lab, *, depth: int, with_log: bool = True) -> Iterator[Claim]:
     """What is O(1) in recursions stops changing; networks of width 400 grow by the law itself."""
     for name, block in RECURSIONS.items():
         law = laws(residual(block))
-        along = lengths(planted(residual(block), variance=variance), depth=depth).q
+        along = lengths(lab.with_error(residual(block)), depth=depth).q
         at = torch.tensor([1000.0, float(depth)])
         law_at = law.length(at) - (0.0 if with_log else law.d_log * at.log())
         change = float((along[at.long()] - law_at).diff())
         yield equal(f"change of p − law from layer 1000 to {depth}, {name}", change, 0.0, 0.1)
     law, last = laws(residual(FULL_TANH)), torch.tensor([32.0, 128.0])
     grown = float(law.length(last).diff())
-    model = planted(residual(FULL_TANH, 400), variance=variance)
-    seen = log_lengths(model, depth=128, samples=samples, seed=seed).exp()
-    measured = average(seen[:, 128] - seen[:, 32], level, unit=grown)
-    yield Claim("(p^128 − p^32) / law, networks, full tanh", measured, 1.0, 0.04)
+    seen = logs_along(lab, residual(FULL_TANH, 400), ob.log10_length, 128).exp()
+    moved = seen[:, 128] - seen[:, 32]
+    yield lab.ratio("(p^128 − p^32) / law, networks, full tanh", moved, grown, within=0.04)
 
 
 @theorem(
@@ -96,14 +86,7 @@ def saturating_lengths(
     },
 )
 def saturating_gradients(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    with_log: bool = True,
-    half: float = 0.5,
+    lab: Lab, *, depth: int, with_log: bool = True, half: float = 0.5
 ) -> Iterator[Claim]:
     """What is O(1) in recursions stops changing; networks of width 1000 follow the law."""
 
@@ -112,13 +95,12 @@ def saturating_gradients(
         return law.log_gradient_growth(at) - (0.0 if with_log else law.a_log * at.log())
 
     for name, block in RECURSIONS.items():
-        along = lengths(planted(residual(block), variance=variance), depth=depth).log_gradient_growth
+        along = lengths(lab.with_error(residual(block)), depth=depth).log_gradient_growth
         change = float(along[depth] - along[1000] - law_at(residual(block), 1000.0, float(depth)).diff())
         yield equal(f"change of log χ^0/χ^l − law, 1000 to {depth}, {name}", change, 0.0, 0.05)
-    model = planted(residual(FULL_TANH, 1000), variance=variance)
-    logs = log_gradients(model, depth=128, samples=samples, seed=seed)
+    logs = logs_along(lab, residual(FULL_TANH, 1000), ob.log10_gradient_length, 128)
     off = logs[:, 32] - logs[:, 128] - float(law_at(residual(FULL_TANH), 32.0, 128.0).diff())
-    yield Claim("log χ^32/χ^128 − law, networks, full tanh", average(off, level), 0.0, 0.13)
+    yield lab.equal("log χ^32/χ^128 − law, networks, full tanh", off, 0.0, within=0.13)
     deep = parameter_gradients(residual(FULL_TANH), depth=depth)
     assert deep.log_inner is not None
     assert deep.log_inner_bias is not None
@@ -147,13 +129,7 @@ def saturating_gradients(
     },
 )
 def saturating_cosines(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    outer_bias: float = 1.0,
-    corrected: bool = True,
+    lab: Lab, *, depth: int, outer_bias: float = 1.0, corrected: bool = True
 ) -> Iterator[Claim]:
     """Slopes of log (e^l − e* + F l^{−1/2}) over half of the recursion, from cosine 0; networks."""
     for name, block in (
@@ -169,9 +145,8 @@ def saturating_cosines(
         yield equal(f"exponent of e − e*, {name}", slope, -law.delta_star, 0.013)
     theory = float(gaps(residual(FULL_TANH), 1.0, 1.0, depth=24)[-1])
     found = replace(FULL_TANH, sigma_a2=outer_bias * FULL_TANH.sigma_a2)
-    kernel = kernels(residual(found, 400), (1.0, 1.0, 0.0), depth=24, samples=samples, seed=seed)
-    apart = gap(kernel)
-    yield Claim("1 − e at layer 24 − recursion, networks", average(apart - theory, level), 0.0, 0.02)
+    apart = gap(lab.kernels(residual(found, 400), (1.0, 1.0, 0.0), depth=24))
+    yield lab.equal("1 − e at layer 24 − recursion, networks", apart - theory, 0.0, within=0.02)
 
 
 @theorem(
@@ -193,14 +168,7 @@ def saturating_cosines(
     },
 )
 def saturating_cosines_without_outer_bias(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    outer_bias: float = 0.0,
-    shift: float = 0.0,
-    corrected: bool = True,
+    lab: Lab, *, depth: int, outer_bias: float = 0.0, shift: float = 0.0, corrected: bool = True
 ) -> Iterator[Claim]:
     """σ_w² = 1 and σ_b² = 1/2, so that the covariance stays where the cosine of the inputs is −1/2."""
     block = TwoLayer(TANH, 1.0, 0.5, 1.0, outer_bias)
@@ -214,7 +182,5 @@ def saturating_cosines_without_outer_bias(
         yield equal(f"exponent of the covariance, from {side}", slope, 2 / math.pi, 0.01)
     moved = float(covariance[:, 2].abs().max())
     yield equal("largest covariance where it starts at 0, recursion", moved, 0.0, 1e-9)
-    start = (1.0, 1.0, -0.5 + shift)
-    kernel = kernels(residual(block, 400), start, depth=16, samples=samples, seed=seed)
-    covariance_seen = kernel[:, 0, 1] + 0.5
-    yield Claim("mean covariance where it starts at 0, networks", average(covariance_seen, level), 0.0, 0.2)
+    kernel = lab.kernels(residual(block, 400), (1.0, 1.0, -0.5 + shift), depth=16)
+    yield lab.equal("mean covariance where it starts at 0, networks", kernel[:, 0, 1] + 0.5, 0.0, within=0.2)

@@ -21,9 +21,8 @@ from resnet_sde.meanfield.asymptotics import (
 )
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import WRONG, gap, kernels, planted
-from resnet_sde.theorems.yang.networks import FULL_POWER, ends, laws_of, residual
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab, gap
+from resnet_sde.theorems.yang.networks import FULL_POWER, last_layer, laws_of, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
 RECTIFIED = {
@@ -48,34 +47,24 @@ RECTIFIED = {
         "leaky ReLU of slope 0.1": {"slope": 0.1},
     },
 )
-def relu_cosines(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    with_log: bool = True,
-    slope: float = 0.0,
-) -> Iterator[Claim]:
+def relu_cosines(lab: Lab, *, depth: int, with_log: bool = True, slope: float = 0.0) -> Iterator[Claim]:
     """The slope over the last half of the recursion, and networks of width 400 after 20 layers."""
 
     def seen(block: TwoLayer, width: int) -> Model:
         changed = replace(block, activation=LeakyReLU(slope)) if slope else block
-        return planted(residual(changed, width), variance=variance)
+        return residual(changed, width)
 
     at = torch.tensor([float(depth // 2), float(depth)])
     clock = at + (1.5 * at.log() if with_log else 0.0)
     for name, block in RECTIFIED.items():
         law = laws_of(residual(block), HomogeneousAsymptotics)
-        root = gaps(seen(block, 1), 1.0, 0.5, depth=depth)[at.long()].rsqrt()
+        root = gaps(lab.with_error(seen(block, 1)), 1.0, 0.5, depth=depth)[at.long()].rsqrt()
         growth = float(root.diff() / clock.diff()) * 2 / (law.rho * law.curvature)
         yield equal(f"slope of (1 − e)^(−1/2) / (ρK/2), {name}", growth, 1.0, 0.001)
     block = RECTIFIED["variances 1, 0, 1, 0"]
     theory = float(gaps(residual(block), 1.0, 0.5, depth=20)[-1])
-    kernel = kernels(seen(block, 400), (1.0, 1.0, 0.5), depth=20, samples=samples, seed=seed)
-    apart = gap(kernel)
-    yield Claim("(1 − e) / recursion at layer 20, networks", average(apart, level, unit=theory), 1.0, 0.08)
+    apart = gap(lab.kernels(seen(block, 400), (1.0, 1.0, 0.5), depth=20))
+    yield lab.ratio("(1 − e) / recursion at layer 20, networks", apart, theory, within=0.08)
 
 
 @theorem(
@@ -95,19 +84,12 @@ def relu_cosines(
     },
 )
 def power_lengths_and_gradients(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    with_log: bool = True,
-    shift: float = 0.0,
+    lab: Lab, *, depth: int, with_log: bool = True, shift: float = 0.0
 ) -> Iterator[Claim]:
     """α = 0.75. What is constant in the recursions stops changing; networks of width 400 follow them."""
     law = laws_of(residual(FULL_POWER), PowerAsymptotics)
     block = TwoLayer(AlphaReLU(law.alpha + shift), *FULL_POWER.variances)
-    found = lengths(planted(residual(block), variance=variance), depth=depth)
+    found = lengths(lab.with_error(residual(block)), depth=depth)
     at = torch.tensor([1000.0, float(depth)])
     logs = law.alpha / (2 * (1 - law.alpha)) * at.log() if with_log else torch.zeros(2)
     constant = (found.log_q[at.long()] * (1 - law.alpha)).exp() / law.kappa - at + logs
@@ -116,12 +98,11 @@ def power_lengths_and_gradients(
     growth = found.log_gradient_growth[at.long()] - law.log_gradient_growth(at)
     name = f"change of log χ^0/χ^l − R log l from layer 1000 to {depth}"
     yield equal(name, growth.diff(), 0.0, 0.05)
-    theory, model = lengths(residual(FULL_POWER), depth=24), residual(block, 400)
-    seen = ends(planted(model, variance=variance), None, depth=24, samples=samples, seed=seed)
-    of_length = average(seen.length.log() - theory.log_q[-1], level)
-    yield Claim("log p^24 − recursion, networks", of_length, 0.0, 0.1)
-    of_gradient = average(seen.log_growth - theory.log_gradient_growth[-1], level)
-    yield Claim("log χ^0/χ^24 − recursion, networks", of_gradient, 0.0, 0.12)
+    theory = lengths(residual(FULL_POWER), depth=24)
+    seen = last_layer(lab, residual(block, 400), None, depth=24)
+    yield lab.equal("log p^24 − recursion, networks", seen.length.log() - theory.log_q[-1], 0.0, within=0.1)
+    of_gradient = lab.mean(seen.log_growth - theory.log_gradient_growth[-1])
+    yield lab.equal("log χ^0/χ^24 − recursion, networks", of_gradient, 0.0, within=0.12)
 
 
 @theorem(
@@ -141,14 +122,7 @@ def power_lengths_and_gradients(
     },
 )
 def power_cosines(
-    *,
-    seed: int,
-    level: float,
-    folds: float,
-    samples: int,
-    shift: float = 0.0,
-    late: int = 1,
-    alpha: float = 0.75,
+    lab: Lab, *, folds: float, shift: float = 0.0, late: int = 1, alpha: float = 0.75
 ) -> Iterator[Claim]:
     """α = 0.75: the recursion over 100 layers, the flow in log p, and one layer of networks of width 400."""
     phi, seen = AlphaReLU(alpha), residual(TwoLayer(AlphaReLU(0.75 + shift)), 400)
@@ -162,12 +136,10 @@ def power_cosines(
     over = _flow(AlphaReLU(0.75 + shift), 0.5, times) - law.one_minus_e_star
     fitted = float(np.log(np.abs(over[0] / over[1]))) / float(times[1] - times[0])
     yield equal("rate of e − e* in log p / (1 − J'(e*))", fitted / rate, 1.0, 0.003)
-    kernel = kernels(seen, (1.0, 1.0, 0.5), depth=1, samples=samples, seed=seed)
+    kernel = lab.kernels(seen, (1.0, 1.0, 0.5), depth=1)
     added = (kernel[:, 0, 1] - 0.5) / law.size
     half = float(_pull(phi, torch.tensor(0.5))) + 0.5
-    yield Claim(
-        "covariance that a layer adds / E φ², networks, cosine 1/2", average(added, level), half, 0.02
-    )
+    yield lab.equal("covariance that a layer adds / E φ², networks, cosine 1/2", added, half, within=0.02)
 
 
 def _pull(phi: AlphaReLU, gap: Tensor) -> Tensor:
@@ -199,29 +171,20 @@ def _flow(phi: AlphaReLU, gap: float, times: np.ndarray) -> np.ndarray:
     source="derived here, after Yang & Schoenholz (2017)",
     claims=4,
     budgets={"quick": {"samples": 800, "depth": 60}, "full": {"samples": 5000, "depth": 90}},
-    controls={**WRONG, "without the mean mode": {"with_mean": False}},
+    controls={**VARIANCE_ERRORS, "without the mean mode": {"with_mean": False}},
 )
-def mean_mode(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    depth: int,
-    variance: float = 1.0,
-    with_mean: bool = True,
-) -> Iterator[Claim]:
+def mean_mode(lab: Lab, *, depth: int, with_mean: bool = True) -> Iterator[Claim]:
     """An outer matrix takes the mean away. Networks of width 400 are off the recursion by 0.03."""
     block = Reduced(RELU, 0.5, 0.1)
     law = laws_of(residual(block), MeanModeAsymptotics)
     seen = residual(block if with_mean else TwoLayer(RELU, 0.5, 0.1), 400)
-    seen = planted(seen, variance=variance)
-    factor = math.exp(float(lengths(seen, depth=depth).log_q.diff()[-1]))
+    wrong = lab.with_error(seen)
+    factor = math.exp(float(lengths(wrong, depth=depth).log_q.diff()[-1]))
     yield equal("factor on p in a late layer", factor, law.length_growth, 1e-4)
-    apart = gaps(seen, 1.0, 0.5, depth=depth)
+    apart = gaps(wrong, 1.0, 0.5, depth=depth)
     yield equal("factor on 1 − e in a late layer", apart[-1] / apart[-2], law.gap_factor, 1e-4)
     theory = lengths(residual(block), depth=8)
-    found = ends(seen, None, depth=8, samples=samples, seed=seed)
-    of_length = average(found.length.log() - theory.log_q[-1], level)
-    yield Claim("log p^8 − recursion, networks", of_length, 0.0, 0.1)
-    of_gradient = average(found.log_growth - theory.log_gradient_growth[-1], level)
-    yield Claim("log χ^0/χ^8 − recursion, networks", of_gradient, 0.0, 0.08)
+    found = last_layer(lab, seen, None, depth=8)
+    yield lab.equal("log p^8 − recursion, networks", found.length.log() - theory.log_q[-1], 0.0, within=0.1)
+    of_gradient = lab.mean(found.log_growth - theory.log_gradient_growth[-1])
+    yield lab.equal("log χ^0/χ^8 − recursion, networks", of_gradient, 0.0, within=0.08)

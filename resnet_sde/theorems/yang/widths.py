@@ -13,12 +13,17 @@ from resnet_sde.blocks import Block, Layer, Reduced, TwoLayer
 from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
-from resnet_sde.model import Model
 from resnet_sde.propagate import trajectory
-from resnet_sde.theorems.core import AssumptionNotMet, theorem
-from resnet_sde.theorems.measure import average
-from resnet_sde.theorems.samples import WRONG, planted
-from resnet_sde.theorems.yang.networks import FULL_RELU, FULL_TANH, REDUCED_TANH, RESIDUAL, ends, residual
+from resnet_sde.theorems.core import theorem
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, AssumptionNotMet, Lab
+from resnet_sde.theorems.yang.networks import (
+    FULL_RELU,
+    FULL_TANH,
+    REDUCED_TANH,
+    RESIDUAL,
+    last_layer,
+    residual,
+)
 from resnet_sde.theorems.yang.paper import SOURCE
 
 CASES = {"full tanh": FULL_TANH, "reduced tanh": REDUCED_TANH, "full ReLU": FULL_RELU}
@@ -35,33 +40,24 @@ TOP = "gradient at the top random and independent of the weights"
     assumptions=(*RESIDUAL, "width → ∞", TOP),
     source=SOURCE,
     claims=9,
-    budgets={"quick": {"samples": 800}, "full": {"samples": 2000}},
-    controls={**WRONG, "beta off by 0.05": {"beta": 0.05}},
+    budgets={"quick": 800, "full": 2000},
+    controls={**VARIANCE_ERRORS, "beta off by 0.05": {"beta": 0.05}},
+    own_models=True,
 )
-def wide_residual_networks(
-    *,
-    seed: int,
-    level: float,
-    samples: int,
-    model: Model | None = None,
-    width: int = 400,
-    depth: int = 8,
-    beta: float | None = None,
-    variance: float = 1.0,
-) -> Iterator[Claim]:
+def wide_residual_networks(lab: Lab, *, width: int = 400, depth: int = 8) -> Iterator[Claim]:
     """Eight layers; means are off their limits by 2 % or less, and 5 % of variance move them by 5 to 9 %."""
     cases = {name: residual(block, width) for name, block in CASES.items()}
-    for name, case in ({str(model): model} if model is not None else cases).items():
+    for name, case in lab.cases(cases):
         if case.law != WhiteNoise():
             raise AssumptionNotMet(f"the weights must be white and Gaussian, not {case.law}")
         theory = lengths(case, depth=depth)
         p, growth = float(theory.q[-1]), float(theory.log_gradient_growth[-1])
         s = p * float(gaps(case, 1.0, 0.5, depth=depth)[-1])
-        seen = ends(planted(case, beta=beta, variance=variance), 0.5, depth=depth, samples=samples, seed=seed)
-        yield Claim(f"p / recursion, {name}", average(seen.length, level, unit=p), 1.0, 0.04)
-        yield Claim(f"s / recursion, {name}", average(seen.apart, level, unit=s), 1.0, 0.05)
-        off = average(seen.log_growth - growth, level)
-        yield Claim(f"log of the growth of gradients − recursion, {name}", off, 0.0, 0.065)
+        seen = last_layer(lab, case, 0.5, depth=depth)
+        yield lab.ratio(f"p / recursion, {name}", seen.length, p, within=0.04)
+        yield lab.ratio(f"s / recursion, {name}", seen.apart, s, within=0.05)
+        off = lab.mean(seen.log_growth - growth)
+        yield lab.equal(f"log of the growth of gradients − recursion, {name}", off, 0.0, within=0.065)
 
 
 EXACT = {
@@ -81,12 +77,10 @@ EXACT = {
     assumptions=("x ← x + V φ(W x + b) + a", "white Gaussian weights and biases", "φ = ReLU or linear", TOP),
     source=f"{SOURCE} (infinite width); exactness derived here",
     claims=7,
-    budgets={"quick": {"samples": 25_000}, "full": {"samples": 70_000}},
-    controls={**WRONG, "a reduced block": {"reduced": True}},
+    budgets={"quick": 25_000, "full": 70_000},
+    controls={**VARIANCE_ERRORS, "a reduced block": {"reduced": True}},
 )
-def exact_at_every_width(
-    *, seed: int, level: float, samples: int, variance: float = 1.0, reduced: bool = False
-) -> Iterator[Claim]:
+def exact_at_every_width(lab: Lab, *, reduced: bool = False) -> Iterator[Claim]:
     """Three layers, after which an error of 5 % in the variance moves the means by 3 to 6 %.
 
     At width 5 the means of ReLU networks hang on single ones among 100,000, of up to 200 times the median;
@@ -99,15 +93,14 @@ def exact_at_every_width(
         share = 1.0 if linear else 0.5
         b, k = share * of_weights * weight, share * of_weights * bias + of_bias
         plain = Reduced(block.activation, weight, bias) if reduced else block
-        model, count = planted(residual(plain, width), variance=variance), samples * 20 // width
-        seen = ends(model, 0.5 if linear else None, depth=depth, samples=count, seed=seed)
-        of_length = average(seen.length, level, unit=(1 + b) ** depth * (1 + k / b) - k / b)
-        yield Claim(f"E p / exact, {name}", of_length, 1.0, 0.03)
-        growth = average(seen.log_growth.exp(), level, unit=(1 + b) ** depth)
-        yield Claim(f"E χ^0/χ^{depth} / exact, {name}", growth, 1.0, 0.03)
+        cosine, count = 0.5 if linear else None, lab.samples * 20 // width
+        seen = last_layer(lab, residual(plain, width), cosine, depth=depth, samples=count)
+        exact = (1 + b) ** depth * (1 + k / b) - k / b
+        yield lab.ratio(f"E p / exact, {name}", seen.length, exact, within=0.03)
+        growth = seen.log_growth.exp()
+        yield lab.ratio(f"E χ^0/χ^{depth} / exact, {name}", growth, (1 + b) ** depth, within=0.03)
         if linear:
-            apart = average(seen.apart, level, unit=0.5 * (1 + b) ** depth)
-            yield Claim(f"E s / exact, {name}", apart, 1.0, 0.03)
+            yield lab.ratio(f"E s / exact, {name}", seen.apart, 0.5 * (1 + b) ** depth, within=0.03)
 
 
 SMALL = TwoLayer(RELU, 1.0, 0.5, 1.0, 0.5)
@@ -124,11 +117,9 @@ SMALL = TwoLayer(RELU, 1.0, 0.5, 1.0, 0.5)
     source=f"{SOURCE}; exactness derived here",
     claims=4,
     budgets={"quick": {"samples": 120_000, "depth": 200}, "full": {"samples": 250_000, "depth": 400}},
-    controls={**WRONG, "p^l in place of p^{l−1}": {"shifted": True}},
+    controls={**VARIANCE_ERRORS, "p^l in place of p^{l−1}": {"shifted": True}},
 )
-def parameter_gradients_hold(
-    *, seed: int, level: float, samples: int, depth: int, variance: float = 1.0, shifted: bool = False
-) -> Iterator[Claim]:
+def parameter_gradients_hold(lab: Lab, *, depth: int, shifted: bool = False) -> Iterator[Claim]:
     """Means over three layers of networks of width 8, by hand."""
     exact = parameter_gradients(residual(SMALL), depth=3)
     assert exact.log_inner is not None
@@ -136,31 +127,31 @@ def parameter_gradients_hold(
     assert exact.log_outer is not None
     p = lengths(residual(SMALL), depth=3).q
     of_inner = exact.log_inner_bias + p[1:].log() if shifted else exact.log_inner
-    found = _gradients(SMALL, 8, 3, variance, samples, seed)
+    found = _gradients(lab, SMALL, 8, 3)
     for name, place, log in (
         ("χ_w at layer 1", 0, of_inner[0]),
         ("χ_w at layer 3", 6, of_inner[2]),
         ("χ_v at layer 3", 8, exact.log_outer[2]),
     ):
-        yield Claim(f"E {name} / exact", average(found[:, place], level, unit=float(log.exp())), 1.0, 0.035)
-    block = TwoLayer(RELU, 0.1 * variance, 0.1, 1.0, 0.1)  # with variance 1, k/B is 3
+        yield lab.ratio(f"E {name} / exact", found[:, place], float(log.exp()), within=0.035)
+    block = TwoLayer(RELU, 0.1 * lab.variance, 0.1, 1.0, 0.1)  # with variance 1, k/B is 3
     deep = parameter_gradients(residual(block), depth=depth).log_inner
     assert deep is not None
     ratio = float((deep[0] - deep[-1]).exp())
     yield equal(f"χ_w^1/χ_w^{depth}, ReLU", ratio, 0.25, 0.005)
 
 
-def _gradients(block: Block, width: int, depth: int, variance: float, samples: int, seed: int) -> Tensor:
+def _gradients(lab: Lab, block: Block, width: int, depth: int) -> Tensor:
     """Mean squared gradients of entries of W, b and V at every layer, over χ^L; (sample, 3 · depth)."""
     weight, bias, of_weights, _ = block.variances
-    model = planted(residual(block, width), variance=variance)
-    alpha, source = model.alpha(depth), stream(seed, "parameters", model, depth, samples)
+    model = lab.with_error(residual(block, width))
+    alpha, source = model.alpha(depth), stream(lab.seed, "parameters", model, depth, lab.samples)
     layers = [Layer.revealed(block.shapes(width), source) for _ in range(depth)]
 
     def top(end: Tensor) -> Tensor:
         return source.normal_(torch.empty_like(end))
 
-    t = trajectory(block, torch.ones(samples, 1, width), layers, alpha, top=top, parameters=True)
+    t = trajectory(block, torch.ones(lab.samples, 1, width), layers, alpha, top=top, parameters=True)
     assert t.parameters is not None
     scales = {"inner": weight, "inner_bias": bias, "outer": alpha**2 * of_weights}
     places = [(name, k, width * scale) for k in range(depth) for name, scale in scales.items()]
