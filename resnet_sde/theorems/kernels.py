@@ -20,14 +20,7 @@ from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, at_least, equal
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
-from resnet_sde.meanfield import (
-    displacements,
-    flow,
-    gradient_two_time,
-    gradients_along,
-    lengths,
-    two_time,
-)
+from resnet_sde.meanfield import displacements, flow, gradient_two_time, gradients_along, lengths, two_time
 from resnet_sde.model import Model
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
@@ -121,10 +114,9 @@ def two_time_kernel(lab: Lab, *, depth: int = 8, off: float = 0.0) -> Iterator[C
     "two-time-kernel-two-matrices",
     words="With two matrices the inner weights correlate the pre-activations of two layers by "
     "their own covariance along depth, and the rest is as with one.",
-    statement=r"\Delta_k \Delta_l C_{kl} = \alpha^2 \gamma_{kl}\, "
-    r"\mathbb{E}\varphi(u_k)\varphi(u_l), \quad \mathbb{E} u_k u_l = \gamma_{kl} C_{kl}; \qquad "
-    r"\Delta_k \Delta_l T_{kl} = \alpha^2 \gamma_{kl}^2\, \mathbb{E}\varphi'(u_k)\varphi'(u_l)\, "
-    r"T_{kl}",
+    statement=r"\Delta_k \Delta_l C_{kl} = \alpha^2 \gamma_{kl}\, \mathbb{E}\varphi(u_k)\varphi(u_l), \quad "
+    r"\mathbb{E} u_k u_l = \gamma_{kl} C_{kl}; \qquad \Delta_k \Delta_l T_{kl} = \alpha^2 \gamma_{kl}^2\, "
+    r"\mathbb{E}\varphi'(u_k)\varphi'(u_l)\, T_{kl}",
     assumptions=("two weight matrices of the same law", *WIDE),
     source=SOURCE,
     claims=8,
@@ -138,12 +130,10 @@ def two_time_kernel_two_matrices(lab: Lab, *, depth: int = 8, off: float = 0.0) 
 
 @theorem(
     "one-time-recursion",
-    words="For white weights the kernel between layers collapses: its diagonal is the recursion "
-    "from layer to layer, for states and gradients, and two states share what the earlier of them "
-    "was.",
-    statement=r"\gamma_{kl} = 1_{k=l} \implies C_{kk} = q_k, \quad C_{kl} = \lambda^{|k-l|} "
-    r"q_{\min(k,l)}, \quad T_{kk} = \textstyle\prod_{j \ge k} (\lambda^2 + \alpha^2 w\, "
-    r"\mathbb{E}\varphi'^2)",
+    words="For white weights the kernel between layers collapses: its diagonal is the recursion from layer "
+    "to layer, for states and gradients, and two states share what the earlier of them was.",
+    statement=r"\gamma_{kl} = 1_{k=l} \implies C_{kk} = q_k, \quad C_{kl} = \lambda^{|k-l|} q_{\min(k,l)}, "
+    r"\quad T_{kk} = \textstyle\prod_{j \ge k} (\lambda^2 + \alpha^2 w\, \mathbb{E}\varphi'^2)",
     assumptions=("white weights", "width → ∞"),
     source="derived here",
     claims=3,
@@ -177,8 +167,7 @@ def bessel(square: float) -> float:
     "constant-weights-kernel",
     words="With the same linear weights in every layer the kernel between the times s and t of "
     "deep networks is a Bessel function of √(st).",
-    statement=r"\mathbb{E}\langle H_s, H_t \rangle / \|h_0\|^2 = I_0(2\sqrt{st}), \qquad I_0(2) = "
-    r"2.2796",
+    statement=r"\mathbb{E}\langle H_s, H_t \rangle / \|h_0\|^2 = I_0(2\sqrt{st}), \qquad I_0(2) = 2.2796",
     assumptions=("linear res-1", "the same Gaussian weights in all layers", "β = 1", "width, depth → ∞"),
     source="derived here",
     claims=2,

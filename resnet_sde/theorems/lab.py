@@ -28,10 +28,7 @@ _INPUT = 8  # dimension of the input of networks that are started at random
 _SQUARE = 2 * math.log(10)  # from log₁₀ of a ratio to the natural logarithm of its square
 _HELD = 2**24  # numbers in the weights held at once
 
-VARIANCE_ERRORS = {
-    "variance 5 % too large": {"variance": 1.05},
-    "variance 5 % too small": {"variance": 0.95},
-}
+VARIANCE_ERRORS = {"variance 5 % too large": {"variance": 1.05}, "variance 5 % too small": {"variance": 0.95}}
 VARIANCE_OFF = {"variance off by 5 %": {"variance": 1.05}}
 """Controls of checks that look at networks of a lab."""
 

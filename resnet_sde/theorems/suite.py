@@ -53,11 +53,7 @@ def plan(ids: Sequence[str], *, budget: str, seed: int, controls: bool) -> list[
 
 
 def run_suite(
-    tasks: Sequence[Task],
-    *,
-    workers: int = 1,
-    executor: Executor | None = None,
-    store: Path | None = None,
+    tasks: Sequence[Task], *, workers: int = 1, executor: Executor | None = None, store: Path | None = None
 ) -> Iterator[tuple[Task, Verdict]]:
     """Every check with its verdict, as they are finished; first those that the folder has.
 

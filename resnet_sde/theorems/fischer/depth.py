@@ -39,9 +39,8 @@ from resnet_sde.theorems.lab import VARIANCE_OFF, Lab
 
 @theorem(
     "feed-forward-fluctuations",
-    words="Without skip branches the sources of different layers are independent: fluctuations "
-    "follow a recursion from layer to layer and settle, and the response to the input decays "
-    "exponentially.",
+    words="Without skip branches the sources of different layers are independent: fluctuations follow a "
+    "recursion from layer to layer and settle, and the response to the input decays exponentially.",
     statement=r"V^l = \chi_{l-1}^2 V^{l-1} + \sigma_w^4\, \mathrm{Var}\,\varphi^2 \to \sigma_w^4\, "
     r"\mathrm{Var}\,\varphi^2 / (1 - \chi^2), \qquad \partial K^l/\partial K^0 \sim \chi^l, \quad "
     r"\chi = \sigma_w^2\, a(K^*)",

@@ -50,9 +50,8 @@ FORGETFUL = {"without memory": {"memory": False}}
     "leading-kernels",
     words="In wide networks the kernel of the states grows from layer to layer by ρ² times the "
     "variance of the branch, and the variance of the readout follows from it.",
-    statement=r"K^l = \lambda^2 K^{l-1} + \rho^2 (\sigma_w^2\, \mathbb{E}\varphi(\sqrt{K^{l-1}} "
-    r"z)^2 + \sigma_b^2), \qquad \mathbb{E} y^2 \to \sigma_w^2\, \mathbb{E}\varphi(\sqrt{K^L} z)^2 "
-    r"+ \sigma_b^2",
+    statement=r"K^l = \lambda^2 K^{l-1} + \rho^2 (\sigma_w^2\, \mathbb{E}\varphi(\sqrt{K^{l-1}} z)^2 + "
+    r"\sigma_b^2), \qquad \mathbb{E} y^2 \to \sigma_w^2\, \mathbb{E}\varphi(\sqrt{K^L} z)^2 + \sigma_b^2",
     assumptions=(*RESIDUAL, "width → ∞"),
     source=SOURCE,
     claims=4,
@@ -77,9 +76,8 @@ def leading_kernels(lab: Lab) -> Iterator[Claim]:
 
 @theorem(
     "kernel-fluctuations",
-    words="The variance over networks of the readout's kernel is 1/width times a sum over all "
-    "pairs of layers: sources of different layers are correlated, which a recursion from layer to "
-    "layer forgets.",
+    words="The variance over networks of the readout's kernel is 1/width times a sum over all pairs of "
+    "layers: sources of different layers are correlated, which a recursion from layer to layer forgets.",
     statement=r"N\,\mathrm{Var}\,C^{L+1} \to (R B R^\top)_{L+1,L+1}, \quad B_{lm} = \sigma_w^4\, "
     r"\mathrm{Cov}(\varphi^2(h^{l-1}), \varphi^2(h^{m-1})), \quad R = (1 - A)^{-1}, \; A_{lm} = "
     r"\partial C^l / \partial C^m",

@@ -94,10 +94,7 @@ def drawn(lab: Lab, law: PathLaw, *, depth: int = DEPTH, method: str = "dense") 
     source=SOURCE,
     claims=19,
     budgets={"quick": 12_000, "full": 60_000},
-    controls={
-        "variance off by 3 %": {"variance": 1.03},
-        "another law along depth": {"of": "H = 0.3"},
-    },
+    controls={"variance off by 3 %": {"variance": 1.03}, "another law along depth": {"of": "H = 0.3"}},
 )
 def drawn_weights(lab: Lab, *, of: str | None = None) -> Iterator[Claim]:
     """By means over networks; a constant law asks for more of them, since each shows sixteen numbers only."""

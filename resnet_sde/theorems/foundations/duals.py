@@ -103,10 +103,7 @@ def single_errors(phi: Activation, q: float, variance: float) -> Tensor:
     source="their definition",
     claims=2 * len(ACTIVATIONS),
     budgets={"quick": {}, "full": {}},
-    controls={
-        "correlations clipped at 0.999": {"clip": 1e-3},
-        "variance off by 0.1 %": {"variance": 1.001},
-    },
+    controls={"correlations clipped at 0.999": {"clip": 1e-3}, "variance off by 0.1 %": {"variance": 1.001}},
 )
 def gaussian_duals(lab: Lab, *, clip: float = 0.0) -> Iterator[Claim]:
     """Relative errors; that of E φ''φ is in units of it and of E φ'φ', because it may vanish."""

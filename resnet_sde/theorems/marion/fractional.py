@@ -141,10 +141,7 @@ def _along(model: Model, depth: int, path: WeightPaths, h: Tensor) -> Tensor:
     source=f"after {SOURCE}",
     claims=7,
     budgets={"quick": 6000, "full": 24_000},
-    controls={
-        "H off by 0.05": {"half": 0.55},
-        "constant weights of its own": {"resample": True},
-    },
+    controls={"H off by 0.05": {"half": 0.55}, "constant weights of its own": {"resample": True}},
 )
 def interpolation(lab: Lab, *, half: float = 0.5, resample: bool = False) -> Iterator[Claim]:
     """Exact covariances; laws of states and gradients at H = 1/2; distances on one path as H → 1."""

@@ -29,10 +29,7 @@ HOMOGENEOUS = {
     "res-3": TwoLayer(RELU),
     "leaky res-2": TwoLayer(LeakyReLU(0.8)),
 }
-ERRORS = {
-    "beta off by 0.15": {"beta": 0.35},
-    **VARIANCE_OFF,
-}
+ERRORS = {"beta off by 0.15": {"beta": 0.35}, **VARIANCE_OFF}
 CENTRED = (
     "entries of √d V independent, symmetric, of unit variance, independent along depth",
     "E ‖g(h)‖² = c ‖h‖² for all h: linear res-1, or two matrices with a leaky ReLU",

@@ -28,10 +28,7 @@ from resnet_sde.theorems.marion.means import HOMOGENEOUS
 from resnet_sde.theorems.marion.paper import SOURCE
 
 LAWS = (WhiteNoise(), FractionalNoise(0.7), SmoothNoise(0.3))
-BETA_OFF = {
-    "beta off by 0.15": {"beta_off": -0.15},
-    "beta off by 0.15 the other way": {"beta_off": 0.15},
-}
+BETA_OFF = {"beta off by 0.15": {"beta_off": -0.15}, "beta off by 0.15 the other way": {"beta_off": 0.15}}
 ONE_MATRIX = (
     "one weight matrix, of independent entries, centred and of variance 1/d",
     "weights that are white, fractional with H > 1/2, or smooth along depth; β* is 1/2, H, or 1",

@@ -101,9 +101,8 @@ def rough_boundary(lab: Lab, *, hurst: float = 0.2, beta: float = 0.4, width: in
 
 @theorem(
     "young-limit-two-matrices",
-    words="For H > 1/2 two matrices have a limit on the outer weights themselves: a Young equation "
-    "driven by the sums of V where φ has a mean, and by the sums of the products V W where φ is odd "
-    "and H > 3/4.",
+    words="For H > 1/2 two matrices have a limit on the outer weights themselves: a Young equation driven by "
+    "the sums of V where φ has a mean, and by the sums of the products V W where φ is odd and H > 3/4.",
     statement=r"dH_t = \mathbb{E}\varphi(\sqrt{q_t} z)\, dZ_t, \; Z = \lim L^{-H} \textstyle\sum V_k "
     r"1; \qquad dH_t = \mathbb{E}\varphi'(\sqrt{q_t} z)\, dA_t H_t, \; A = \lim L^{1 - 2H} "
     r"\textstyle\sum V_k W_k",
@@ -200,9 +199,8 @@ def _mirrored(path: WeightPaths) -> WeightPaths:
 
 @theorem(
     "odd-drift",
-    words="For 1/2 < H < 3/4 and β = 1/2, networks of two matrices with an odd activation tend in law "
-    "to an Itô equation with a larger diffusion than that of independent weights, and with a drift of "
-    "size 1/d.",
+    words="For 1/2 < H < 3/4 and β = 1/2, networks of two matrices with an odd activation tend in law to an "
+    "Itô equation with a larger diffusion than that of independent weights, and with a drift of size 1/d.",
     statement=r"dH_t = \left(\sum_n \gamma(n)\, \mathbb{E}\varphi(u_0)\varphi(u_n)\right)^{1/2} dB_t + "
     r"b(H_t)\, dt",
     assumptions=("two weight matrices", "φ odd", "fractional weights, 1/2 < H < 3/4", "β = 1/2"),

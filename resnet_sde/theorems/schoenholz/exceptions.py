@@ -96,10 +96,7 @@ def _scaling(phi: Activation, small: float, large: float) -> float:
     assumptions=(*FEED_FORWARD, "masks of dropout of their own for each input and layer", "width → ∞"),
     source=f"{SOURCE} (loss of the critical point); exponents derived here",
     claims=5,
-    budgets={
-        "quick": {"samples": 400, "lost": 1e-8},
-        "full": {"samples": 1200, "lost": 1e-10},
-    },
+    budgets={"quick": {"samples": 400, "lost": 1e-8}, "full": {"samples": 1200, "lost": 1e-10}},
     controls={
         "masks are shared": {"shared": True},
         "keep rate 0.03 too large": {"keep_rate": 0.93},

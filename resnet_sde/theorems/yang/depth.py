@@ -30,10 +30,7 @@ from resnet_sde.theorems.yang.paper import SOURCE
     source=f"{SOURCE} (metric expressivity); equality derived here",
     claims=3,
     budgets={"quick": 30_000, "full": 60_000},
-    controls={
-        "inputs that are not close": {"gap": 0.5},
-        "variance 5 % too large": {"variance": 1.05},
-    },
+    controls={"inputs that are not close": {"gap": 0.5}, "variance 5 % too large": {"variance": 1.05}},
 )
 def expressivity_is_gradient_explosion(lab: Lab, *, gap: float = 1e-9) -> Iterator[Claim]:
     """Recursions over 20 layers, gradients without the error; both in the same networks of width 10."""

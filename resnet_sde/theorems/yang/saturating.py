@@ -18,13 +18,7 @@ from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.lab import Lab, gap
-from resnet_sde.theorems.yang.networks import (
-    FULL_TANH,
-    RESIDUAL,
-    laws_of,
-    logs_along,
-    residual,
-)
+from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, laws_of, logs_along, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
 SATURATING = (*RESIDUAL, "φ odd, tending to ±1 as fast as tanh", "width → ∞")
@@ -114,9 +108,8 @@ def saturating_gradients(
     "saturating-cosines",
     words="With a bias outside, the cosine of two inputs tends to a number e* < 1 that depends on "
     "σ_a²/σ_v² alone, like l^{−δ*}, behind a term of order l^{−1/2} that hides it.",
-    statement=r"e^* = (\sigma_v^2 \tfrac2\pi \arcsin e^* + \sigma_a^2)/b, \quad e^l - e^* = K "
-    r"l^{-\delta^*} - F l^{-1/2} + \ldots, \quad \delta^* = 1 - "
-    r"\tfrac{\sigma_v^2}{b}\, \tfrac2\pi (1 - e^{*2})^{-1/2}",
+    statement=r"e^* = (\sigma_v^2 \tfrac2\pi \arcsin e^* + \sigma_a^2)/b, \quad e^l - e^* = K l^{-\delta^*} "
+    r"- F l^{-1/2} + \ldots, \quad \delta^* = 1 - \tfrac{\sigma_v^2}{b}\, \tfrac2\pi (1 - e^{*2})^{-1/2}",
     assumptions=(*SATURATING, "σ_a > 0", "inputs that are not equal"),
     source=f"{SOURCE} (e*, δ*); the correction is derived here",
     claims=3,
@@ -153,9 +146,8 @@ def saturating_cosines(
     "saturating-cosines-without-outer-bias",
     words="Without a bias outside, two inputs become orthogonal like l^{−(1 − 2/π)}, from the side on "
     "which their first covariance lies; where it is zero, their covariance never moves.",
-    statement=r"\sigma_a = 0: \quad \gamma^l + \sigma_b^2/\sigma_w^2 \sim K l^{2/\pi} "
-    r"e^{-4\kappa/(\pi b \sqrt l)}, \quad \mathrm{sign} K = \mathrm{sign}(\sigma_w^2 "
-    r"\gamma^0 + \sigma_b^2), \quad e^l \sim "
+    statement=r"\sigma_a = 0: \quad \gamma^l + \sigma_b^2/\sigma_w^2 \sim K l^{2/\pi} e^{-4\kappa/(\pi b "
+    r"\sqrt l)}, \quad \mathrm{sign} K = \mathrm{sign}(\sigma_w^2 \gamma^0 + \sigma_b^2), \quad e^l \sim "
     r"\tfrac{K}{b} l^{-(1 - 2/\pi)}",
     assumptions=(*SATURATING, "σ_a = 0"),
     source=f"{SOURCE} (e* = 0); exponent and sign derived here",

@@ -14,11 +14,7 @@ from resnet_sde.activations import RELU, AlphaReLU, LeakyReLU
 from resnet_sde.blocks import Reduced, TwoLayer
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps, lengths
-from resnet_sde.meanfield.asymptotics import (
-    HomogeneousAsymptotics,
-    MeanModeAsymptotics,
-    PowerAsymptotics,
-)
+from resnet_sde.meanfield.asymptotics import HomogeneousAsymptotics, MeanModeAsymptotics, PowerAsymptotics
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab, gap
