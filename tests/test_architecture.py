@@ -70,7 +70,6 @@ ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/")
 DIGESTS = {"runs", "_names", "_random"}  # what makes names, of records and of streams
 
 NAMED_TWICE = {
-    "Ends",
     "Gelu",
     "Identity",
     "Kept",
