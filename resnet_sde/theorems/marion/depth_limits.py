@@ -16,7 +16,6 @@ from resnet_sde.claims import Claim, equal
 from resnet_sde.coupling import TOLERANCE
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits import limit as find_limit
-from resnet_sde.matrices import Deferred, Identity
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward, trajectory
 from resnet_sde.theorems.core import theorem
@@ -230,9 +229,5 @@ def _ends(lab: Lab, case: Model, h: Tensor, depth: int) -> Tensor:
     if seen.law != WHITE:
         return lab.on_paths(seen, depth, lambda path, part: end(seen, part, path, depth), h)
     source = stream(lab.seed, "ends", seen, depth, tuple(h.shape))
-    shapes = seen.block.shapes(seen.width)
-    layers = (
-        Layer(**{"outer": Identity(), **{name: Deferred(source, out) for name, (_, out) in shapes.items()}})
-        for _ in range(depth)
-    )
+    layers = (Layer.revealed(seen.block.shapes(seen.width), source) for _ in range(depth))
     return trajectory(seen.block, h, layers, seen.alpha(depth), every_layer=False).hidden.natural(-1)
