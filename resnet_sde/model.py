@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from resnet_sde._checks import check_memory, finite_number, positive_integer
-from resnet_sde._contracts import check_critical_beta, check_model_parts
-from resnet_sde._law_checks import check_depth, check_networks
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.contracts.blocks import check_critical_beta, check_model_parts
+from resnet_sde.contracts.laws import check_depth, check_networks
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Dense
 from resnet_sde.paths import Path

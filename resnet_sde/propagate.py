@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import finite_number
-from resnet_sde._contracts import check_adjoint, check_block, check_company, unchanged
-from resnet_sde._matrix_checks import check_dropout, check_parameters
 from resnet_sde._random import Stream
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.contracts.blocks import check_adjoint, check_block, check_company, unchanged
+from resnet_sde.contracts.matrices import check_dropout, check_parameters
 from resnet_sde.matrices import Dense, Masked
 
 

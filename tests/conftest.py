@@ -78,7 +78,7 @@ def shared_between_workers(
 @pytest.fixture
 def moments_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The moments of an activation of one's own are taken as they are, for errors that tests plant there."""
-    monkeypatch.setattr("resnet_sde._contracts.wrong_moment", lambda phi: None)
+    monkeypatch.setattr("resnet_sde.contracts.blocks.wrong_moment", lambda phi: None)
 
 
 @pytest.fixture(autouse=True)

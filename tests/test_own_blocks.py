@@ -10,9 +10,9 @@ from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
-from resnet_sde._contracts import check_adjoint
 from resnet_sde._random import Stream
 from resnet_sde.blocks import affine, affine_back
+from resnet_sde.contracts.blocks import check_adjoint
 from resnet_sde.paths import GridPath, Path
 
 X = torch.ones(1, 16, dtype=torch.float64)

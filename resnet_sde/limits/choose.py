@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from resnet_sde._stated import states_moments
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
+from resnet_sde.contracts.theory import states_moments
 from resnet_sde.limits.base import Limit, NoLimit
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw

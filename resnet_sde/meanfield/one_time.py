@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import check_memory, positive_integer, states
-from resnet_sde._contracts import check_moments, check_recursion
-from resnet_sde._stated import states_moments
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block
+from resnet_sde.contracts.blocks import check_moments, check_recursion
+from resnet_sde.contracts.theory import states_moments
 from resnet_sde.laws import PathLaw
 from resnet_sde.meanfield._table import Table
 from resnet_sde.model import Model

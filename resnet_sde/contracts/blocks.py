@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde._asked import Broken, check_result, claim, close, numbers, once, ours
-from resnet_sde._law_checks import check_law
 from resnet_sde._random import stream
-from resnet_sde._stated import states_moments, wrong_moment, wrong_recursion, wrong_scaling
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.contracts.asked import Broken, check_result, claim, close, numbers, once, ours
+from resnet_sde.contracts.laws import check_law
+from resnet_sde.contracts.theory import states_moments, wrong_moment, wrong_recursion, wrong_scaling
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Dense, Matrix, NotDrawn
 

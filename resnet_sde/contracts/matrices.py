@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from resnet_sde._asked import Broken, close, numbers, once, ours
-from resnet_sde._contracts import SCALES, WIDEST, gradient_of, probe
 from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.contracts.asked import Broken, close, numbers, once, ours
+from resnet_sde.contracts.blocks import SCALES, WIDEST, gradient_of, probe
 from resnet_sde.matrices import Dense, Masked, NotDrawn
 
 

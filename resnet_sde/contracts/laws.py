@@ -11,9 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from resnet_sde._asked import CLOSE, Broken, check_result, claim, close, once, ours
 from resnet_sde._checks import states
 from resnet_sde._random import stream
+from resnet_sde.contracts.asked import CLOSE, Broken, check_result, claim, close, once, ours
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import PathLaw
 from resnet_sde.paths import OffGrid, Path

@@ -20,6 +20,7 @@ _KNOWN = ("resnet_sde", "abc", "torch")  # whose classes are taken as they are
 
 
 def ours(thing: object) -> bool:
+    """Whether a thing is of a class of the package, which is not asked."""
     return type(thing).__module__.partition(".")[0] == "resnet_sde"
 
 
@@ -71,6 +72,7 @@ def _state(thing: Any, depth: int = 0) -> object:
 
 
 def claim(thing: Any, name: str) -> bool:
+    """What a thing says of itself under a name. Raises Broken unless that is True or False."""
     value = getattr(thing, name)
     if type(value).__name__ not in ("bool", "bool_"):
         raise Broken(f"{name} of {type(thing).__name__} must be True or False, got {value!r}")
@@ -87,6 +89,7 @@ def close(found: Tensor, expected: Tensor, like: Tensor | None = None) -> bool:
 
 
 def check_result(what: str, found: object, like: Tensor) -> Tensor:
+    """What was found, detached. Raises Broken unless it is a tensor of the shape and dtype of another."""
     if not isinstance(found, Tensor):
         raise Broken(f"{what} returned {type(found).__name__}; it must return a tensor")
     if found.shape != like.shape or found.dtype != like.dtype:
@@ -98,4 +101,5 @@ def check_result(what: str, found: object, like: Tensor) -> Tensor:
 
 
 def numbers(source: Stream, *shape: int) -> Tensor:
+    """Standard normal numbers in float64."""
     return source.normal_(torch.empty(*shape, dtype=torch.float64))
