@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import resnet_sde as rs
-from benchmarks.measure import Row
+from benchmarks.measure import Row, peak_memory
 from resnet_sde.ensembles import simulate
 from resnet_sde.observables import displacement
 from resnet_sde.runs.cluster import engine
@@ -137,3 +137,11 @@ def cells(work: Cells, timed: int, workers: int) -> Iterator[Row]:
             yield Row(f"{label}, kept in a store" if store else label, "cell", ours, floor=floor, floors=1.3)
             before = after
         yield Row("the same read back from its store", "cell", work.study(folder, workers))
+
+
+def overhead(work: Cells, timed: int) -> Row:
+    """A study of cells that are hardly any work, in this process: what a cell costs whoever asks."""
+    floor = work.alone(timed)
+    ours = work.study(None, workers=1)
+    memory = peak_memory(partial(work.study, None, workers=1))
+    return Row(f"study of {work.cells} cells of one network of one layer", "cell", ours, floor, memory=memory)

@@ -334,10 +334,10 @@ def _gpu_training(work: trained.Work, steps: int) -> float | None:
 
 def many(size: str) -> Iterator[Row]:
     """What it costs to hand out many tasks or cells, and to gather them."""
-    tasks, seconds, results, cells, samples, timed = {
-        "full": (200, 1.0, 100_000, 10_000, 900, 200),
-        "quick": (20, 0.5, 5_000, 500, 900, 50),
-        "smoke": (4, 0.01, 20, 3, 10, 2),
+    tasks, seconds, results, empty, cells, samples, timed = {
+        "full": (200, 1.0, 100_000, 50_000, 10_000, 900, 200),
+        "quick": (20, 0.5, 5_000, 1000, 500, 900, 50),
+        "smoke": (4, 0.01, 20, 2, 3, 10, 2),
     }[size]
     workers = 1 if size == "smoke" else WORKERS  # one: no process or cluster is started
     engines = list(scale.ENGINES)[:workers]
@@ -345,6 +345,7 @@ def many(size: str) -> Iterator[Row]:
         yield scale.long_tasks(tasks, seconds, engine, workers)
     for engine in engines:
         yield scale.gathered(results, engine, workers)
+    yield scale.overhead(scale.Cells(empty, samples=1, depth=1), timed)
     yield from scale.cells(scale.Cells(cells, samples), timed, workers)
 
 
