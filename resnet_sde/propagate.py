@@ -284,6 +284,10 @@ def _check_states(block: Block, h: Tensor, dropout: Dropout | None) -> None:
     check_block(block, h.shape[-1])
     check_company(block, h.shape[-1], len(h))
     if dropout is not None:
+        if not isinstance(dropout, Dropout):
+            raise ValueError(
+                f"dropout must be a Dropout, got {dropout!r}; give Dropout(0.9, stream(0, 'masks'))"
+            )
         check_dropout(block, h.shape[-1])
 
 
@@ -300,11 +304,10 @@ def _check_gradients(block: Block, h: Tensor, top: object, parameters: bool) -> 
 def _top(top: Tensor | Callable[[Tensor], Tensor], hidden: States) -> Tensor:
     """p_L in memory of its own."""
     end = hidden.scaled[-1]
-    p = top if isinstance(top, Tensor) else top(hidden.natural(-1).to(end.dtype))
-    if p.shape != end.shape:
-        raise ValueError(
-            f"top has shape {tuple(p.shape)}, and states {tuple(end.shape)}; give one for each state"
-        )
+    p = top(hidden.natural(-1).to(end.dtype)) if callable(top) else top
+    if not isinstance(p, Tensor) or p.shape != end.shape:
+        given = f"shape {tuple(p.shape)}" if isinstance(p, Tensor) else type(p).__name__
+        raise ValueError(f"top must be one number for each of those of h_L, {tuple(end.shape)}; got {given}")
     return p.clone()
 
 

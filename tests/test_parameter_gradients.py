@@ -174,8 +174,11 @@ def test_a_gradient_at_the_top_may_be_that_of_a_loss() -> None:
     assert len(shown) == 1
     assert torch.equal(shown[0], end)
     assert_alike(seen(t), seen(fixed))
-    with pytest.raises(ValueError, match="top has shape"):
-        rs.trajectory(block, states("h"), drawn(block), ALPHA, top=lambda h: h[:, :1])
+    for wrong in (lambda h: h[:, :1], lambda h: None, states("top", 1), "top"):
+        with pytest.raises(ValueError, match="top must be"):
+            rs.trajectory(block, states("h"), drawn(block), ALPHA, top=wrong)
+    with pytest.raises(ValueError, match="dropout must be a Dropout"):
+        rs.forward(block, states("h"), drawn(block), ALPHA, dropout=0.9)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give top"):
         rs.trajectory(block, states("h"), drawn(block), ALPHA, parameters=True)
 
