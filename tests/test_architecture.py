@@ -68,6 +68,8 @@ LAWS_OF_THE_PACKAGE = {"WhiteNoise", "FractionalNoise", "SmoothNoise", "Constant
 ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/")
 DIGESTS = {"runs", "_names", "_random"}  # what makes names, of records and of streams
 
+CROSSING = {"resnet_sde._checks", "resnet_sde._random", "resnet_sde._versions"}  # private, and used outside
+
 NAMED_TWICE = {
     "Gelu",
     "Identity",
@@ -119,6 +121,26 @@ def violations(path: str, source: str) -> list[str]:
         if not allowed:
             found.append(f"{path} imports {name}")
     return found
+
+
+def private(path: str, source: str) -> Iterator[str]:
+    """The private names that a file takes from a package that it is not in."""
+    here = path.removesuffix(".py").replace("/", ".")
+    for name in imported(path, tree_of(source)):
+        parts = name.split(".")
+        for place, part in enumerate(parts):
+            inside = f"{here}.".startswith("".join(f"{parent}." for parent in parts[:place]))
+            if part.startswith("_") and not part.startswith("__") and parts[0] in FOLDERS and not inside:
+                yield ".".join(parts[: place + 1])
+
+
+def of_figures(path: str, source: str) -> Iterator[str]:
+    """The figures that a figure, or a part of some, imports."""
+    for name in imported(path, tree_of(source)):
+        top, *rest = name.split(".")
+        of_a_paper = top == "paper_figs" and len(rest) > 1 and (ROOT / top / rest[0]).is_dir()
+        if of_a_paper and not rest[1].startswith("_"):
+            yield name
 
 
 @functools.cache
@@ -176,6 +198,50 @@ def eagerly_imported(statement: str) -> set[str]:
 def test_imports() -> None:
     found = [violation for path, source in sources().items() for violation in violations(path, source)]
     assert not found, "\n".join(found)
+
+
+def test_private_names_stay_in_their_package() -> None:
+    """Those of `CROSSING` are to become public, or to be left."""
+    found = {
+        name
+        for path, source in sources().items()
+        if path.partition("/")[0] not in FREE
+        for name in private(path, source)
+    }
+    assert found == CROSSING
+
+
+def test_no_figure_imports_another() -> None:
+    found = {
+        path: names
+        for path, source in sources().items()
+        if path.startswith("paper_figs/") and (names := list(of_figures(path, source)))
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from paper_figs.marion import fig2",
+        "from paper_figs.marion.fig2 import draw",
+        "import paper_figs.own.orders",
+    ],
+)
+def test_a_figure_in_a_figure_is_noticed(source: str) -> None:
+    assert len(list(of_figures("paper_figs/marion/fig1.py", source))) == 1
+    assert not list(of_figures("paper_figs/marion/fig1.py", "from paper_figs.marion._white import draw"))
+
+
+def test_a_private_name_abroad_is_noticed() -> None:
+    path = "resnet_sde/limits/sde.py"
+    assert list(private(path, "from resnet_sde.meanfield._roots import root")) == [
+        "resnet_sde.meanfield._roots"
+    ]
+    assert list(private(path, "from resnet_sde.model import _scale")) == ["resnet_sde.model._scale"]
+    assert not list(
+        private(path, "from resnet_sde._checks import positive\nfrom resnet_sde.limits._x import y")
+    )
 
 
 def test_class_names_are_unique() -> None:

@@ -16,8 +16,15 @@ from drawn_figures import (
     smoke,
 )
 
-from paper_figs._narrow import Networks, deviations, extrapolated, sharp_shift, sharp_variance, variance
-from paper_figs._wide import mean_and_error
+from experiments.fischer.finite_width import (
+    Networks,
+    deviations,
+    extrapolated,
+    sharp_shift,
+    sharp_variance,
+    variance,
+)
+from experiments.wide import mean_and_error
 from paper_figs.fischer.regression import digits, kernel_of_angle
 from resnet_sde import ERF
 from resnet_sde.finite_width import output_response

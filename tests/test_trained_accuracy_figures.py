@@ -21,7 +21,7 @@ from experiments.execution import Execution
 from experiments.fischer import residual_scale
 from experiments.schoenholz import trainability
 from experiments.yang import variance_grids
-from paper_figs import _maps as maps
+from paper_figs import _panels as panels_of
 from paper_figs.catalogue import PICTURES
 from paper_figs.fischer import trained as fischer_trained
 from paper_figs.schoenholz._trainability import SETTINGS
@@ -52,7 +52,7 @@ def test_what_is_trained_is_kept_in_the_store(tmp_path: Path, monkeypatch: pytes
 
 
 def test_cells_end_half_way_between_their_centres() -> None:
-    np.testing.assert_allclose(maps.edges(np.array([1.0, 4.0, 16.0])), [0.5, 2, 8, 32])
+    np.testing.assert_allclose(panels_of.edges(np.array([1.0, 4.0, 16.0])), [0.5, 2, 8, 32])
 
 
 # What must be noticed at the smoke budget

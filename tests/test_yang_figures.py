@@ -16,8 +16,8 @@ from drawn_figures import (
 )
 
 import resnet_sde as rs
-from paper_figs._residuals import name as variances_of
-from paper_figs._residuals import networks, states
+from experiments.yang.residuals import name as variances_of
+from experiments.yang.residuals import networks, states
 
 # What must not pass.
 

@@ -14,19 +14,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from paper_figs._narrow import DOTS, STEP, Networks, agrees, equals, last_squares
+from experiments.fischer.finite_width import STEP, Networks, last_squares
+from experiments.wide import dataset, fitted_slope, mean_and_error
+from paper_figs._claims import equals
+from paper_figs._panels import DOTS, DOTTED, LINE, NETWORKS, key, panel_legend, points
 from paper_figs._style import BLUE, GREEN, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DOTTED,
-    LINE,
-    NETWORKS,
-    dataset,
-    fitted_slope,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-)
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 from resnet_sde.finite_width import output_response
 from resnet_sde.meanfield import lengths

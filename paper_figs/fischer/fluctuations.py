@@ -16,18 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._narrow import (
-    DASHES,
-    Networks,
-    agrees,
-    deviations,
-    equals,
-    sharp_shift,
-    sharp_variance,
-    ticks,
-)
+from experiments.fischer.finite_width import Networks, deviations, sharp_shift, sharp_variance
+from experiments.wide import dataset, mean_and_error
+from paper_figs._claims import equals
+from paper_figs._panels import DASHED, DASHES, LINE, NETWORKS, key, panel_legend, points, ticks
 from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import DASHED, LINE, NETWORKS, dataset, key, mean_and_error, panel_legend, points
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 from resnet_sde.finite_width import FiniteSize, finite_size
 

@@ -14,31 +14,20 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_figs._narrow import (
-    DASHES,
+from experiments.fischer.finite_width import (
     Networks,
-    agrees,
     deviations,
-    equals,
     extrapolated,
     sharp_shift,
     sharp_variance,
     squares,
-    ticks,
     variance,
 )
+from experiments.wide import dataset, fitted_slope, mean_and_error
+from paper_figs._claims import equals
+from paper_figs._panels import DASHED, DASHES, LINE, NETWORKS, key, panel_legend, points, ticks
 from paper_figs._style import BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    dataset,
-    fitted_slope,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-)
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 
 NETS = {

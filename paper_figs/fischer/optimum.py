@@ -16,7 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import resnet_sde as rs
-from paper_figs._narrow import Networks, equals, ticks
+from experiments.fischer.finite_width import Networks
+from experiments.wide import dataset, fitted_slope
+from paper_figs._claims import equals
+from paper_figs._panels import LINE, graded, key, note, panel_legend, ticks
 from paper_figs._style import (
     BLACK,
     GREEN,
@@ -28,7 +31,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import LINE, dataset, fitted_slope, graded, key, note, panel_legend
 from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.finite_width import Optimum, diagonal_optimum, saturation_kernel, saturation_scale
 

@@ -16,7 +16,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._narrow import Networks, agrees, covariance, equals, seen
+from experiments.fischer.finite_width import Networks, covariance, seen
+from experiments.wide import dataset, mean_and_error
+from paper_figs._claims import equals
+from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points
 from paper_figs._style import (
     BLACK,
     BLUE,
@@ -28,7 +31,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import LINE, NETWORKS, dataset, key, mean_and_error, panel_legend, points
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim
 from resnet_sde.finite_width import finite_size_pair
 from resnet_sde.observables import observable

@@ -18,9 +18,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._narrow import Networks, agrees, equals, extrapolated, seen, ticks
+from experiments.fischer.finite_width import Networks, extrapolated, seen
+from experiments.wide import dataset
+from paper_figs._claims import equals
+from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points, ticks
 from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import LINE, NETWORKS, dataset, key, panel_legend, points
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import finite_size_pair, posterior_shift
 from resnet_sde.observables import observable

@@ -21,9 +21,10 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._narrow import Networks, ticks
+from experiments.fischer.finite_width import Networks
+from experiments.wide import dataset
+from paper_figs._panels import INTERVAL, graded, key, panel_legend, ticks
 from paper_figs._style import BLACK, BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import INTERVAL, dataset, graded, key, panel_legend
 from resnet_sde.claims import Claim, between
 from resnet_sde.datasets import load_images
 from resnet_sde.finite_width import diagonal_optimum, off_diagonal_optimum

@@ -17,31 +17,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paper_figs._narrow import (
-    DASHES,
-    MAXIMUM,
-    TRIANGLE,
-    Networks,
-    agrees,
-    equals,
-    last_squares,
-    squares,
-    ticks,
-)
-from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
+from experiments.fischer.finite_width import Networks, last_squares, squares
+from experiments.wide import dataset, depth_scale, mean_and_error
+from paper_figs._claims import equals
+from paper_figs._panels import (
     DASHED,
+    DASHES,
     LINE,
+    MAXIMUM,
     NETWORKS,
-    dataset,
-    depth_scale,
+    TRIANGLE,
     graded,
     key,
-    mean_and_error,
     note,
     panel_legend,
     points,
+    ticks,
 )
+from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import diagonal_optimum, output_response
 from resnet_sde.finite_width.continuum import Growth

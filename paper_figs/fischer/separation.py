@@ -18,19 +18,24 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._narrow import DASHES, MAXIMUM, STEP, TRIANGLE, Networks, agrees, equals, seen, ticks
-from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
+from experiments.fischer.finite_width import STEP, Networks, seen
+from experiments.wide import dataset, mean_and_error
+from paper_figs._claims import equals
+from paper_figs._panels import (
     DASHED,
+    DASHES,
     LINE,
+    MAXIMUM,
     NETWORKS,
-    dataset,
+    TRIANGLE,
     graded,
     key,
-    mean_and_error,
     panel_legend,
     points,
+    ticks,
 )
+from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import (
     diagonal_optimum,

@@ -21,9 +21,8 @@ from matplotlib.lines import Line2D
 from experiments.execution import HERE, Execution
 from experiments.fischer import residual_scale
 from experiments.fischer.residual_scale import best_product
-from paper_figs._maps import ticks_within
+from paper_figs._panels import DASHED, DOTTED, INTERVAL, graded, key, panel_legend, ticks_within
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import DASHED, DOTTED, INTERVAL, graded, key, panel_legend
 from resnet_sde.claims import Claim, at_least, between
 from resnet_sde.finite_width import off_diagonal_response, output_response
 

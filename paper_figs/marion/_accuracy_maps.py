@@ -19,9 +19,8 @@ from matplotlib.patheffects import withStroke
 import resnet_sde as rs
 from experiments.marion.accuracy_plane import BLOCKS, LEVEL, AccuracyPlane
 from experiments.trained import at_best_rate
-from paper_figs._maps import COLOURS, colour_bar
+from paper_figs._panels import COLOURS, SMALL, colour_bar, key, panel_legend
 from paper_figs._style import BLACK, BLUE, ORANGE, VERMILLION, house_style, new_figure, panel_title
-from paper_figs._wide import SMALL, key, panel_legend
 from resnet_sde import estimate
 from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import Estimate

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 import resnet_sde as rs
 from experiments.marion.trained_weights import LAWS, TrainedWeights
+from paper_figs._panels import key
 from paper_figs._style import BLACK, BLUE, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import key
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 Z = 4.5  # standard errors granted to the weights before training: two-sided false alarm 7e-6 each

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.marion.correlated_weights import QUANTITIES, CorrelatedWeights
+from paper_figs._panels import panel_legend
 from paper_figs._ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, points
 from paper_figs._style import (
     BLACK,
@@ -39,7 +40,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import panel_legend
 from paper_figs.marion import _smooth as smooth
 from paper_figs.marion import _white as white
 from resnet_sde.claims import Claim, at_most, equal

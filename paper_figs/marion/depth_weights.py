@@ -29,9 +29,8 @@ from matplotlib.patches import Patch
 from experiments.execution import HERE, Execution
 from experiments.marion import depth_convergence
 from experiments.marion.depth_convergence import DepthConvergence, rate
-from paper_figs._narrow import ticks
+from paper_figs._panels import INTERVAL, key, ticks
 from paper_figs._style import BLACK, BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import INTERVAL, key
 from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import mean
 

@@ -21,15 +21,10 @@ from scipy.interpolate import PchipInterpolator
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.marion.plane import Plane, over_networks, zero_level
+from paper_figs._planes import BOUNDARY, HURSTS_OF_LEVELS, INTERPOLATION, LEVEL, LEVELS, grid
 from paper_figs._ratios import FORWARD, GRADIENT
-from paper_figs._style import BLACK, GREEN, house_style, legend_below, new_figure, panel_title
+from paper_figs._style import GREEN, house_style, legend_below, new_figure, panel_title
 from resnet_sde.claims import Claim, at_most, equal
-
-
-def grid(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Equally spaced numbers, rounded."""
-    return tuple(np.linspace(low, high, count).round(6).tolist())
-
 
 # Marion et al. have 5 networks and 10 inputs; the error is that of the networks, so here they are more.
 BUDGETS = {
@@ -38,8 +33,6 @@ BUDGETS = {
     "paper": Plane(grid(0.05, 0.97, 51), grid(0, 1.3, 70), samples=20, inputs=4),
 }
 SCALE = 1.0  # of the colours: log10 of a ratio beyond ± this looks the same
-BOUNDARY = {"color": BLACK, "linewidth": 1.5}
-LEVEL = {"color": BLACK, "linewidth": 1.1, "linestyle": (0, (4, 2))}
 LEVEL_OF_NETWORKS = {"color": GREEN, "marker": "o", "markersize": 2.0, "linestyle": "none", "elinewidth": 1.0}
 
 # At width 40 and L = 1000: how far the mean log10 ratio may be from log10 of the root mean square at infinite
@@ -47,13 +40,6 @@ LEVEL_OF_NETWORKS = {"color": GREEN, "marker": "o", "markersize": 2.0, "linestyl
 DISTANCE = {FORWARD: 0.06, GRADIENT: 0.08}
 HURST_AT_MOST = 0.9
 LEVEL_DISTANCE = {"smoke": 0.05, "cpu": 0.05, "paper": 0.03}
-# The beta at which the root mean square at infinite width is 1, for L = 1000 and for gradients of width 40.
-LEVELS = {
-    FORWARD: [0.466, 0.459, 0.457, 0.477, 0.524, 0.561, 0.603, 0.651, 0.700, 0.754, 0.814, 0.883, 0.913],
-    GRADIENT: [0.485, 0.482, 0.478, 0.477, 0.482, 0.491, 0.510, 0.545, 0.594, 0.658, 0.740, 0.839, 0.883],
-}
-HURSTS_OF_LEVELS = [0.05, 0.2, 0.35, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97]
-INTERPOLATION = 0.005  # of the theory, between the numbers of this table and between those of the grid
 
 
 def compute(budget: str, seed: int, how: Execution = HERE) -> xr.Dataset:

@@ -26,10 +26,11 @@ from scipy.interpolate import PchipInterpolator
 
 from experiments.marion.plane import zero_level
 from experiments.own.defective_noise import GENERATORS, QUANTITIES, Generators
+from paper_figs._claims import Z
+from paper_figs._panels import INTERVAL, graded, panel_legend, points
+from paper_figs._planes import HURSTS_OF_LEVELS, INTERPOLATION, LEVELS, grid
 from paper_figs._ratios import FORWARD, GRADIENT
 from paper_figs._style import BLUE, VERMILLION, house_style, legend_below, new_figure, panel_title
-from paper_figs._wide import INTERVAL, Z, graded, panel_legend, points
-from paper_figs.marion.fig7 import HURSTS_OF_LEVELS, INTERPOLATION, LEVELS, grid
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, equal
 

@@ -29,6 +29,8 @@ from scipy import stats
 from torch import Tensor
 
 import resnet_sde as rs
+from experiments.wide import dataset, fitted_slope
+from paper_figs._panels import key, panel_legend
 from paper_figs._style import (
     BLUE,
     GREEN,
@@ -40,7 +42,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import dataset, fitted_slope, key, panel_legend
 from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.claims import Claim, at_least, at_most, equal

@@ -25,7 +25,8 @@ from matplotlib.lines import Line2D
 
 from experiments.own.depth_networks import PLANTED
 from experiments.own.planted_bugs import BUGS, GROUPS, ROLES, WRITERS, PlantedBugs
-from paper_figs._maps import ticks_within
+from experiments.wide import dataset
+from paper_figs._panels import DOTTED, key, panel_legend, ticks_within
 from paper_figs._style import (
     BLACK,
     BLUE,
@@ -39,7 +40,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import DOTTED, dataset, key, panel_legend
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 BUDGETS = {

@@ -30,7 +30,8 @@ from matplotlib.lines import Line2D
 
 from experiments.execution import HERE, Execution
 from experiments.own.depth_transfer import BUDGETS, SCHEMES, crossings, octaves, predicted, shift
-from paper_figs._narrow import ticks
+from experiments.wide import dataset
+from paper_figs._panels import DOTTED, graded, key, panel_legend, ticks
 from paper_figs._style import (
     BLUE,
     GREEN,
@@ -42,7 +43,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import DOTTED, dataset, graded, key, panel_legend
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 TRAINED = True

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.own.orders import DEEP, ROWS, SHALLOW, Orders, Row, young
+from paper_figs._panels import NETWORKS, key, panel_legend
 from paper_figs._style import (
     BLACK,
     BLUE,
@@ -41,7 +42,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import NETWORKS, key, panel_legend
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 GRID = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)

@@ -32,9 +32,11 @@ from scipy.interpolate import PchipInterpolator
 
 from experiments.marion.plane import zero_level
 from experiments.own.plane_of_blocks import BLOCKS, QUANTITIES, BlockPlane, Networks, boundary
+from experiments.wide import float64
+from paper_figs._claims import Z
+from paper_figs._panels import INTERVAL
+from paper_figs._planes import BOUNDARY, LEVEL, grid
 from paper_figs._style import BLACK, GREEN, ORANGE, house_style, new_figure, panel_title
-from paper_figs._wide import INTERVAL, Z, float64
-from paper_figs.marion.fig7 import BOUNDARY, LEVEL, grid
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import Displacements

@@ -28,6 +28,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.own.plane_of_laws import BLOCKS, LAWS, QUANTITIES, LawPlane
+from paper_figs._claims import Z
+from paper_figs._panels import DASHED, INTERVAL, LINE, panel_legend
 from paper_figs._ratios import FORWARD, GRADIENT
 from paper_figs._style import (
     BLACK,
@@ -41,7 +43,6 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
-from paper_figs._wide import DASHED, INTERVAL, LINE, Z, panel_legend
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, between, equal
 

@@ -19,10 +19,10 @@ import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.schoenholz import trainability
 from experiments.schoenholz.trainability import Setting, collapse, deepest
-from paper_figs._maps import DEPTHS, accuracy_map, ticks_within
+from paper_figs._claims import tabulated
+from paper_figs._panels import DEPTHS, accuracy_map, ticks_within
 from paper_figs._style import BLACK, VERMILLION, log_scale
-from paper_figs._wide import tabulated
-from paper_figs.schoenholz import dropout as tables
+from paper_figs.schoenholz._known import TABLE, TABLE_WEIGHTS
 from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.meanfield.phases import FixedPoints, fixed_points
 
@@ -146,10 +146,10 @@ def depth_axes(ax: Axes, ds: xr.Dataset) -> None:
 
 def known_scales(ds: xr.Dataset, setting: str) -> Claim:
     """The ξ_c of a setting next to known values; those have five digits."""
-    _, known = tables.TABLE[SETTINGS[setting].keep_rate]
+    _, known = TABLE[SETTINGS[setting].keep_rate]
     row = ds.sel(setting=setting).xi_c
-    at = [w for w in tables.TABLE_WEIGHTS if w in ds.sigma_w2.values]
-    values = [known[tables.TABLE_WEIGHTS.index(w)] for w in at]
+    at = [w for w in TABLE_WEIGHTS if w in ds.sigma_w2.values]
+    values = [known[TABLE_WEIGHTS.index(w)] for w in at]
     return tabulated(f"{called(setting)}, xi_c", row.sel(sigma_w2=at), values, 1e-4)
 
 

@@ -16,22 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import resnet_sde as rs
+from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_error
+from paper_figs._claims import agrees, tabulated
+from paper_figs._panels import LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    feed_forward,
-    float64,
-    graded,
-    inputs,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-    tabulated,
-)
+from paper_figs.schoenholz._known import TABLE, TABLE_WEIGHTS
 from resnet_sde import propagate
 from resnet_sde._random import stream
 from resnet_sde.claims import Claim, at_most, between, equal
@@ -61,33 +50,6 @@ BUDGETS = {
 KEEP_RATES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.8)  # of the lines
 WEIGHTS = np.round(np.arange(10, 401) / 100, 2)  # σ_w² of the lines
 PEAKS = {0.99: 14.49483, 0.98: 10.52602, 0.95: 6.79702, 0.9: 4.67635, 0.8: 2.94409}  # of ξ_c
-TABLE_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-TABLE = {  # keep rate: c*, ξ_c at TABLE_WEIGHTS
-    1.0: (
-        (1, 1, 1, 0.74408, 0.44680, 0.29932, 0.16506),
-        (1.1914, 3.6270, 15.7910, 25.2134, 11.7956, 9.0515, 6.9803),
-    ),
-    0.99: (
-        (0.99238, 0.96948, 0.88655, 0.62172, 0.39581, 0.27065, 0.15209),
-        (1.1899, 3.5525, 10.8530, 13.1177, 9.6652, 8.0135, 6.4408),
-    ),
-    0.98: (
-        (0.98463, 0.93950, 0.80485, 0.54845, 0.35627, 0.24683, 0.14079),
-        (1.1885, 3.4798, 8.8427, 10.0905, 8.3598, 7.2306, 5.9826),
-    ),
-    0.95: (
-        (0.96059, 0.85277, 0.63510, 0.41228, 0.27357, 0.19382, 0.11409),
-        (1.1838, 3.2717, 6.2332, 6.7279, 6.1870, 5.6655, 4.9337),
-    ),
-    0.9: (
-        (0.91764, 0.71910, 0.45927, 0.28640, 0.19227, 0.13885, 0.08446),
-        (1.1750, 2.9532, 4.4734, 4.6553, 4.4432, 4.1983, 3.8030),
-    ),
-    0.8: (
-        (0.81950, 0.49363, 0.26460, 0.16084, 0.10977, 0.08110, 0.05137),
-        (1.1527, 2.3997, 2.9140, 2.9214, 2.8256, 2.7219, 2.5492),
-    ),
-}
 
 
 def compute(budget: str, seed: int) -> xr.Dataset:

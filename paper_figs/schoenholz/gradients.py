@@ -18,24 +18,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
+from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_error, squared
+from paper_figs._claims import Z, agrees
+from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    Z,
-    agrees,
-    dataset,
-    feed_forward,
-    float64,
-    graded,
-    inputs,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-    squared,
-)
 from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import parameter_gradients
 from resnet_sde.meanfield.fluctuations import gradient_log_variance

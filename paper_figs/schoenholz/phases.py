@@ -14,24 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    LINE,
-    NETWORKS,
-    agrees,
+from experiments.wide import (
     dataset,
     depth_scale,
     feed_forward,
     float64,
-    graded,
     inputs,
-    key,
     mean_and_error,
-    note,
-    panel_legend,
-    points,
     squared,
 )
+from paper_figs._claims import agrees
+from paper_figs._panels import LINE, NETWORKS, graded, key, note, panel_legend, points
+from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.critical import critical_line

@@ -14,22 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
+from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_error
+from paper_figs._claims import agrees, tabulated
+from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, new_figure, panel_title
-from paper_figs._wide import (
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    feed_forward,
-    float64,
-    inputs,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-    tabulated,
-)
-from paper_figs.schoenholz.poole_lengths import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
+from paper_figs.schoenholz._poole import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.critical import critical_line

@@ -11,27 +11,16 @@ import numpy as np
 import torch
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._style import BLACK, BLUE, GREEN, VERMILLION, house_style, new_figure, panel_title
-from paper_figs._wide import (
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    feed_forward,
-    float64,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-    squared,
-    tabulated,
-)
+from experiments.wide import dataset, feed_forward, float64, mean_and_error, squared
+from paper_figs._claims import agrees, tabulated
+from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points
+from paper_figs._style import house_style, new_figure, panel_title
+from paper_figs.schoenholz._poole import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
 from resnet_sde.claims import Claim, between, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.phases import fixed_points
@@ -51,9 +40,6 @@ class Poole:
 
 
 BUDGETS = {"smoke": Poole(samples=30, width=200, cells=9), "paper": Poole(samples=50, width=1000, cells=41)}
-WEIGHTS = (1.69, 6.25, 16.0)  # σ_w²: σ_w is 1.3, 2.5, 4
-BIAS = 0.09  # σ_b²: σ_b is 0.3
-COLOURS = dict(zip(WEIGHTS, (BLUE, GREEN, VERMILLION), strict=True))
 STARTS = (0.1, 4.0, 8.0, 12.0, 15.0)
 FROM = torch.arange(0.5, 15.1, 1.0, dtype=torch.float64)  # lengths from which networks show the map
 LAYERS = 6
@@ -151,22 +137,6 @@ def draw(ds: xr.Dataset) -> Figure:
     return fig
 
 
-def heat_map(
-    ax: Axes, table: xr.DataArray, marked: tuple[float, ...], norm: Normalize | None = None
-) -> Colorbar:
-    """Colours over the plane of standard deviations; grey where infinite. Marks the variances of lines."""
-    finite = table.where(np.isfinite(table)).transpose("grid_b", "grid_w")
-    ax.grid(False)
-    ax.set_facecolor("#BDBDBD")
-    image = ax.pcolormesh(table.grid_w, table.grid_b, finite, cmap="viridis", norm=norm, rasterized=True)
-    bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
-    for w in marked:
-        mark = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
-        ax.plot([w**0.5], [BIAS**0.5], color=COLOURS[w], **mark)
-    ax.set(xlabel=r"$\sigma_w$", ylabel=r"$\sigma_b$")
-    return bar
-
-
 def _map(ax: Axes, ds: xr.Dataset) -> None:
     for w, colour in COLOURS.items():
         row = ds.sel(sigma_w2=w)
@@ -188,7 +158,6 @@ def _iterates(ax: Axes, ds: xr.Dataset) -> None:
     ax.set(xlabel="layer $l$", ylabel="$q^l$", xlim=(-0.1, LAYERS + 0.6), ylim=(0, 15.5))
 
 
-DIAGONAL = {"color": BLACK, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 BESIDE = {"textcoords": "offset points", "va": "center", "fontsize": 8}
 
 # The claims

@@ -15,23 +15,10 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 import resnet_sde as rs
+from experiments.wide import dataset, depth_scale, feed_forward, float64, inputs, squared
+from paper_figs._claims import tabulated
+from paper_figs._panels import DOTTED, INTERVAL, LINE, NETWORKS, graded, key, panel_legend
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DOTTED,
-    INTERVAL,
-    LINE,
-    NETWORKS,
-    dataset,
-    depth_scale,
-    feed_forward,
-    float64,
-    graded,
-    inputs,
-    key,
-    panel_legend,
-    squared,
-    tabulated,
-)
 from resnet_sde.claims import Claim, at_least, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.critical import critical_line

@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.schoenholz.trainability import collapse
-from paper_figs._maps import colour_bar, label_axes
+from paper_figs._panels import colour_bar, key, label_axes, panel_legend
 from paper_figs._style import BLUE, ORANGE, house_style, new_figure, panel_title
-from paper_figs._wide import key, panel_legend
 from paper_figs.schoenholz import _trainability as trainability
 from paper_figs.schoenholz._trainability import HIGH, LOW, called, plain
 from resnet_sde.claims import Claim, at_least, at_most, between

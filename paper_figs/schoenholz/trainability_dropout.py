@@ -13,9 +13,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_figs._maps import colour_bar, label_axes
+from paper_figs._panels import colour_bar, graded, key, label_axes, panel_legend
 from paper_figs._style import BLACK, house_style, new_figure, panel_title
-from paper_figs._wide import graded, key, panel_legend
 from paper_figs.schoenholz import _trainability as trainability
 from paper_figs.schoenholz._trainability import LOW, SETTINGS, called, chosen, plain
 from resnet_sde.claims import Claim, at_least, at_most

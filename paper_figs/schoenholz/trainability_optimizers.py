@@ -19,9 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.schoenholz.trainability import collapse, deepest
-from paper_figs._maps import colour_bar, label_axes, ticks_within
+from paper_figs._panels import colour_bar, key, label_axes, note, ticks_within
 from paper_figs._style import BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import key, note
 from paper_figs.schoenholz import _trainability as trainability
 from paper_figs.schoenholz._trainability import CORRELATED, LOW, SETTINGS, called, chosen, plain
 from resnet_sde.claims import Claim, at_least, at_most

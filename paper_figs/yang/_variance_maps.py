@@ -21,9 +21,17 @@ from matplotlib.patches import Patch
 from experiments.execution import HERE, Execution
 from experiments.yang import variance_grids
 from experiments.yang.variance_grids import contour
-from paper_figs._maps import CROSS, accuracy_map, blown_up, colour_bar, label_axes
+from paper_figs._panels import (
+    CROSS,
+    accuracy_map,
+    blown_up,
+    colour_bar,
+    graded,
+    key,
+    label_axes,
+    panel_legend,
+)
 from paper_figs._style import BLACK, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import graded, key, panel_legend
 from resnet_sde.claims import Claim, at_most
 
 BUDGETS = variance_grids.BUDGETS

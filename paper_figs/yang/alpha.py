@@ -17,7 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._residuals import log_of_mean, networks
+from experiments.wide import dataset, residual
+from experiments.yang.residuals import log_of_mean, networks
+from paper_figs._claims import agrees, tabulated
+from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, note, panel_legend, points
 from paper_figs._style import (
     BLACK,
     BLUE,
@@ -28,20 +31,6 @@ from paper_figs._style import (
     log_scale,
     new_figure,
     panel_title,
-)
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    graded,
-    key,
-    note,
-    panel_legend,
-    points,
-    residual,
-    tabulated,
 )
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import lengths

@@ -15,23 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._residuals import VARIANCES, local_slope, name, networks
+from experiments.wide import dataset, float64, mean_and_error, residual
+from experiments.yang.residuals import VARIANCES, local_slope, name, networks
+from paper_figs._claims import agrees
+from paper_figs._panels import DASHED, DOTTED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    DOTTED,
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    float64,
-    graded,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-    residual,
-)
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics

@@ -18,21 +18,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs import _residuals as residuals
-from paper_figs._residuals import PARAMETERS, VARIANCES, log_of_mean, name
+from experiments.wide import dataset, residual
+from experiments.yang import residuals
+from experiments.yang.residuals import PARAMETERS, VARIANCES, log_of_mean, name
+from paper_figs._claims import agrees
+from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    graded,
-    key,
-    panel_legend,
-    points,
-    residual,
-)
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import lengths, parameter_gradients
 

@@ -15,21 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._residuals import VARIANCES, log_of_mean, name, networks
+from experiments.wide import dataset, float64, residual
+from experiments.yang.residuals import VARIANCES, log_of_mean, name, networks
+from paper_figs._claims import agrees
+from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    float64,
-    graded,
-    key,
-    panel_legend,
-    points,
-    residual,
-)
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics

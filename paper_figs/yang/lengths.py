@@ -16,20 +16,10 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._residuals import VARIANCES, half_width, name, networks
+from experiments.wide import dataset, float64, residual
+from experiments.yang.residuals import VARIANCES, half_width, name, networks
+from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    dataset,
-    float64,
-    graded,
-    key,
-    panel_legend,
-    points,
-    residual,
-)
 from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics

@@ -15,22 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._residuals import networks
+from experiments.wide import dataset, mean_and_error, residual
+from experiments.yang.residuals import networks
+from paper_figs._claims import agrees, tabulated
+from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
-    DASHED,
-    LINE,
-    NETWORKS,
-    agrees,
-    dataset,
-    graded,
-    key,
-    mean_and_error,
-    panel_legend,
-    points,
-    residual,
-    tabulated,
-)
 from resnet_sde.claims import Claim, at_most, between
 from resnet_sde.meanfield import flow, flow_gaps, gaps, lengths
 

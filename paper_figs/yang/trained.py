@@ -16,9 +16,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.yang.variance_grids import contour_slope, rank_correlations
-from paper_figs._wide import tabulated
+from paper_figs._claims import tabulated
+from paper_figs.yang import _known as known
 from paper_figs.yang import _variance_maps as variance_maps
-from paper_figs.yang import variances as yang_variances
 from paper_figs.yang._variance_maps import ADAPTIVE, FIXED, LAW, Shown, called
 from resnet_sde.claims import Claim, at_least, at_most, between
 
@@ -32,8 +32,8 @@ SHOWN = Shown(
     recommended=True,
 )
 KNOWN = {
-    "tanh reduced": yang_variances.KNOWN[0],
-    "tanh full": yang_variances.KNOWN[2],
+    "tanh reduced": known.KNOWN[0],
+    "tanh full": known.KNOWN[2],
 }  # recommended, by depth
 ORDERED = -0.9  # rank correlation with the growth of gradients, at most
 STRONGER = 0.1  # than with σ_w²
@@ -55,7 +55,7 @@ def draw(ds: xr.Dataset) -> Figure:
 def check(ds: xr.Dataset) -> list[Claim]:
     """Accuracy follows the growth of gradients where rates fall like 1/L, and elsewhere it does not."""
     kinds = [kind for kind in SHOWN.kinds if kind in ds.kind.values]
-    claims = [_recommended(ds, kind) for kind in kinds if set(ds.depth.values) & set(yang_variances.DEPTHS)]
+    claims = [_recommended(ds, kind) for kind in kinds if set(ds.depth.values) & set(known.DEPTHS)]
     if ds.attrs["budget"] == "smoke":
         return claims + [claim for kind in kinds for claim in _of_smoke(ds, kind)]
     for kind in kinds:
@@ -66,7 +66,7 @@ def check(ds: xr.Dataset) -> list[Claim]:
 
 
 def _recommended(ds: xr.Dataset, kind: str) -> Claim:
-    table = dict(zip(yang_variances.DEPTHS, KNOWN[kind], strict=True))
+    table = dict(zip(known.DEPTHS, KNOWN[kind], strict=True))
     depths = [depth for depth in ds.depth.values.tolist() if depth in table]
     found = ds.recommended.sel(kind=kind, depth=depths)
     return tabulated(f"{kind}, recommended sigma_w2", found, [table[depth] for depth in depths], 1e-5)

@@ -16,23 +16,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import resnet_sde as rs
-from paper_figs._residuals import log_of_mean, name, networks
-from paper_figs._style import house_style, log_scale, new_figure, panel_title
-from paper_figs._wide import (
+from experiments.wide import dataset, residual
+from experiments.yang.residuals import log_of_mean, name, networks
+from paper_figs._claims import agrees, tabulated
+from paper_figs._panels import (
     DASHED,
     DOTTED,
     LINE,
     NETWORKS,
-    agrees,
-    dataset,
     graded,
     key,
     note,
     panel_legend,
     points,
-    residual,
-    tabulated,
 )
+from paper_figs._style import house_style, log_scale, new_figure, panel_title
+from paper_figs.yang._known import DEPTHS, KNOWN
 from resnet_sde.claims import Claim, between
 from resnet_sde.meanfield import depth_law, lengths, recommend_variances
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
@@ -45,13 +44,6 @@ BLOCKS: tuple[rs.Reduced | rs.TwoLayer, ...] = (
     rs.TwoLayer(rs.TANH, 1.0, 0.5, 1.0, 0.5),
 )  # their σ_w² is looked for
 NAMES = [name(block).removeprefix("1, ") for block in BLOCKS]
-DEPTHS = (4, 8, 16, 32, 64, 128, 256, 1024)
-KNOWN = (  # σ_w² at these depths
-    (2.786403, 0.7540209, 0.2438328, 0.09096819, 0.03816714, 0.01732831, 0.008235362, 0.001979437),
-    (3.089693, 0.9697636, 0.3791806, 0.1672146, 0.07848693, 0.03802069, 0.0187117, 0.004622694),
-    (3.329708, 1.050159, 0.4072058, 0.1778963, 0.08296888, 0.0400449, 0.01966946, 0.004851935),
-    (3.805236, 1.286338, 0.5260875, 0.2376275, 0.1129058, 0.05502975, 0.02716572, 0.006726683),
-)
 KNOWN_LIMITS = {  # of σ_w² L as L grows, by target
     1.0: (1.0, 1.97865, 1.86192, 2.48558),
     2.0: (2.0, 4.71494, 4.94619, 6.86616),

@@ -1,31 +1,24 @@
-"""What the figures of finite width share: networks, their kernels in simulations, claims.
+"""What experiments on networks of finite width share: networks, their kernels in simulations, and estimates.
 
-All are after Fischer, Dahmen & Helias (2023); lines are the theory, points are random networks.
+All are after Fischer, Dahmen & Helias (2023).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs import _wide as wide
-from paper_figs._style import BLACK
-from paper_figs._wide import mean_and_error
-from resnet_sde.claims import Claim, at_most
+from experiments.wide import mean_and_error
 from resnet_sde.finite_width import FiniteSize, finite_size
 from resnet_sde.finite_width.finite_size import forgetful
 from resnet_sde.observables import observable
 
-Z = 4.0  # standard errors that a claim grants to chance: two-sided false alarm 6e-5
 STEP = 1e-4  # of difference quotients, relative
 
 
@@ -166,36 +159,3 @@ def sharp_shift(parts: Tensor, width: int) -> tuple[np.ndarray, np.ndarray]:
 def extrapolated(widths: np.ndarray, values: np.ndarray, errors: np.ndarray) -> float:
     """The v of a fit v + w / width to values that agree at infinite width up to order 1/width."""
     return float(np.polyfit(1 / widths, values, 1, w=1 / errors)[-1])
-
-
-# Panels
-
-DASHES = {"linewidth": 1.1, "linestyle": (0, (4, 2))}
-DOTS = {"linewidth": 0.9, "linestyle": (0, (1, 1.5))}
-TRIANGLE = {
-    "marker": "v",
-    "markersize": 4.5,
-    "linestyle": "none",
-    "markeredgecolor": "white",
-    "markeredgewidth": 0.4,
-}
-MAXIMUM = Line2D([], [], color=BLACK, marker="v", markersize=4.5, linestyle="none")
-
-
-def ticks(ax: Axes, which: str, values: Sequence[float]) -> None:
-    """Labels at these places only, on a logarithmic axis, "x" or "y"."""
-    ax.set(**{f"{which}ticks": values, f"{which}ticklabels": [f"{value:g}" for value in values]})
-    getattr(ax, f"{which}axis").minorticks_off()
-
-
-# Claims
-
-
-agrees = partial(wide.agrees, z=Z)
-
-
-def equals(name: str, values: object, expected: object, tolerance: float) -> Claim:
-    """Largest distance to a table of known values."""
-    values, expected = np.asarray(values, dtype=float), np.asarray(expected, dtype=float)
-    off = np.abs(values - expected).max()
-    return at_most(f"{name}, largest distance to known values", off, tolerance)

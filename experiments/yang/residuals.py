@@ -1,4 +1,4 @@
-"""What the figures of deep residual networks share: the networks, their inputs, and names for them.
+"""What experiments on deep residual networks share: the networks, their inputs, and names for them.
 
 All are after Yang & Schoenholz (2017): h ← h + V g(h), not scaled with depth, from states of mean square 1.
 """
@@ -14,7 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 import resnet_sde as rs
-from paper_figs._wide import float64
+from experiments.wide import float64
 from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
 
