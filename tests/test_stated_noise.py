@@ -229,6 +229,26 @@ class Kinked(Stating):
         )
 
 
+class Scaled(Stating):
+    """Sums over layers are brought to unit variance by another power."""
+
+    def _draw(self, *args: Any) -> Path:
+        drawn = self.law._draw(*args)
+        assert isinstance(drawn, GridPath)
+        return GridPath(drawn.fine, 0.7)
+
+
+class Uncorrelated(Own):
+    """Smooth, and no word on its correlation."""
+
+    noise = "smooth"
+
+
+def larger(source: Stream) -> Callable[[Tensor], Tensor]:
+    """Layers of another size than paths."""
+    return lambda out: source.normal_(out).mul_(1.05)
+
+
 FALSE: list[tuple[rs.PathLaw, str]] = [
     (
         Stating(WHITE, noise="brown"),
@@ -248,6 +268,9 @@ FALSE: list[tuple[rs.PathLaw, str]] = [
     (Kinked(SMOOTH, correlation=broken), "by their correlation they are not"),
     (Fresh(ROUGH), "networks of other depths see another noise"),
     (Fresh(WHITE), "networks of other depths see another noise"),
+    (Scaled(ROUGH), "networks of other depths see another noise"),
+    (Stating(WHITE, filler=larger), "filled layer by layer"),
+    (Uncorrelated(SMOOTH), "has no method correlation; give it one"),
     (Timeless(SMOOTH), "of its paths: an ODE needs weights that are functions of time"),
     (Skewed(WHITE, gaussian=False, symmetric=True, filler=None), "as often above 0 as below"),
     (Volatile(WHITE, gaussian=False, filler=None), "the squares of their weights are not"),
@@ -258,6 +281,56 @@ FALSE: list[tuple[rs.PathLaw, str]] = [
 def test_what_is_said_falsely_is_refused(law: rs.PathLaw, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rs.Model(TANH, law, 4, beta=1.0)
+
+
+class Wave(rs.PathLaw):
+    """a cos ωt + b sin ωt: no law of the package."""
+
+    exponent, strong_order, gaussian = 1.0, None, True
+    noise = "smooth"
+
+    def __repr__(self) -> str:
+        return "Wave()"
+
+    def correlation(self, lag: Tensor) -> Tensor:
+        return torch.cos(3 * lag)
+
+    def covariance(self, depth: int) -> Tensor:
+        times = torch.arange(depth, dtype=torch.float64) / depth
+        return self.correlation(times[:, None] - times)
+
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        return Waves(source.normal_(torch.empty(2, *shape, dtype=dtype)))
+
+
+class Waves(Path):
+    """Of these amplitudes."""
+
+    def __init__(self, amplitudes: Tensor) -> None:
+        self.amplitudes = amplitudes
+
+    def at(self, times: Tensor) -> Tensor:
+        both = torch.stack([torch.cos(3 * times), torch.sin(3 * times)], -1).to(self.amplitudes)
+        return torch.tensordot(both, self.amplitudes, 1)
+
+    def weights(self, depth: int) -> Tensor:
+        return self.at(torch.arange(depth, dtype=torch.float64) / depth)
+
+
+def test_a_law_that_is_none_of_ours_has_the_limit_of_its_noise() -> None:
+    model, two = rs.Model(TANH, Wave(), 3), rs.Model(rs.TwoLayer(rs.TANH), Wave(), 3)
+    assert "driven by its smooth weights" in rs.limit(model).words
+    x = torch.ones(1, 3, dtype=torch.float64)
+    found = rs.couple(model, x, depths=(8, 16, 32), samples=40)
+    assert found.strong_order is not None
+    assert found.strong_order.value == pytest.approx(1.0, abs=0.1)
+    short, long = (float(mf.two_time(two, depth=depth)[-1, -1]) for depth in (100, 200))
+    ends = [
+        float(mf.flow(rs.Model(two.block, law, 3), steps=128).kernel[-1, -1])
+        for law in (two.law, SMOOTH, rs.ConstantNoise())
+    ]
+    assert ends[0] == pytest.approx(2 * long - short, abs=1e-4)
+    assert min(abs(end - ends[0]) for end in ends[1:]) > 1e-2, "another correlation would not pass"
 
 
 class Named(rs.FractionalNoise):
