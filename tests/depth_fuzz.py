@@ -95,14 +95,20 @@ def _plain(drawn: Pair) -> BaseException | None:
     return None
 
 
+def _nothing() -> None:
+    """What raises nothing."""
+
+
 def _probe(drawn: Pair, plain: BaseException | None, tally: Tally) -> Any:
     with seeded(drawn.number, "fuzz"):
         net, batch = drawn.module(), drawn.inputs()
         watched = Watched([net], batch)
-        answer = _tried("probe", drawn, plain, tally, lambda: practice.probe(net, batch, **drawn.arguments()))
+        answer = _tried(
+            "probe", drawn, lambda: plain, tally, lambda: practice.probe(net, batch, **drawn.arguments())
+        )
         watched.compare("probe", drawn, tally)
         if answer is not None:
-            _tried("probe, document", drawn, None, tally, lambda: _whole(answer))
+            _tried("probe, document", drawn, _nothing, tally, lambda: _whole(answer))
         return answer
 
 
@@ -125,13 +131,18 @@ def _check(drawn: Pair, plain: BaseException | None, tally: Tally) -> Any:
         asked["seeds"] = int(rng.choice([1, 1, 2]))
         asked |= _OPTIMIZERS[int(rng.integers(len(_OPTIMIZERS)))]
         given = (lambda generator: drawn.inputs()) if rng.integers(6) == 0 else batch
+
+        def at_any_depth() -> BaseException | None:
+            others = (_plain(replace(drawn, depth=depth)) for depth in asked["depths"])
+            return plain or next(filter(None, others), None)
+
         answer = _tried(
-            "depth_check", drawn, plain, tally, lambda: practice.depth_check(factory, given, **asked)
+            "depth_check", drawn, at_any_depth, tally, lambda: practice.depth_check(factory, given, **asked)
         )
         watched.compare("depth_check", drawn, tally)
         if answer is not None:
-            _tried("depth_check, document", drawn, None, tally, lambda: (_whole(answer), answer.table()))
-            _tried("expect", drawn, None, tally, lambda: answer.expect(float(rng.choice([0.0, 0.5]))))
+            _tried("depth_check, document", drawn, _nothing, tally, lambda: (_whole(answer), answer.table()))
+            _tried("expect", drawn, _nothing, tally, lambda: answer.expect(float(rng.choice([0.0, 0.5]))))
         return answer
 
 
@@ -176,10 +187,10 @@ def _advise(drawn: Pair, profile: Any, check: Any, tally: Tally) -> None:
     depth = [8, 1, 64, 10**9, 0, -1, 2.5, True][max(0, int(rng.integers(-16, 8)))]
     with seeded(drawn.number, "fuzz"):
         watched = Watched([], None)
-        answer = _tried("advise", drawn, None, tally, lambda: practice.advise(depth, **asked))
+        answer = _tried("advise", drawn, _nothing, tally, lambda: practice.advise(depth, **asked))
         watched.compare("advise", drawn, tally)
         if answer is not None:
-            _tried("advise, document", drawn, None, tally, lambda: (_whole(answer), str(answer)))
+            _tried("advise, document", drawn, _nothing, tally, lambda: (_whole(answer), str(answer)))
 
 
 def _whole(answer: Any) -> None:
@@ -191,11 +202,13 @@ def _whole(answer: Any) -> None:
 # What an error is
 
 
-def _tried(verb: str, drawn: Pair, plain: BaseException | None, tally: Tally, ask: Callable[[], Any]) -> Any:
+def _tried(
+    verb: str, drawn: Pair, plain: Callable[[], BaseException | None], tally: Tally, ask: Callable[[], Any]
+) -> Any:
     try:
         answer = ask()
     except (Exception, UsersStop) as error:
-        kind = _kind(error, plain) if verb in VERBS else "finding"
+        kind = _kind(error, plain()) if verb in VERBS else "finding"
         tally.outcomes[f"{verb}: {kind}"] += 1
         if kind == "refused" and verb != "expect":
             tally.sentences[f"{verb}: {re.sub(r'[-0-9.e]*[0-9][0-9.]*', '#', str(error))[:110]}"] += 1
