@@ -121,6 +121,7 @@ def test_theorems_hold_for_models_of_your_own(id: str, model: Model) -> None:
         ("sde-limit", Model(SingleLayer(TANH), SmoothNoise(0.3), 4)),
         ("sde-limit", Model(TwoLayer(TANH), WhiteNoise(), 4)),
         ("sde-limit", Model(SingleLayer(TANH), FractionalNoise(0.3), 4)),
+        ("weak-limit", Model(SingleLayer(TANH), WhiteNoise(), 4)),
         ("ode-limit", Model(SingleLayer(TANH), WhiteNoise(), 4)),
         ("young-limit", Model(SingleLayer(RELU), FractionalNoise(0.8), 4)),
         ("mean-variation", Model(SingleLayer(TANH), WhiteNoise(), 4)),

@@ -251,7 +251,7 @@ def square(x: Tensor) -> Tensor:
 
 
 def limit_of(model: Model, kind: str, *, coupled: bool = True) -> Limit:
-    """The limit of a model, at its critical scaling whatever its own is.
+    """The limit of a model, on its own weights or in law, at its critical scaling whatever its own is.
 
     Raises:
         AssumptionNotMet: it has none, or one of another kind.
@@ -260,7 +260,9 @@ def limit_of(model: Model, kind: str, *, coupled: bool = True) -> Limit:
         found = find_limit(replace(model, beta=None))
     except (NoLimit, ValueError) as refusal:
         raise AssumptionNotMet(str(refusal)) from None
-    if found.kind != kind or (coupled and not found.coupled):
-        path = ", on the weights themselves" if coupled else ""
-        raise AssumptionNotMet(f"the statement is about a limit of kind {kind}{path}, not {found.kind}")
+    if found.kind != kind or found.coupled != coupled:
+        both = coupled, found.coupled
+        asked, there = (", on the weights themselves" if on else ", in law" for on in both)
+        limits = f"{kind}{asked}, not {found.kind}{there}"
+        raise AssumptionNotMet(f"the statement is about a limit of kind {limits}")
     return found
