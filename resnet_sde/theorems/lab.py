@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from resnet_sde.claims import Claim
 from resnet_sde.ensembles import simulate
 from resnet_sde.estimate import Estimate
 from resnet_sde.laws import PathLaw
-from resnet_sde.limits import NoLimit
 from resnet_sde.limits import limit as find_limit
 from resnet_sde.limits.base import Limit
 from resnet_sde.model import Model, WeightPaths
@@ -26,6 +26,7 @@ from resnet_sde.theorems import estimators
 
 _INPUT = 8  # dimension of the input of networks that are started at random
 _SQUARE = 2 * math.log(10)  # from log₁₀ of a ratio to the natural logarithm of its square
+_Answer = TypeVar("_Answer")
 _HELD = 2**24  # numbers in the weights held at once
 
 VARIANCE_ERRORS = {"variance 5 % too large": {"variance": 1.05}, "variance 5 % too small": {"variance": 0.95}}
@@ -229,6 +230,14 @@ def subseed(seed: int, *key: object) -> int:
     return int(generator(seed, "child", *key).initial_seed())
 
 
+def ask(verb: Callable[..., _Answer], *about: Any, **how: Any) -> _Answer:
+    """What a verb answers; where it refuses a model, the statement does not speak of it."""
+    try:
+        return verb(*about, **how)
+    except ValueError as refusal:
+        raise AssumptionNotMet(str(refusal)) from None
+
+
 def inputs(q1: float, q2: float, c: float) -> Tensor:
     """Two inputs whose states h_0 have these mean squares and this correlation, (input, n_in), float32."""
     directions = torch.tensor([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]])
@@ -256,10 +265,7 @@ def limit_of(model: Model, kind: str, *, coupled: bool = True) -> Limit:
     Raises:
         AssumptionNotMet: it has none, or one of another kind.
     """
-    try:
-        found = find_limit(replace(model, beta=None))
-    except (NoLimit, ValueError) as refusal:
-        raise AssumptionNotMet(str(refusal)) from None
+    found = ask(find_limit, replace(model, beta=None))
     if found.kind != kind or found.coupled != coupled:
         both = coupled, found.coupled
         asked, there = (", on the weights themselves" if on else ", in law" for on in both)

@@ -25,7 +25,7 @@ from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.observables import Observable, observable
 from resnet_sde.propagate import Trajectory
-from resnet_sde.theorems.lab import AssumptionNotMet, Lab
+from resnet_sde.theorems.lab import Lab, ask
 
 RESIDUAL = ("one matrix a layer: h ← λ h + ρ (W φ(h) + b)", "white Gaussian weights and biases")
 
@@ -54,13 +54,9 @@ class Case:
     @property
     def theory(self) -> FiniteSize:
         """To order 1/width, with an axis of the entries of the kernel."""
-        try:
-            if len(self.start) == 3:
-                return finite_size_pair(self.model, square(self.start), depth=self.depth)
-            size = finite_size(self.model, self.start[0], depth=self.depth)
-        except ValueError as refusal:
-            raise AssumptionNotMet(str(refusal)) from None
-        return with_entries(size)
+        if len(self.start) == 3:
+            return ask(finite_size_pair, self.model, square(self.start), depth=self.depth)
+        return with_entries(ask(finite_size, self.model, self.start[0], depth=self.depth))
 
     def forgetful(self, *, fluctuations: bool = False, feedback: bool = False) -> FiniteSize:
         """The theory of one input without the memory of its fluctuations, or of its feedback.

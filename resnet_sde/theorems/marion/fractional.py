@@ -17,7 +17,7 @@ from resnet_sde.limits.exact import exact_end
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import ConstantPath
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab, end, limit_of, square
+from resnet_sde.theorems.lab import VARIANCE_OFF, Lab, ask, end, limit_of, square
 from resnet_sde.theorems.marion.paper import SOURCE
 from resnet_sde.theorems.marion.regimes import exact_log_factor
 
@@ -56,7 +56,7 @@ def _young_errors(lab: Lab, case: Model, target: Model, depths: Sequence[int], r
     seen = lab.with_error(case)
 
     def see(path: WeightPaths, h: Tensor) -> Tensor:
-        exact, errors = _exact(target, h, path, depths[-1]), []
+        exact, errors = ask(exact_end, target, h, path, depths[-1]), []
         for depth in depths:
             if resample:
                 path = target.draw(depth, samples=len(h), seed=lab.subseed(depth))
@@ -64,14 +64,6 @@ def _young_errors(lab: Lab, case: Model, target: Model, depths: Sequence[int], r
         return torch.stack(errors, dim=1)
 
     return lab.on_paths(target, depths[-1], see, torch.ones(lab.samples, 1, target.width))
-
-
-def _exact(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
-    """The solution at width 1; other models are none that the rate shows of, or has a closed form for."""
-    try:
-        return exact_end(model, h, path, depth)
-    except ValueError as refusal:
-        raise AssumptionNotMet(str(refusal)) from None
 
 
 @theorem(

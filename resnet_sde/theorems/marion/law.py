@@ -16,12 +16,13 @@ from resnet_sde._random import generator
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
 from resnet_sde.claims import Claim
+from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab, subseed
-from resnet_sde.theorems.marion.means import ERRORS, HOMOGENEOUS, moments
+from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab, ask, subseed
+from resnet_sde.theorems.marion.means import ERRORS, HOMOGENEOUS
 from resnet_sde.theorems.marion.paper import SOURCE
 
 WHITE = WhiteNoise()
@@ -62,7 +63,7 @@ def log_normal_limit(
     ((_, case),) = lab.cases({"res-3": Model(HOMOGENEOUS["res-3"], WHITE, width)})
     if case.law != WHITE:
         raise AssumptionNotMet(f"the weights must be white and Gaussian, not {case.law}")
-    exact, width = moments(case, depth), case.width
+    exact, width = ask(homogeneous_moments, case, depth), case.width
     strength = exact.q1 * case.gain**2
     mean = exact.mean_log_growth + (1 - correction) * 2 * strength / width
     law = scipy.stats.norm(strength * (1 - correction * 2 / width), math.sqrt(4 * strength / width))
@@ -163,7 +164,7 @@ def norm_chain_is_exact(lab: Lab, *, width: int = 40, depth: int = 16) -> Iterat
     """In units of the exact mean, of which 5 % of variance are 0.06 and more."""
     for kind in ("linear res-1", "res-3"):
         case = Model(HOMOGENEOUS[kind], WHITE, width, 0.5)
-        exact = moments(case, depth).mean_square_displacement
+        exact = ask(homogeneous_moments, case, depth).mean_square_displacement
         network = lab.log_ratios(case, depth=depth)[0].exp() / exact
         chain = norm_chain(kind, width, depth, case.alpha(depth), 2 * lab.samples, lab.seed) / exact
         name = f"difference of the mean square displacements / exact, {kind}"

@@ -16,12 +16,12 @@ from torch import Tensor
 from resnet_sde.activations import LINEAR, RELU, TANH, LeakyReLU
 from resnet_sde.blocks import Block, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, equal
-from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
+from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, trajectory
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.lab import VARIANCE_ERRORS, VARIANCE_OFF, AssumptionNotMet, Lab
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, VARIANCE_OFF, AssumptionNotMet, Lab, ask
 from resnet_sde.theorems.marion.paper import SOURCE
 
 HOMOGENEOUS = {
@@ -34,14 +34,6 @@ CENTRED = (
     "entries of √d V independent, symmetric, of unit variance, independent along depth",
     "E ‖g(h)‖² = c ‖h‖² for all h: linear res-1, or two matrices with a leaky ReLU",
 )
-
-
-def moments(model: Model, depth: int) -> HomogeneousMoments:
-    """The exact moments; a model without them is one that the statement does not speak of."""
-    try:
-        return homogeneous_moments(model, depth)
-    except ValueError as refusal:
-        raise AssumptionNotMet(str(refusal)) from None
 
 
 @theorem(
@@ -67,7 +59,7 @@ def mean_variation(lab: Lab, *, width: int = 10, depth: int = 8) -> Iterator[Cla
         for name, block in HOMOGENEOUS.items()
     }
     for name, case in lab.cases(usual):
-        exact = moments(case, depth).mean_square_displacement
+        exact = ask(homogeneous_moments, case, depth).mean_square_displacement
         found = lab.log_ratios(case, depth=depth)[0].exp()
         yield lab.ratio(f"mean square displacement / exact, {name}", found, exact, within=0.033)
 
@@ -94,7 +86,7 @@ def second_moment(lab: Lab, *, width: int = 80, depth: int = 8) -> Iterator[Clai
     for name, case in lab.cases({b: Model(HOMOGENEOUS[b], WhiteNoise(), width, 0.5) for b in blocks}):
         if case.law != WhiteNoise():
             raise AssumptionNotMet(f"the weights must be white and Gaussian, not {case.law}")
-        exact = moments(case, depth).std_square_displacement ** 2
+        exact = ask(homogeneous_moments, case, depth).std_square_displacement ** 2
         kinds = (("square displacement", lab.log_ratios), ("gradient's", lab.gradient_log_ratios))
         for kind, ratios in kinds:
             found = lab.spread(ratios(case, depth=depth)[0].exp(), unit=exact)
@@ -172,14 +164,14 @@ def gradient_mean_variation(
     """
     for name, block in HOMOGENEOUS.items():
         case = Model(block, WhiteNoise(), width, 0.5)
-        exact = moments(case, depth).mean_square_displacement
+        exact = ask(homogeneous_moments, case, depth).mean_square_displacement
         found = lab.gradient_log_ratios(case, depth=depth)[0].exp()
         yield lab.ratio(f"mean square change of p / exact, {name}, random p_L", found, exact, within=0.033)
     case = Model(TwoLayer(RELU), WhiteNoise(), 8, 0.5)
     seen = lab.with_error(case)
     see = partial(_variation_along, seen, depth, top)
     found = lab.on_paths(seen, depth, see, lab.starts(8, samples=lab.samples // 2))
-    unit = moments(case, depth).mean_square_displacement
+    unit = ask(homogeneous_moments, case, depth).mean_square_displacement
     yield lab.ratio("mean square change of p / exact, res-3, p_L along h_0", found, unit, within=0.1)
 
 

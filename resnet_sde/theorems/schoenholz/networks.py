@@ -13,10 +13,10 @@ from resnet_sde.activations import Activation
 from resnet_sde.blocks import Layer, SingleLayer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.matrices import Deferred
-from resnet_sde.meanfield import NoFixedPoint, Phase, phase
+from resnet_sde.meanfield import Phase, phase
 from resnet_sde.model import Model
 from resnet_sde.propagate import Dropout, Trajectory, trajectory
-from resnet_sde.theorems.lab import AssumptionNotMet, Lab
+from resnet_sde.theorems.lab import AssumptionNotMet, Lab, ask
 
 FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")
 
@@ -39,10 +39,7 @@ def variances(model: Model) -> tuple[Activation, float, float]:
 
 def settled(model: Model) -> tuple[Phase, float]:
     """The fixed point of a network and its q*; lengths must settle."""
-    try:
-        found = phase(*variances(model))
-    except NoFixedPoint as refusal:
-        raise AssumptionNotMet(str(refusal)) from None
+    found = ask(phase, *variances(model))
     if found.q_star is None or not 0 < found.q_star < math.inf or found.c_star is None:
         raise AssumptionNotMet(f"lengths settle at no positive number: the network is {found.label}")
     return found, found.q_star

@@ -14,7 +14,7 @@ from resnet_sde.blocks import Block, Reduced, TwoLayer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import asymptotics
 from resnet_sde.model import Model
-from resnet_sde.theorems.lab import AssumptionNotMet, Lab, inputs
+from resnet_sde.theorems.lab import AssumptionNotMet, Lab, ask, inputs
 
 RESIDUAL = (
     "x ← x + V φ(W x + b) + a (full) or x ← x + φ(W x + b) (reduced), not scaled with depth",
@@ -36,10 +36,7 @@ _Laws = TypeVar("_Laws")
 
 def laws_of(model: Model, kind: type[_Laws]) -> _Laws:
     """The asymptotic laws of a network, which must be of this kind."""
-    try:
-        found = asymptotics(model)
-    except ValueError as refusal:
-        raise AssumptionNotMet(str(refusal)) from None
+    found = ask(asymptotics, model)
     if not isinstance(found, kind):
         raise AssumptionNotMet(f"the statement is about another kind of law than that of {model}")
     return found
