@@ -20,12 +20,15 @@ from threadpoolctl import threadpool_limits
 from experiments.execution import HERE, Execution
 from paper_figs._style import save
 from paper_figs.catalogue import figure as module_of
+from paper_figs.controls import verify
 from paper_figs.stored import KEPT, SUFFIX, load, store
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import key_of, write_whole
+from resnet_sde.theorems.core import Verdict
+from resnet_sde.theorems.suite import record_of, verdict_of
 
 log = logging.getLogger("resnet_sde")
 _DRAWING = threading.Lock()  # settings of matplotlib are those of the whole process
@@ -39,6 +42,7 @@ class Request:
     training: folder of trained networks, that of ``python -m experiments``.
     redraw: compute nothing; draw what is stored in `out`, or else with the code.
     keep: store datasets with the code too.
+    controls: ask the claims about planted violations too.
     """
 
     budget: str
@@ -47,6 +51,7 @@ class Request:
     training: Path
     redraw: bool = False
     keep: bool = False
+    controls: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Record:
     seconds: that the dataset took; None where that was not noted.
     taken: whether the dataset had been stored before.
     trained: whether it holds networks that were trained.
+    controls: verdicts of planted violations, if they were asked for.
     """
 
     name: str
@@ -71,15 +77,18 @@ class Record:
     taken: bool
     claims: tuple[Claim, ...]
     trained: bool = False
+    controls: tuple[Verdict, ...] = ()
 
     @property
     def wrong(self) -> bool:
-        """Whether a claim fails for no known reason; tiny datasets are no evidence."""
-        return self.budget != "smoke" and any(not c.holds and not c.known for c in self.claims)
+        """Whether a claim fails for no known reason (tiny datasets are no evidence), or a control holds."""
+        failed = self.budget != "smoke" and any(not c.holds and not c.known for c in self.claims)
+        return failed or any(control.holds for control in self.controls)
 
     def save(self, folder: Path) -> None:
         """Write it as JSON."""
-        plain = vars(self) | {"claims": [claim.to_json() for claim in self.claims]}
+        claims = [claim.to_json() for claim in self.claims]
+        plain = vars(self) | {"claims": claims, "controls": [*map(record_of, self.controls)]}
         text = json.dumps(plain, ensure_ascii=False, indent=1)
         write_whole(folder / f"{self.name}.json", text.encode())
 
@@ -88,7 +97,9 @@ class Record:
         """The record of a figure; None if there is none, it cannot be read, or it is that of another."""
         try:
             plain = json.loads((folder / f"{name}.json").read_bytes())
-            found = cls(**{**plain, "claims": tuple(map(Claim.from_json, plain["claims"]))})
+            controls = tuple(map(verdict_of, plain.get("controls", ())))
+            claims = tuple(map(Claim.from_json, plain["claims"]))
+            found = cls(**{**plain, "claims": claims, "controls": controls})
             return found if found.name == name else None
         except (OSError, TypeError, ValueError, KeyError):
             return None
@@ -145,7 +156,9 @@ def make(names: Sequence[str], request: Request, how: Execution = HERE) -> list[
             save(figure.draw(ds), request.out / name)
         if hasattr(figure, "table"):
             write_whole(request.out / f"{name}.md", figure.table(ds).encode())
-        record = _record(name, figure, ds, names[0], taken)
+        controls = figure.CONTROLS if request.controls else ()
+        verdicts = tuple(verify(name, control, ds) for control in controls)
+        record = replace(_record(name, figure, ds, names[0], taken), controls=verdicts)
         record.save(request.out)
         records.append(record)
     return records

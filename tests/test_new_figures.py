@@ -19,7 +19,6 @@ from drawn_figures import (
 
 import resnet_sde as rs
 from experiments.marion import correlated_weights as weights
-from paper_figs.marion import leaky
 from paper_figs.own import dense_and_deferred
 from resnet_sde.matrices import Deferred
 
@@ -114,72 +113,6 @@ def deferred_numbers_of_order_d_squared() -> xr.Dataset:
     return ds.assign(numbers=ds.numbers.sel(weights="dense") + 0 * ds.numbers)
 
 
-# Leaky ReLU
-
-
-def other_leaky(experiment: leaky.Leaky) -> xr.Dataset:
-    """Networks of another law, said to be those of the figure."""
-    ds = smoke("marion/leaky")
-    other = experiment.run(seed=0)
-    return ds.assign({name: other[name].assign_coords(beta=ds.beta) for name in other.data_vars})
-
-
-def leaky_without_a_leak() -> xr.Dataset:
-    return other_leaky(replace(leaky.BUDGETS["smoke"], slope=0.0))
-
-
-def leaky_of_another_beta() -> xr.Dataset:
-    networks = leaky.BUDGETS["smoke"].networks
-    betas = tuple(0.85 * beta for beta in networks.betas)
-    return other_leaky(leaky.Leaky(replace(networks, betas=betas)))
-
-
-def leaky_inverted() -> xr.Dataset:
-    ds = smoke("marion/leaky")
-    return ds.assign(log10_gradient_displacement=-ds.log10_gradient_displacement)
-
-
-def leaky_of_another_slope() -> xr.Dataset:
-    """A theory with the share s² where it is (1 + s²) / 2."""
-    return smoke("marion/leaky").assign_attrs(slope=(2 * 0.8**2 - 1) ** 0.5)
-
-
-# Correlated weights
-
-
-def correlated_along_nothing() -> xr.Dataset:
-    """Independent weights in place of correlated ones."""
-    ds = smoke("marion/correlated")
-    ds.measured.loc[{"weights": "correlated"}] = ds.measured.sel(weights="independent")
-    return ds
-
-
-def correlated_the_other_way() -> xr.Dataset:
-    """Eigenvalues on the other side of 1."""
-    ds = smoke("marion/correlated")
-    return ds.assign(factor=2 - ds.factor)
-
-
-def correlated_of_one_sign() -> xr.Dataset:
-    """A part of 5 % that all entries of a matrix share."""
-    ds = smoke("marion/correlated")
-    entries = 0.95 * np.eye(1600) + 0.05
-    h = np.random.default_rng(0).standard_normal((ds.sizes["state"], 40))
-    return ds.assign(branch_factor=("state", weights.branch_factors(entries, h)))
-
-
-def correlated_of_a_larger_variance() -> xr.Dataset:
-    ds = smoke("marion/correlated")
-    ds.log10_displacement.loc[{"weights": "correlated"}] += 0.12
-    return ds
-
-
-def correlated_smooth_weights_that_are_white() -> xr.Dataset:
-    """Ratios that fall faster, like L^{1/2 − β}."""
-    ds = smoke("marion/correlated")
-    return ds.assign(smooth_log10_displacement=ds.smooth_log10_displacement - 0.5 * np.log10(ds.depth))
-
-
 PLANTED = [
     ("own/orders", orders_of_another_beta, "one matrix, H = 0.75, strong order"),
     ("own/orders", orders_of_other_noise, "one matrix, H = 0.75, strong order"),
@@ -200,15 +133,6 @@ PLANTED = [
     ("own/dense_and_deferred", gradients_that_follow_states, "correlation of growths"),
     ("own/dense_and_deferred", decaying_gradients, "log10_gradient_growth, p-value"),
     ("own/dense_and_deferred", deferred_numbers_of_order_d_squared, "deferred, random numbers"),
-    ("marion/leaky", leaky_without_a_leak, "forward, beta = 1, L = 120"),
-    ("marion/leaky", leaky_of_another_beta, "gradient, beta = 0.5, L = 1000"),
-    ("marion/leaky", leaky_inverted, "gradient, beta = 0.25"),
-    ("marion/leaky", leaky_of_another_slope, "exact root mean squares"),
-    ("marion/correlated", correlated_along_nothing, "slope of mean squares"),
-    ("marion/correlated", correlated_the_other_way, "eigenvector 39"),
-    ("marion/correlated", correlated_of_one_sign, "mean over directions"),
-    ("marion/correlated", correlated_of_a_larger_variance, "white, forward, beta = 0.5, difference"),
-    ("marion/correlated", correlated_smooth_weights_that_are_white, "smooth, forward, beta = 1, L = 120"),
 ]
 
 

@@ -1,10 +1,9 @@
-"""Figures of trained networks: they hold at the smoke budget, they notice what is wrong, and they draw.
+"""Figures of trained networks: they hold at the smoke budget, and they draw.
 
 Seeds are fixed, so the checks cannot fail by chance. Accuracies over the plane are trained for hours at the
 budget cpu; there the claims are tested with numbers made up after the theory.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,97 +98,9 @@ def hursts() -> np.ndarray:
     return np.array(fig9.BUDGETS["cpu"].hursts)
 
 
-def blocks_exchanged() -> xr.Dataset:
-    ds = plane()
-    return ds.assign_coords(block=ds.block[::-1])
-
-
-def one_boundary_for_both() -> xr.Dataset:
-    """max(H, 1/2) for res-1 too, as was thought before."""
-    return plane(dict.fromkeys(("res-1", "res-3"), np.maximum(hursts(), 0.5) - 0.3))
-
-
-def no_boundary() -> xr.Dataset:
-    return plane(dict.fromkeys(("res-1", "res-3"), np.zeros(hursts().size)))
-
-
-def smoothness_the_wrong_way() -> xr.Dataset:
-    ds = plane()
-    return ds.assign_coords(hurst=ds.hurst[::-1]).sortby("hurst")
-
-
 def scaling_the_wrong_way() -> xr.Dataset:
     ds = plane()
     return ds.assign_coords(beta=ds.beta[::-1]).sortby("beta")
-
-
-def two_matrices_worse_everywhere() -> xr.Dataset:
-    ds = plane()
-    return ds.assign(test_accuracy=ds.test_accuracy - 0.04 * (ds.block == "res-3"))
-
-
-def laws_exchanged() -> xr.Dataset:
-    ds = smoke("marion/fig8")
-    return ds.isel(case=[1, 0, 2]).assign_coords(case=ds.case)
-
-
-def longer_correlations() -> xr.Dataset:
-    """Smooth weights of twice the length scale: a quarter of the roughness."""
-    ds = smoke("marion/fig8")
-    return ds.assign(roughness_before=ds.roughness_before / 4)
-
-
-def a_rough_change() -> xr.Dataset:
-    """What training adds, made independent from layer to layer."""
-    ds = smoke("marion/fig8")
-    return ds.assign(roughness_of_change=xr.ones_like(ds.roughness_of_change))
-
-
-def hardly_trained() -> xr.Dataset:
-    ds = smoke("marion/fig8")
-    return ds.assign(relative_change=ds.relative_change / 10, test_accuracy=ds.test_accuracy / 3)
-
-
-def scalings_exchanged() -> xr.Dataset:
-    ds = smoke("marion/depth_weights")
-    return ds.assign_coords(beta=ds.beta[::-1])
-
-
-def regularities_exchanged() -> xr.Dataset:
-    ds = smoke("marion/depth_weights")
-    return ds.assign_coords(law=ds.law[::-1])
-
-
-def depths_the_wrong_way() -> xr.Dataset:
-    ds = smoke("marion/depth_weights")
-    return ds.assign_coords(depth=ds.depth[::-1]).sortby("depth")
-
-
-PLANTED = [
-    ("marion/fig9", blocks_exchanged, "beta = 0.1, lower end"),
-    ("marion/fig9", blocks_exchanged, "between the edges of learning, lower end"),
-    ("marion/fig9", one_boundary_for_both, "between the edges of learning, lower end"),
-    ("marion/fig9", no_boundary, "res-1, accuracy at H = 0.9, beta = 0.278"),
-    ("marion/fig9", smoothness_the_wrong_way, "res-1, lowest accuracy"),
-    ("marion/fig9", scaling_the_wrong_way, "res-1, accuracy at H = 0.9, beta = 0.9"),
-    ("marion/fig9", two_matrices_worse_everywhere, "above both edges, upper end"),
-    ("marion/fig8", laws_exchanged, "smooth, beta = 1, mean roughness before"),
-    ("marion/fig8", laws_exchanged, "smooth, beta = 1, largest roughness after"),
-    ("marion/fig8", laws_exchanged, "white, beta = 1, smallest roughness after"),
-    ("marion/fig8", longer_correlations, "smooth, beta = 1, mean roughness before"),
-    ("marion/fig8", a_rough_change, "white, beta = 0.5, largest roughness of the change"),
-    ("marion/fig8", hardly_trained, "smallest relative change"),
-    ("marion/fig8", hardly_trained, "mean test accuracy"),
-    ("marion/depth_weights", scalings_exchanged, "smooth, beta = 1, rate"),
-    ("marion/depth_weights", scalings_exchanged, "smooth, beta = 0.5, rate"),
-    ("marion/depth_weights", regularities_exchanged, "log distance of white over smooth weights"),
-    ("marion/depth_weights", depths_the_wrong_way, "smooth, beta = 1, rate"),
-]
-
-
-@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
-def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
-    assert any(noticed in failure for failure in failures(name, plant()))
 
 
 def test_a_reason_is_given_where_a_claim_fails() -> None:

@@ -21,6 +21,7 @@ from experiments.marion.accuracy_plane import BLOCKS, LEVEL, AccuracyPlane
 from experiments.trained import at_best_rate
 from paper_figs._panels import COLOURS, SMALL, colour_bar, key, panel_legend
 from paper_figs._style import BLACK, BLUE, ORANGE, VERMILLION, house_style, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde import estimate
 from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import Estimate
@@ -209,3 +210,33 @@ def _of_blocks(ds: xr.Dataset) -> list[Claim]:
         between(f"{name} above both edges, {low}", above.low, -SAME, SAME),
         between(f"{name} above both edges, upper end", above.high, -SAME, SAME),
     ]
+
+
+CONTROLS = {
+    "blocks exchanged": Control(
+        lambda ds: ds.assign_coords(block=ds.block[::-1]),
+        "beta = 0.1, lower end",
+        "between the edges of learning, lower end",
+    ),
+    "the boundary max(H, 1/2) for both blocks": Control(
+        lambda ds: xr.concat([ds.sel(block="res-3").roll(sample=1), ds.sel(block="res-3")], ds.block),
+        "between the edges of learning, lower end",
+    ),
+    "no boundary": Control(
+        lambda ds: ds.assign(test_accuracy=ds.test_accuracy.clip(0.96)),
+        "accuracy at H = 0.9, beta = 0.278",
+        "accuracy at H = 0.9, beta = 0.1",
+    ),
+    "H the wrong way": Control(
+        lambda ds: ds.assign_coords(hurst=ds.hurst[::-1]).sortby("hurst"), "beta = 0.1, lower end"
+    ),
+    "beta the wrong way": Control(
+        lambda ds: ds.assign_coords(beta=ds.beta[::-1]).sortby("beta"),
+        "res-1, accuracy at H = 0.9, beta = 0.9",
+        "res-1, lowest accuracy",
+    ),
+    "two matrices worse everywhere": Control(
+        lambda ds: ds.assign(test_accuracy=ds.test_accuracy - 0.04 * (ds.block == "res-3")),
+        "above both edges, upper end",
+    ),
+}

@@ -15,6 +15,7 @@ import resnet_sde as rs
 from experiments.marion.trained_weights import LAWS, TrainedWeights
 from paper_figs._panels import key
 from paper_figs._style import BLACK, BLUE, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 Z = 4.5  # standard errors granted to the weights before training: two-sided false alarm 7e-6 each
@@ -143,3 +144,26 @@ def _check(case: str, ds: xr.Dataset, of: TrainedWeights) -> Iterator[Claim]:
     yield at_most(f"{case}, largest roughness of the change", change.max(), largest)
     yield at_least(f"{case}, smallest relative change", ds.relative_change.min(), MOVED)
     yield at_least(f"{case}, mean test accuracy", ds.test_accuracy.mean(), accuracy(of))
+
+
+CONTROLS = {
+    "smooth and white weights exchanged": Control(
+        lambda ds: ds.isel(case=[1, 0, 2]).assign_coords(case=ds.case),
+        "smooth, beta = 1, mean roughness before",
+        "smooth, beta = 1, largest roughness after",
+        "white, beta = 1, smallest roughness after",
+    ),
+    "smooth weights of twice the length": Control(
+        lambda ds: ds.assign(roughness_before=ds.roughness_before / 4),
+        "smooth, beta = 1, mean roughness before",
+    ),
+    "a change that is independent from layer to layer": Control(
+        lambda ds: ds.assign(roughness_of_change=xr.ones_like(ds.roughness_of_change)),
+        "white, beta = 0.5, largest roughness of the change",
+    ),
+    "hardly any training": Control(
+        lambda ds: ds.assign(relative_change=ds.relative_change / 10, test_accuracy=ds.test_accuracy / 3),
+        "smallest relative change",
+        "mean test accuracy",
+    ),
+}

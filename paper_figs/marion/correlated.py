@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments.marion.correlated_weights import QUANTITIES, CorrelatedWeights
+from experiments.marion.correlated_weights import QUANTITIES, CorrelatedWeights, branch_factors
 from paper_figs._panels import panel_legend
 from paper_figs._ratios import FORWARD, FRACTIONS, GRADIENT, Quantity, points
 from paper_figs._style import (
@@ -40,6 +40,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control
 from paper_figs.marion import _smooth as smooth
 from paper_figs.marion import _white as white
 from resnet_sde.claims import Claim, at_most, equal
@@ -204,3 +205,36 @@ def _of_differences(ds: xr.Dataset) -> Iterator[tuple[str, float, float]]:
                 z = values.mean() / (values.std(ddof=1) / math.sqrt(values.size))
                 name = f"{law}, {quantity.word}, beta = {beta:g}, difference to independent weights"
                 yield name, float(z), values.size - 1
+
+
+def _independent(ds: xr.Dataset) -> xr.Dataset:
+    ds.measured.loc[{"weights": "correlated"}] = ds.measured.sel(weights="independent")
+    return ds
+
+
+def _of_one_sign(ds: xr.Dataset) -> xr.Dataset:
+    """A part of 5 % that all entries of a matrix share."""
+    entries = 0.95 * np.eye(1600) + 0.05
+    h = np.random.default_rng(0).standard_normal((ds.sizes["state"], 40))
+    return ds.assign(branch_factor=("state", branch_factors(entries, h)))
+
+
+def _of_a_larger_variance(ds: xr.Dataset) -> xr.Dataset:
+    ds.log10_displacement.loc[{"weights": "correlated"}] += 0.12
+    return ds
+
+
+CONTROLS = {
+    "independent weights": Control(_independent, "slope of mean squares"),
+    "eigenvalues on the other side of 1": Control(
+        lambda ds: ds.assign(factor=2 - ds.factor), "eigenvector 39"
+    ),
+    "entries that share a part": Control(_of_one_sign, "mean over directions"),
+    "a larger variance": Control(_of_a_larger_variance, "white, forward, beta = 0.5, difference"),
+    "smooth weights that are white": Control(
+        lambda ds: ds.assign(
+            smooth_log10_displacement=ds.smooth_log10_displacement - 0.5 * np.log10(ds.depth)
+        ),
+        "smooth, forward, beta = 1, L = 120",
+    ),
+}

@@ -31,6 +31,7 @@ from experiments.marion import depth_convergence
 from experiments.marion.depth_convergence import DepthConvergence, rate
 from paper_figs._panels import INTERVAL, key, ticks
 from paper_figs._style import BLACK, BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import mean
 
@@ -148,3 +149,19 @@ def _rate(ds: xr.Dataset, law: str, beta: float) -> Claim:
     if math.isinf(low):
         return at_most(name, found.value, high + granted)
     return between(name, found.value, low - granted, high + granted)
+
+
+CONTROLS = {
+    "scalings exchanged": Control(lambda ds: ds.assign_coords(beta=ds.beta[::-1]), "smooth, beta = 1, rate"),
+    "weights that come together at beta = 1/2": Control(
+        lambda ds: ds.assign(root_mean_square=ds.root_mean_square / xr.where(ds.beta == 0.5, ds.depth, 1)),
+        "smooth, beta = 0.5, rate",
+        "white, beta = 0.5, rate",
+    ),
+    "laws exchanged": Control(
+        lambda ds: ds.assign_coords(law=ds.law[::-1]), "log distance of white over smooth weights"
+    ),
+    "depths the wrong way": Control(
+        lambda ds: ds.assign_coords(depth=ds.depth[::-1]).sortby("depth"), "smooth, beta = 1, rate"
+    ),
+}

@@ -8,10 +8,14 @@ networks explode it is that of a few of them, and the dashed line shows a typica
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_figs._ratios import FORWARD
+from paper_figs.controls import Control, other
 from paper_figs.marion import _white as white
 from resnet_sde.claims import Claim
 
@@ -27,3 +31,13 @@ def draw(ds: xr.Dataset) -> Figure:
 def check(ds: xr.Dataset) -> list[Claim]:
     """The claims of this figure."""
     return white.check(ds, FORWARD)
+
+
+CONTROLS = {
+    "beta 15 % smaller": Control(
+        other(BUDGETS, lambda of: replace(of, betas=tuple(0.85 * beta for beta in of.betas))), "beta = 0.5"
+    ),
+    "twice the mean square": Control(
+        lambda ds: ds.assign(log10_displacement=ds.log10_displacement + math.log10(2) / 2), "beta = 1"
+    ),
+}

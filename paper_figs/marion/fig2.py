@@ -7,6 +7,7 @@ res-3; the gradient has the same law.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -18,6 +19,7 @@ from experiments.execution import HERE, Execution
 from experiments.marion.initialization import Initialization
 from paper_figs._ratios import widened
 from paper_figs._style import BLUE, THEORY, house_style, legend_below, new_figure, panel_title
+from paper_figs.controls import Control, other
 from resnet_sde.claims import Claim, at_least, equal
 
 BUDGETS = {
@@ -72,3 +74,11 @@ def check(ds: xr.Dataset) -> list[Claim]:
         p = stats.kstest(values, law.cdf).pvalue
         claims.append(at_least(f"{word}, p-value of the Kolmogorov-Smirnov test", p, SMALLEST_P))
     return claims
+
+
+CONTROLS = {
+    "beta 10 % smaller": Control(other(BUDGETS, lambda of: replace(of, betas=(0.45,))), "mean ratio"),
+    "gradients over the wrong end": Control(
+        lambda ds: ds.assign(log10_gradient_growth=-ds.log10_gradient_growth), "gradient, p-value"
+    ),
+}

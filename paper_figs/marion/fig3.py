@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_figs._ratios import GRADIENT
+from paper_figs.controls import Control
 from paper_figs.marion import _white as white
 from resnet_sde.claims import Claim
 
@@ -25,3 +26,13 @@ def draw(ds: xr.Dataset) -> Figure:
 def check(ds: xr.Dataset) -> list[Claim]:
     """The claims of this figure."""
     return white.check(ds, GRADIENT)
+
+
+CONTROLS = {
+    "divided by the wrong end": Control(
+        lambda ds: ds.assign(
+            log10_gradient_displacement=ds.log10_gradient_displacement - ds.log10_gradient_growth
+        ),
+        "beta = 0.25",
+    ),
+}

@@ -8,10 +8,14 @@ few networks, and its interval is no guide to where the next ones would lie.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import xarray as xr
 from matplotlib.figure import Figure
 
+import resnet_sde as rs
 from paper_figs._ratios import FORWARD
+from paper_figs.controls import Control, other
 from paper_figs.marion import _smooth as smooth
 from resnet_sde.claims import Claim
 
@@ -27,3 +31,10 @@ def draw(ds: xr.Dataset) -> Figure:
 def check(ds: xr.Dataset) -> list[Claim]:
     """The claims of this figure."""
     return smooth.check(ds, FORWARD)
+
+
+CONTROLS = {
+    "white weights": Control(
+        other(BUDGETS, lambda of: replace(of, law=rs.WhiteNoise())), "beta = 1", "beta = 0.5"
+    ),
+}

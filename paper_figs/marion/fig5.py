@@ -6,10 +6,14 @@ depth while the states of one network move with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import xarray as xr
 from matplotlib.figure import Figure
 
+import resnet_sde as rs
 from paper_figs._ratios import GRADIENT
+from paper_figs.controls import Control, other
 from paper_figs.marion import _smooth as smooth
 from resnet_sde.claims import Claim
 
@@ -25,3 +29,10 @@ def draw(ds: xr.Dataset) -> Figure:
 def check(ds: xr.Dataset) -> list[Claim]:
     """The claims of this figure."""
     return smooth.check(ds, GRADIENT)
+
+
+CONTROLS = {
+    "weights of length 0.5": Control(
+        other(BUDGETS, lambda of: replace(of, law=rs.SmoothNoise(0.5))), "beta = 2"
+    ),
+}

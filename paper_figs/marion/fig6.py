@@ -7,6 +7,7 @@ which tends to 1, and the correlation of neighbouring increments, 2^(2H−1) −
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments.marion.fractional_paths import FractionalPaths
 from paper_figs._style import BLACK, BLUE, GREEN, VERMILLION, house_style, new_figure, panel_title
+from paper_figs.controls import Control, other
 from resnet_sde.claims import Claim, between, equal
 
 BUDGETS = {
@@ -93,3 +95,18 @@ def check(ds: xr.Dataset) -> list[Claim]:
         tolerance = Z * math.sqrt(2) / root  # 0.1 for 4000 paths
         claims.append(equal(f"H = {hurst:g}, variance of B_1", variance, 1.0, tolerance))
     return claims
+
+
+CONTROLS = {
+    "H off by 0.05 and by 0.1": Control(
+        other(BUDGETS, lambda of: replace(of, hursts=(0.25, 0.5, 0.7))),
+        "H = 0.2, lag correlation, mean",
+        "H = 0.8, lag correlation, mean",
+    ),
+    "10 % too much variance, as of a wrong eigenvalue at the highest frequency": Control(
+        lambda ds: ds.assign(
+            quadratic_variation=ds.quadratic_variation * xr.where(ds.hurst == 0.8, 1.1, 1.0)
+        ),
+        "H = 0.8, quadratic variation, mean",
+    ),
+}

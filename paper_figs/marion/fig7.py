@@ -24,6 +24,7 @@ from experiments.marion.plane import Plane, over_networks, zero_level
 from paper_figs._planes import BOUNDARY, HURSTS_OF_LEVELS, INTERPOLATION, LEVEL, LEVELS, grid
 from paper_figs._ratios import FORWARD, GRADIENT
 from paper_figs._style import GREEN, house_style, legend_below, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 
 # Marion et al. have 5 networks and 10 inputs; the error is that of the networks, so here they are more.
@@ -130,3 +131,28 @@ def check(ds: xr.Dataset) -> list[Claim]:
             name = f"{quantity.word}, beta where the ratio is 1, {of}, H = {float(ds.hurst[worst]):.3g}"
             claims.append(equal(name, zero_level(values)[worst], known[worst], tolerance))
     return claims
+
+
+def _without_the_share_along_the_state(ds: xr.Dataset) -> xr.Dataset:
+    """The mean field of gradients is that of infinite width, without the share 1/40."""
+    share = 1 / 40
+    square = 100**ds.log10_gradient_displacement_theory - share * 100**ds.log10_displacement_theory
+    return ds.assign(log10_gradient_displacement_theory=np.log10(square / (1 - share)) / 2)
+
+
+CONTROLS = {
+    "gradients for states": Control(
+        lambda ds: ds.assign(log10_displacement=ds.log10_gradient_displacement),
+        "forward, beta where the ratio is 1, networks",
+    ),
+    "ratios smaller by 10^0.2, as of a smaller variance": Control(
+        lambda ds: ds.assign(log10_displacement=ds.log10_displacement - 0.2), "forward, mean distance"
+    ),
+    "gradients of infinite width": Control(
+        _without_the_share_along_the_state, "gradient, beta where the ratio is 1, mean field"
+    ),
+    "ratios nowhere 1": Control(
+        lambda ds: ds.assign(log10_displacement=-abs(ds.log10_displacement) - 0.1),
+        "forward, beta where the ratio is 1, networks",
+    ),
+}

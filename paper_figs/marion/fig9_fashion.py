@@ -35,3 +35,6 @@ def draw(ds: xr.Dataset) -> Figure:
 def check(ds: xr.Dataset) -> list[Claim]:
     """The claims of this figure."""
     return accuracy_maps.check(ds, BUDGETS[ds.attrs["budget"]])
+
+
+CONTROLS = accuracy_maps.CONTROLS

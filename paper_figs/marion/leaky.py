@@ -29,6 +29,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control, other
 from paper_figs.marion import _white as white
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.finite_width import HomogeneousMoments, homogeneous_moments
@@ -136,3 +137,22 @@ def _cell(ds: xr.Dataset, quantity: Quantity, beta: float, depth: int) -> Iterat
     if expected >= math.log10(white.EXPLODED):
         tolerance = errors * known.std_log_growth / (2 * math.log(10))
         yield equal(f"{where}, mean log10 ratio", log10.mean(), expected, tolerance)
+
+
+CONTROLS = {
+    "no leak": Control(other(BUDGETS, lambda of: replace(of, slope=0.0)), "forward, beta = 1, L = 120"),
+    "beta 15 % smaller": Control(
+        other(
+            BUDGETS,
+            lambda of: Leaky(replace(of.networks, betas=tuple(0.85 * b for b in of.networks.betas))),
+        ),
+        "gradient, beta = 0.5, L = 1000",
+    ),
+    "the wrong way": Control(
+        lambda ds: ds.assign(log10_gradient_displacement=-ds.log10_gradient_displacement),
+        "gradient, beta = 0.25",
+    ),
+    "the share s² for (1 + s²) / 2": Control(
+        lambda ds: ds.assign_attrs(slope=(2 * 0.8**2 - 1) ** 0.5), "exact root mean squares"
+    ),
+}
