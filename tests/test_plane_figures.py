@@ -1,21 +1,8 @@
-"""Figures on the plane of H and β that are in no paper, at the smoke budget, and the experiments behind them.
-
-Seeds are fixed, so the checks cannot fail by chance. Were the random numbers to change, those of the laws
-would raise a false alarm with probability 0.004; those of blocks and of generators grant 5 standard errors,
-or ask for 3 where networks show 4.5 and more, and would do so with probability 0.1.
-"""
-
-from collections.abc import Callable
+"""The experiments behind figures on the plane of H and β that are in no paper."""
 
 import numpy as np
 import pytest
 import torch
-import xarray as xr
-from drawn_figures import (
-    failures,
-    module,
-    smoke,
-)
 
 import resnet_sde as rs
 from experiments.marion.plane import at_every_scaling
@@ -25,130 +12,14 @@ from experiments.own.defective_noise import (
     covariance_of_map,
     eigenvalues,
     infinite_width,
-    lags,
 )
 from experiments.own.plane_of_blocks import BLOCKS, coefficients, growth_exponent, still
-from paper_figs.own.plane_of_blocks import ODD, ONE, TWO
+from paper_figs.own.plane_of_blocks import ONE
 from resnet_sde.fractional import autocovariance
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.paths import OffGrid
 from resnet_sde.propagate import Workspace
-
-# Planted violations
-
-
-def networks_that_grow_where_they_shrink() -> xr.Dataset:
-    ds = smoke("own/plane_of_blocks")
-    return ds.assign(exponent=-ds.exponent)
-
-
-def networks_of_another_hurst_index() -> xr.Dataset:
-    """Slopes that vanish at a β of 0.1 more."""
-    ds = smoke("own/plane_of_blocks")
-    return ds.assign(exponent=ds.exponent + 0.1)
-
-
-def networks_that_do_not_contract() -> xr.Dataset:
-    """Narrow networks as the kernel says."""
-    ds = smoke("own/plane_of_blocks")
-    kernel = module("own/plane_of_blocks").slope_of_theory(ds).sel(block=ONE, hurst=0.2, drop=True)
-    narrow = (ds.line_block == ONE) & (ds.line_hurst == 0.2) & (ds.width == ds.width.min())
-    return ds.assign(exponent=xr.where(narrow, kernel, ds.exponent).transpose(*ds.exponent.dims))
-
-
-def one_boundary_for_all_blocks() -> xr.Dataset:
-    """An odd activation with the states of ReLU: β* = H for H > 1/2."""
-    ds = smoke("own/plane_of_blocks")
-    ds.still.loc[{"block": ODD}] = ds.still.sel(block=TWO)
-    return ds
-
-
-def exponents_of_another_hurst_index() -> xr.Dataset:
-    ds = smoke("own/plane_of_blocks")
-    return ds.assign(still=ds.still + 0.01)
-
-
-def kernels_of_one_matrix() -> xr.Dataset:
-    """Two matrices of which the inner one is the same in all layers: that of one."""
-    ds = smoke("own/plane_of_blocks")
-    ds.log10_theory.loc[{"block": TWO}] = ds.log10_theory.sel(block=ONE)
-    return ds
-
-
-def theory_with_too_much_variance() -> xr.Dataset:
-    ds = smoke("own/plane_of_laws")
-    return ds.assign(theory=ds.planted)
-
-
-def gradients_like_states() -> xr.Dataset:
-    """A gradient kernel whose factor is the dual of φ, not of its derivative."""
-    ds = smoke("own/plane_of_laws")
-    ds.theory.loc[{"quantity": "gradients"}] = ds.theory.sel(quantity="states")
-    return ds
-
-
-def laws_in_another_order() -> xr.Dataset:
-    ds = smoke("own/plane_of_laws")
-    return ds.assign(theory=ds.theory.copy(data=ds.theory.roll(law=1).values))
-
-
-def errors_over_inputs() -> xr.Dataset:
-    """Standard errors that take four inputs of a network for independent."""
-    ds = smoke("own/plane_of_laws")
-    return ds.assign(error=ds.error / 2)
-
-
-def imaginary_roots_that_count() -> xr.Dataset:
-    ds = smoke("own/defective_noise")
-    depth, hurst = int(ds.error_depth[3]), float(ds.error_hurst[3])
-    values = lags(eigenvalues(hurst, depth, published=True))[:2]
-    ds.error[3] = float((values - autocovariance(hurst, 2)).abs().max())
-    return ds
-
-
-def a_law_without_the_defect() -> xr.Dataset:
-    """The mean field of exact noise for networks on defective noise."""
-    ds = smoke("own/defective_noise")
-    ds.log10_theory.loc[{"generator": "published"}] = ds.log10_theory.sel(generator="exact")
-    return ds
-
-
-def networks_without_the_defect() -> xr.Dataset:
-    ds = smoke("own/defective_noise")
-    ds.log10_ratio.loc[{"generator": "published"}] = ds.log10_ratio.sel(generator="exact")
-    return ds
-
-
-def a_defect_that_sums_show() -> xr.Dataset:
-    """Excess of one sign instead of the alternating one."""
-    ds = smoke("own/defective_noise")
-    excess = (ds.variance - 1) * ds.attrs["depth"] ** (2 - 2 * ds.hurst)
-    return ds.assign(sum_variance=ds.sum_variance + excess)
-
-
-PLANTED = [
-    ("own/plane_of_blocks", networks_that_grow_where_they_shrink, "change of networks in"),
-    ("own/plane_of_blocks", networks_of_another_hurst_index, "networks, distance to the kernel"),
-    ("own/plane_of_blocks", networks_that_do_not_contract, "below the kernel"),
-    ("own/plane_of_blocks", one_boundary_for_all_blocks, "erf, distance to beta*"),
-    ("own/plane_of_blocks", exponents_of_another_hurst_index, "exponents next to a table"),
-    ("own/plane_of_blocks", kernels_of_one_matrix, "kernel next to the expansion"),
-    ("own/plane_of_laws", theory_with_too_much_variance, "mean relative deviation"),
-    ("own/plane_of_laws", gradients_like_states, "gradients, largest deviation"),
-    ("own/plane_of_laws", laws_in_another_order, "states, largest deviation"),
-    ("own/plane_of_laws", errors_over_inputs, "root mean square deviation"),
-    ("own/defective_noise", imaginary_roots_that_count, "largest error of variance"),
-    ("own/defective_noise", a_law_without_the_defect, "distance to first order"),
-    ("own/defective_noise", networks_without_the_defect, "level moves up"),
-    ("own/defective_noise", a_defect_that_sums_show, "variance of the sum"),
-]
-
-
-@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
-def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
-    assert any(noticed in failure for failure in failures(name, plant()))
-
 
 # The published generator
 

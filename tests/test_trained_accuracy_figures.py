@@ -14,7 +14,6 @@ import xarray as xr
 from drawn_figures import (
     failures,
     module,
-    smoke,
 )
 
 from experiments.execution import Execution
@@ -53,106 +52,6 @@ def test_what_is_trained_is_kept_in_the_store(tmp_path: Path, monkeypatch: pytes
 
 def test_cells_end_half_way_between_their_centres() -> None:
     np.testing.assert_allclose(panels_of.edges(np.array([1.0, 4.0, 16.0])), [0.5, 2, 8, 32])
-
-
-# What must be noticed at the smoke budget
-
-
-def networks_that_forget_nothing() -> xr.Dataset:
-    """As accurate at every depth and variance as the best."""
-    ds = smoke("schoenholz/trainability")
-    return ds.assign(train_accuracy=ds.train_accuracy * 0 + ds.train_accuracy.max())
-
-
-def networks_the_wrong_way() -> xr.Dataset:
-    """Those of the largest depth in place of those of the least."""
-    ds = smoke("schoenholz/trainability")
-    return ds.assign(train_accuracy=ds.train_accuracy.copy(data=ds.train_accuracy.values[:, :, ::-1]))
-
-
-def scales_of_amplitudes() -> xr.Dataset:
-    """Decay of a square root, which takes twice as long."""
-    ds = smoke("schoenholz/trainability")
-    return ds.assign(xi_c=2 * ds.xi_c)
-
-
-def dropout_without_dropout() -> xr.Dataset:
-    ds = smoke("schoenholz/trainability_dropout")
-    return ds.assign(xi_c=ds.xi_c * 0 + ds.xi_c.isel(setting=0))
-
-
-def gradients_like_correlations() -> xr.Dataset:
-    ds = smoke("schoenholz/trainability_optimizers")
-    return ds.assign(xi_grad=ds.xi_c)
-
-
-def variances_for_deviations() -> xr.Dataset:
-    ds = smoke("yang/trained")
-    return ds.assign(recommended=ds.recommended**0.5)
-
-
-def gradients_that_vanish() -> xr.Dataset:
-    ds = smoke("yang/trained")
-    return ds.assign(log_gradient_growth=-ds.log_gradient_growth)
-
-
-def accuracy_of_shallow_networks() -> xr.Dataset:
-    ds = smoke("yang/trained")
-    return ds.assign(test_accuracy=ds.test_accuracy * 0 + ds.test_accuracy.isel(depth=0))
-
-
-def lengths_for_squares() -> xr.Dataset:
-    ds = smoke("yang/trained_relu")
-    return ds.assign(log_q=ds.log_q / 2)
-
-
-def lengths_that_do_no_harm() -> xr.Dataset:
-    ds = smoke("yang/trained_relu")
-    return ds.assign(test_accuracy=ds.test_accuracy.clip(0.8))
-
-
-def lengths_that_do_harm_early() -> xr.Dataset:
-    ds = smoke("yang/trained_relu")
-    return ds.assign(test_accuracy=ds.test_accuracy.where(ds.log_q < 1, 0.1))
-
-
-def accuracy_the_wrong_way() -> xr.Dataset:
-    ds = smoke("fischer/trained")
-    return ds.assign(test_accuracy=ds.test_accuracy.copy(data=ds.test_accuracy.values[:, ::-1]))
-
-
-def responses_of_another_exponent() -> xr.Dataset:
-    """Largest at a fixed ρ."""
-    ds = smoke("fischer/trained")
-    return ds.assign(response=ds.response * (ds.depth / 4) ** 0.5)
-
-
-def responses_of_one_kind() -> xr.Dataset:
-    ds = smoke("fischer/trained")
-    return ds.assign(pair_response=ds.response)
-
-
-PLANTED = [
-    ("schoenholz/trainability", networks_that_forget_nothing, "from 10 xi_c on"),
-    ("schoenholz/trainability", networks_the_wrong_way, "shallowest"),
-    ("schoenholz/trainability", scales_of_amplitudes, "xi_c, largest"),
-    ("schoenholz/trainability_dropout", dropout_without_dropout, "keep rate 0.9, xi_c"),
-    ("schoenholz/trainability_optimizers", gradients_like_correlations, "1/|xi_grad|"),
-    ("yang/trained", variances_for_deviations, "recommended"),
-    ("yang/trained", gradients_that_vanish, "rank correlation"),
-    ("yang/trained", accuracy_of_shallow_networks, "accuracy lost"),
-    ("yang/trained_relu", lengths_for_squares, "log p, largest"),
-    ("yang/trained_relu", lengths_that_do_no_harm, "log p >= 6.9"),
-    ("yang/trained_relu", lengths_that_do_harm_early, "log p <= 3"),
-    ("fischer/trained", accuracy_the_wrong_way, "accuracy lost"),
-    ("fischer/trained", responses_of_another_exponent, "response to length"),
-    ("fischer/trained", responses_of_one_kind, "response to angles"),
-]
-
-
-@pytest.mark.parametrize(("name", "plant", "noticed"), PLANTED)
-def test_a_planted_violation_fails(name: str, plant: Callable[[], xr.Dataset], noticed: str) -> None:
-    assert any(noticed in failure for failure in failures(name, plant()))
 
 
 # Accuracies that follow a law

@@ -21,6 +21,7 @@ from experiments.wide import dataset, mean_and_error
 from paper_figs._claims import equals
 from paper_figs._panels import DASHED, DASHES, LINE, NETWORKS, key, panel_legend, points, ticks
 from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 from resnet_sde.finite_width import FiniteSize, finite_size
@@ -241,3 +242,20 @@ def check(ds: xr.Dataset) -> list[Claim]:
     name = "deepest networks, share of Var C that is missing without memory"
     claims.append(between(name, 1 - forgetful / least, 0.4, 1))
     return claims
+
+
+def _without_memory(ds: xr.Dataset) -> xr.Dataset:
+    """Noise of kernels that is independent from layer to layer."""
+    ds.at_scales.loc[{"quantity": "variance"}] = ds.at_scales.sel(quantity="without_memory")
+    return ds
+
+
+def _upwards(ds: xr.Dataset) -> xr.Dataset:
+    ds.simulated.loc[{"of": "shift", "estimate": "value"}] *= -1
+    return ds
+
+
+CONTROLS = {
+    "layers without memory": Control(_without_memory, "L = 20, variance, networks"),
+    "kernels that shift upwards": Control(_upwards, "L = 20, shift, networks"),
+}

@@ -27,6 +27,7 @@ from experiments.wide import dataset, fitted_slope, mean_and_error
 from paper_figs._claims import equals
 from paper_figs._panels import DASHED, DASHES, LINE, NETWORKS, key, panel_legend, points, ticks
 from paper_figs._style import BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 
@@ -206,3 +207,20 @@ def _scaling(ds: xr.Dataset) -> list[Claim]:
         where = f"readout, width times {name}, extrapolated"
         claims.append(equal(where, limit, known, tolerance * abs(known)))
     return claims
+
+
+def _without_memory(ds: xr.Dataset) -> xr.Dataset:
+    ds.variance_theory.loc[{"network": "residual"}] = ds.without_memory
+    return ds
+
+
+CONTROLS = {
+    "noise of kernels that is independent from layer to layer": Control(
+        _without_memory, "residual, variance of C"
+    ),
+    "deviations for variances": Control(
+        lambda ds: ds.assign(readout=ds.readout * (ds.networks_width / 32) ** 0.5),
+        "slope of the variance",
+        "slope of the shift",
+    ),
+}

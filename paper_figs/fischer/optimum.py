@@ -31,6 +31,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.finite_width import Optimum, diagonal_optimum, saturation_kernel, saturation_scale
 
@@ -226,3 +227,13 @@ def check(ds: xr.Dataset) -> list[Claim]:
     wrong = int((ds.reached.isnull() != (ds.reached_theory <= ds.k0)).sum())
     claims.append(equal("networks with a maximum though K* <= K_0, or the reverse", wrong, 0))
     return claims
+
+
+CONTROLS = {
+    "optimal scales like L^-0.45": Control(
+        lambda ds: ds.assign(scale=ds.scale * (ds.depth / 20) ** 0.05), "slope of ln ρ*"
+    ),
+    "variances for deviations": Control(
+        lambda ds: ds.assign(prefactor=ds.prefactor / ds.sigma_w2**0.5), "prefactors"
+    ),
+}

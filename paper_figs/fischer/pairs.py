@@ -31,6 +31,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim
 from resnet_sde.finite_width import finite_size_pair
@@ -203,3 +204,17 @@ def check(ds: xr.Dataset) -> list[Claim]:
         value, error = (found.sel(estimate=which) for which in ("value", "error"))
         claims.append(agrees(name, value, error, theory, relative * abs(theory) + 1e-12))
     return claims
+
+
+def _with_one_slope(ds: xr.Dataset) -> xr.Dataset:
+    """The entry 12 responds to itself as the entry 22 does."""
+    ds.response.loc[{"moved": "12 to 12"}] = ds.response.sel(moved="22 to 22")
+    return ds
+
+
+CONTROLS = {
+    "biases of their own for every input": Control(
+        lambda ds: ds.assign(limit=ds.limit - 0.05 * (ds.entry == "12")), "means, networks"
+    ),
+    "one slope for all entries": Control(_with_one_slope, "responses, networks"),
+}

@@ -25,6 +25,7 @@ from experiments.fischer.finite_width import Networks
 from experiments.wide import dataset
 from paper_figs._panels import INTERVAL, graded, key, panel_legend, ticks
 from paper_figs._style import BLACK, BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, between
 from resnet_sde.datasets import load_images
 from resnet_sde.finite_width import diagonal_optimum, off_diagonal_optimum
@@ -212,3 +213,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
         inside = (product / math.sqrt(depth) - length) / (angle - length)
         claims.append(between(f"L = {depth}, place of the best ρ between the optima", inside, 0, 1))
     return claims
+
+
+CONTROLS = {
+    "best at scales like 1/L": Control(
+        lambda ds: ds.assign(best=ds.best * (10 / ds.depth) ** 0.5), "ρ√L of the least test error"
+    ),
+}

@@ -35,6 +35,7 @@ from paper_figs._panels import (
     ticks,
 )
 from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import diagonal_optimum, output_response
@@ -301,3 +302,27 @@ def _of_networks(ds: xr.Dataset) -> list[Claim]:
     allowed = 2 / ds.attrs["width"]
     claims.append(agrees("response along layers", row.networks_layer_response, error, theory, allowed))
     return claims
+
+
+def _without_the_readout(ds: xr.Dataset) -> xr.Dataset:
+    """The response of the states, which has no maximum."""
+    states = [
+        [
+            Networks(depth, scale).theory().kernel_response[-1, 0]
+            for scale in ds.simulated_scale.values.tolist()
+        ]
+        for depth in ds.simulated_depth.values.tolist()
+    ]
+    return ds.assign(simulated_theory=(SIMULATED, np.array(states, dtype=float)))
+
+
+def _of_another_exponent(ds: xr.Dataset) -> xr.Dataset:
+    """Optimal scales fall like L^−0.45."""
+    factor = xr.where(ds.scaled_peak["at"] == "scale", (ds.scaled_depth / 20) ** 0.05, 1.0)
+    return ds.assign(scaled_peak=ds.scaled_peak * factor)
+
+
+CONTROLS = {
+    "states for readouts": Control(_without_the_readout, "response against ρ"),
+    "optimal scales like L^-0.45": Control(_of_another_exponent, "L = 500, ρ√L of the maximum"),
+}

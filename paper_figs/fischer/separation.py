@@ -35,6 +35,7 @@ from paper_figs._panels import (
     ticks,
 )
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import (
@@ -236,3 +237,12 @@ def check(ds: xr.Dataset) -> list[Claim]:
     allowed = 5 / ds.attrs["width"] * ds.simulated_theory
     claims.append(agrees("separation", found, error, ds.simulated_theory, allowed))
     return claims
+
+
+def _of_lengths(ds: xr.Dataset) -> xr.Dataset:
+    scales, depth = ds.simulated_scale.values.tolist(), BUDGETS[ds.attrs["budget"]].depth
+    lengths = [output_response(Networks(depth, scale).model(), 0.05, depth=depth) for scale in scales]
+    return ds.assign(simulated_theory=ds.simulated_theory * 0 + np.array(lengths))
+
+
+CONTROLS = {"the response of lengths": Control(_of_lengths, "separation, networks")}

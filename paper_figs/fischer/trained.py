@@ -23,6 +23,7 @@ from experiments.fischer import residual_scale
 from experiments.fischer.residual_scale import best_product
 from paper_figs._panels import DASHED, DOTTED, INTERVAL, graded, key, panel_legend, ticks_within
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, between
 from resnet_sde.finite_width import off_diagonal_response, output_response
 
@@ -119,7 +120,8 @@ def check(ds: xr.Dataset) -> list[Claim]:
     for depth in ds.depth.values.tolist():
         found, of = float(best.sel(depth=depth)), ds.sel(depth=depth)
         claims.append(between(f"L = {depth}, rho sqrt(L) of the least test loss", found, *BEST))
-        place = (found - float(of.response)) / float(of.pair_response - of.response)
+        apart = float(of.pair_response - of.response)
+        place = (found - float(of.response)) / apart if apart else math.inf
         name = f"L = {depth}, the same, from the response to length (0) to that to angles (1)"
         claims.append(between(name, place, *CLOSER))
     shallow, deep = (depth for depth in ds.depth.values.tolist() if depth in (10, 40))
@@ -145,3 +147,17 @@ def _largest(ds: xr.Dataset, depth: int) -> list[Claim]:
         where = f"L = {depth}, response to {word} beside its maximum, over that there"
         claims.append(between(where, beside / response(product), 0.0, 1.0))
     return claims
+
+
+CONTROLS = {
+    "scales the wrong way": Control(
+        lambda ds: ds.assign(test_accuracy=ds.test_accuracy.copy(data=ds.test_accuracy.values[:, ::-1])),
+        "accuracy lost",
+    ),
+    "a response that is largest at one rho": Control(
+        lambda ds: ds.assign(response=ds.response * (ds.depth / 4) ** 0.5), "response to length"
+    ),
+    "the response to lengths for that to angles": Control(
+        lambda ds: ds.assign(pair_response=ds.response), "response to angles"
+    ),
+}

@@ -25,14 +25,16 @@ from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
 from experiments.marion.plane import zero_level
-from experiments.own.defective_noise import GENERATORS, QUANTITIES, Generators
+from experiments.own.defective_noise import GENERATORS, QUANTITIES, Generators, eigenvalues, lags
 from paper_figs._claims import Z
 from paper_figs._panels import INTERVAL, graded, panel_legend, points
 from paper_figs._planes import HURSTS_OF_LEVELS, INTERPOLATION, LEVELS, grid
 from paper_figs._ratios import FORWARD, GRADIENT
 from paper_figs._style import BLUE, VERMILLION, house_style, legend_below, new_figure, panel_title
+from paper_figs.controls import Change, Control
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, equal
+from resnet_sde.fractional import autocovariance
 
 EXACT, PUBLISHED = GENERATORS
 HURSTS = (0.05, 0.2, 0.35, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
@@ -277,3 +279,36 @@ def _reported(ds: xr.Dataset, networks: xr.DataArray) -> Iterator[Claim]:
         error = math.hypot(float(error_of(here)), float(here.std("sample", ddof=1)) / CELL**0.5)
         text = f"states, H = beta = {hurst:g}, what the defect adds to log10"
         yield equal(text, here.mean(), known, Z * error)
+
+
+def _imaginary_roots_that_count(ds: xr.Dataset) -> xr.Dataset:
+    depth, hurst = int(ds.error_depth[3]), float(ds.error_hurst[3])
+    values = lags(eigenvalues(hurst, depth, published=True))[:2]
+    ds.error[3] = float((values - autocovariance(hurst, 2)).abs().max())
+    return ds
+
+
+def _without_the_defect(name: str) -> Change:
+    """Numbers of exact noise where those of the published generator should be."""
+
+    def change(ds: xr.Dataset) -> xr.Dataset:
+        ds[name].loc[{"generator": PUBLISHED}] = ds[name].sel(generator=EXACT)
+        return ds
+
+    return change
+
+
+def _in_sums(ds: xr.Dataset) -> xr.Dataset:
+    """The excess has one sign, instead of alternating."""
+    excess = (ds.variance - 1) * ds.attrs["depth"] ** (2 - 2 * ds.hurst)
+    return ds.assign(sum_variance=ds.sum_variance + excess)
+
+
+CONTROLS = {
+    "imaginary roots that count": Control(_imaginary_roots_that_count, "largest error of variance"),
+    "a mean field without the defect": Control(
+        _without_the_defect("log10_theory"), "distance to first order"
+    ),
+    "networks without the defect": Control(_without_the_defect("log10_ratio"), "level moves up"),
+    "a defect that sums show": Control(_in_sums, "variance of the sum"),
+}

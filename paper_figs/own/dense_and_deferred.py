@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control
 from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.claims import Claim, at_least, at_most, equal
@@ -350,3 +351,35 @@ def _influence(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     u, v = ((z - z.mean()) / z.std() for z in (x, y))
     r = (u * v).mean()
     return r + u * v - r * (u**2 + v**2) / 2
+
+
+def _of_three_percent_more_variance(ds: xr.Dataset) -> xr.Dataset:
+    settings, seed = BUDGETS[ds.attrs["budget"]], int(ds.attrs["seed"])
+    model = replace(settings.model(), gain=1.03**0.5)
+    ratio, _ = look(model, settings.depth, settings.samples, "deferred", seed)
+    ds.ratio.loc[{"weights": "deferred"}] = ratio
+    return ds
+
+
+def _like_states(ds: xr.Dataset) -> xr.Dataset:
+    states = ds.ratio.sel(weights="deferred", of="log10_growth")
+    ds.ratio.loc[{"weights": "deferred", "of": "log10_gradient_growth"}] = states
+    return ds
+
+
+def _decaying(ds: xr.Dataset) -> xr.Dataset:
+    ds.ratio.loc[{"weights": "deferred", "of": "log10_gradient_growth"}] *= -1
+    return ds
+
+
+CONTROLS = {
+    "3 % too much variance": Control(
+        _of_three_percent_more_variance, "displacement of states and of gradients"
+    ),
+    "gradients that follow states": Control(_like_states, "correlation of growths"),
+    "gradients that decay": Control(_decaying, "log10_gradient_growth, p-value"),
+    "random numbers of the order of the width squared": Control(
+        lambda ds: ds.assign(numbers=ds.numbers.sel(weights="dense") + 0 * ds.numbers),
+        "deferred, random numbers",
+    ),
+}

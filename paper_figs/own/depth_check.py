@@ -40,6 +40,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 BUDGETS = {
@@ -197,3 +198,42 @@ def _measured(ds: xr.Dataset) -> Iterator[Claim]:
     for group, expected in RATES.items():
         value = float(ds.rate_exponent.sel(group=group, of="value"))
         yield equal(f"rate exponent of {group}", value, expected, RATE_TOLERANCE[ds.attrs["budget"]])
+
+
+def _changed(name: str, value: float, **at: str) -> Change:
+    """One number is another."""
+
+    def change(ds: xr.Dataset) -> xr.Dataset:
+        ds[name].loc[at] = value
+        return ds
+
+    return change
+
+
+def _growing(ds: xr.Dataset) -> xr.Dataset:
+    return _changed("beta", BETA - 1.2 * BETA_TOLERANCE[ds.attrs["budget"]], network="none", of="value")(ds)
+
+
+CONTROLS = {
+    "a sound network that is blamed": Control(_changed("blamed", 1, network="none"), "sound network, blamed"),
+    **{f"{bug}, missed": Control(_changed("named", 0, network=bug), f"{bug}, named") for bug in BUGS},
+    "branches that grow with the depth": Control(_growing, "none, β of the block"),
+    "a lost factor that is there": Control(
+        _changed("beta", 0.5, network="lost", of="value"), "lost, β of the block"
+    ),
+    "w3 for w2": Control(_changed("writer_beta", 0.5, network="w3", writer="w2", of="value"), "w3, β of w2"),
+    "q, k, v for wo": Control(
+        _changed("writer_beta", 0.5, network="q, k, v", writer="wo", of="value"), "q, k, v, β of wo"
+    ),
+    "copies that are independent": Control(_changed("coherence", 0.5, network="copies"), "copies, coherence"),
+    "independent blocks that are copies": Control(
+        _changed("coherence", 0.7, network="none"), "none, coherence"
+    ),
+    "growth 10 % off": Control(lambda ds: ds.assign(growth=ds.growth * 1.1), "growth"),
+    "rates of writers that fall faster": Control(
+        _changed("rate_exponent", -0.5, group="writers", of="value"), "rate exponent of writers"
+    ),
+    "rates of inner weights that fall faster": Control(
+        _changed("rate_exponent", -1.0, group="inner", of="value"), "rate exponent of inner"
+    ),
+}

@@ -19,7 +19,7 @@ an exponent of one: embedding and readout do the learning.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from string import ascii_lowercase
 
 import numpy as np
@@ -43,6 +43,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 TRAINED = True
@@ -175,3 +176,46 @@ def _claimed(ds: xr.Dataset, name: str) -> Iterator[Claim]:
         down = float(crossings(ds, name)[0].mean() - kept)
         what = "octaves from the shallow crossing down to rates at which deep networks are not lost"
         yield at_least(f"{name}, {what}", down, STAYS)
+
+
+def _moved(name: str, octaves_of: Callable[[xr.Dataset], float]) -> Change:
+    """Deep networks of a scheme cross the loss at a rate that is so many octaves larger."""
+
+    def change(ds: xr.Dataset) -> xr.Dataset:
+        by = octaves_of(ds)
+        ds = ds.assign(log2_rate=ds.log2_rate.astype(float))
+        ds.log2_rate.loc[{"scheme": name, "place": "deep"}] += by
+        return ds
+
+    return change
+
+
+def _uncrossed(ds: xr.Dataset) -> xr.Dataset:
+    """One network of a scheme that stays does not come down to the loss."""
+    ds.loss.loc[{"scheme": "SGD, multiplier 1/√L, one rate", "place": "middle", "sample": 0}] += 10
+    return ds
+
+
+def _untrained(ds: xr.Dataset) -> xr.Dataset:
+    """The networks of a depth that is not compared learn nothing, at any rate but one."""
+    at = ds.loss.loc[{"scheme": "SGD, multiplier 1/L, one rate", "place": "middle"}]
+    at[:] = at.isel(rate=0)
+    return ds
+
+
+def _of_scheme(name: str, claim: str) -> Control:
+    """Where rates stay they move by an octave, where they move it is by two powers less."""
+    if claim == "stays":
+        return Control(_moved(name, lambda ds: 1.0), f"{name}, largest shift in the interval")
+    if claim == "moves":
+        return Control(_moved(name, lambda ds: -2 * octaves(ds, name)), f"{name}, exponent of the crossing")
+    return Control(_moved(name, lambda ds: 4.0), f"{name}, octaves from the shallow crossing")
+
+
+CONTROLS = {
+    **{f"{name}: another rate": _of_scheme(name, of.claim) for name, of in SCHEMES.items() if of.claim},
+    "a network that does not learn": Control(_uncrossed, "networks that cross outside of the grid of rates"),
+    "networks that do not learn": Control(
+        _untrained, "largest ratio of the least loss to that at the smallest"
+    ),
+}

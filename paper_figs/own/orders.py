@@ -42,6 +42,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 GRID = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -268,3 +269,44 @@ def _check_rows(ds: xr.Dataset) -> Iterator[Claim]:
         yield holds(f"{row} order", one.row_order, expected, allowed)
         if row.control:
             yield fails(f"{row}, {row.control}", one.row_wrong, expected, allowed)
+
+
+def _controlled(control: str) -> Change:
+    """Strong orders of a control at H = 3/4."""
+
+    def change(ds: xr.Dataset) -> xr.Dataset:
+        ds.strong.loc[{"hurst": 0.75}] = ds.wrong.sel(controlled=0.75, control=control)
+        return ds
+
+    return change
+
+
+def _own_outer_weights(ds: xr.Dataset) -> xr.Dataset:
+    ds.relu.loc[{"hurst_relu": ds.own_relu.values}] = ds.relu_wrong.values
+    return ds
+
+
+CONTROLS = {
+    "beta off by 0.15": Control(_controlled("beta off by 0.15"), "one matrix, H = 0.75, strong order"),
+    "noise of its own for every depth": Control(
+        _controlled("noise of its own for every depth"), "one matrix, H = 0.75, strong order"
+    ),
+    "half the weak orders": Control(
+        lambda ds: ds.assign(weak=ds.weak / 2), "one matrix, H = 0.9, weak order"
+    ),
+    "wrong networks like right ones": Control(
+        lambda ds: ds.assign(wrong=ds.wrong - ds.wrong + ds.strong.sel(hurst=0.75)),
+        "control, one matrix, H = 0.75",
+    ),
+    "outer weights of their own": Control(_own_outer_weights, "two matrices, relu, H = 0.8, ratio"),
+    "the order 2H - 1 of one matrix for two": Control(
+        lambda ds: ds.assign(tanh=ds.tanh * 0 + 0.8), "two matrices, tanh, H = 0.9, ratio"
+    ),
+    "half the orders": Control(
+        lambda ds: ds.assign(row_order=ds.row_order / 2),
+        "white, tanh, strong order",
+        "white, linear, weak order",
+        "white, ReLU, gradient order",
+        "smooth, tanh, gradient order",
+    ),
+}

@@ -37,6 +37,7 @@ from paper_figs._claims import Z
 from paper_figs._panels import INTERVAL
 from paper_figs._planes import BOUNDARY, LEVEL, grid
 from paper_figs._style import BLACK, GREEN, ORANGE, house_style, new_figure, panel_title
+from paper_figs.controls import Change, Control
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import Displacements
@@ -355,3 +356,40 @@ def _opposite(ds: xr.Dataset) -> Iterator[Claim]:
         sign = math.copysign(1, expected)
         text = f"states, {name}, H = {hurst}, beta = {beta}, change of networks in {sign:+g} standard errors"
         yield at_least(text, sign * float(seen.exponent / seen.exponent_error), 3)
+
+
+def _not_contracting(ds: xr.Dataset) -> xr.Dataset:
+    """Narrow networks do as the kernel says."""
+    kernel = slope_of_theory(ds).sel(block=ONE, hurst=0.2, drop=True)
+    narrow = (ds.line_block == ONE) & (ds.line_hurst == 0.2) & (ds.width == ds.width.min())
+    return ds.assign(exponent=xr.where(narrow, kernel, ds.exponent).transpose(*ds.exponent.dims))
+
+
+def _exchanged(name: str, block: str, other: str) -> Change:
+    """A block has the numbers of another."""
+
+    def change(ds: xr.Dataset) -> xr.Dataset:
+        ds[name].loc[{"block": block}] = ds[name].sel(block=other)
+        return ds
+
+    return change
+
+
+CONTROLS = {
+    "networks that grow where they shrink": Control(
+        lambda ds: ds.assign(exponent=-ds.exponent), "change of networks in"
+    ),
+    "beta off by 0.1": Control(
+        lambda ds: ds.assign(exponent=ds.exponent + 0.1), "networks, distance to the kernel"
+    ),
+    "networks that do not contract": Control(_not_contracting, "below the kernel"),
+    "the boundary of ReLU for odd activations": Control(
+        _exchanged("still", ODD, TWO), "erf, distance to beta*"
+    ),
+    "exponents off by 0.01": Control(
+        lambda ds: ds.assign(still=ds.still + 0.01), "exponents next to a table"
+    ),
+    "an inner matrix that is the same in all layers": Control(
+        _exchanged("log10_theory", TWO, ONE), "kernel next to the expansion"
+    ),
+}

@@ -43,6 +43,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control
 from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, between, equal
 
@@ -211,3 +212,22 @@ def mean_share(ds: xr.Dataset, theory: str) -> tuple[float, float]:
     share, error = measured["mean"] / ds[theory].isel(beta=-1) - 1, measured.error / ds.theory.isel(beta=-1)
     weight = 1 / error**2
     return float((share * weight).sum() / weight.sum()), float(weight.sum() ** -0.5)
+
+
+def _gradients_like_states(ds: xr.Dataset) -> xr.Dataset:
+    """The factor of the gradient kernel is the dual of φ, not of its derivative."""
+    ds.theory.loc[{"quantity": "gradients"}] = ds.theory.sel(quantity="states")
+    return ds
+
+
+CONTROLS = {
+    "too much variance": Control(lambda ds: ds.assign(theory=ds.planted), "mean relative deviation"),
+    "gradients like states": Control(_gradients_like_states, "gradients, largest deviation"),
+    "laws in another order": Control(
+        lambda ds: ds.assign(theory=ds.theory.copy(data=ds.theory.roll(law=1).values)),
+        "states, largest deviation",
+    ),
+    "errors that take four inputs of a network for independent": Control(
+        lambda ds: ds.assign(error=ds.error / 2), "root mean square deviation"
+    ),
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -31,6 +32,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 LAWS = (
@@ -238,3 +240,36 @@ def _check_control(law: str, ds: xr.Dataset) -> Iterator[Claim]:
     yield at_least(f"{law}, last move over the first", moves[-1] / moves[0], 0.7)
     measured = float(ds.narrow_order.sel(end="value"))
     yield at_most(f"{law}, order at width 1", measured, 0.05)
+
+
+def _of_another_law(law: str, wrong: rs.PathLaw) -> Change:
+    """The row of one law has the numbers of another."""
+
+    def change(ds: xr.Dataset) -> xr.Dataset:
+        found = replace(BUDGETS[ds.attrs["budget"]], laws=(wrong,)).run(seed=int(ds.attrs["seed"]))
+        rest = ds.sel(law=ds.law != law)
+        return xr.concat([rest, found.assign_coords(law=[law])], "law", combine_attrs="override")
+
+    return change
+
+
+CONTROLS = {
+    "H = 0.75 for H = 0.3": Control(
+        _of_another_law("fractional:0.3", rs.FractionalNoise(0.75)),
+        *(f"fractional:0.3, {claim}" for claim in ("distances to a limit", "order at width 1", "last move")),
+    ),
+    "H = 0.3 for H = 0.6": Control(
+        _of_another_law("fractional:0.6", rs.FractionalNoise(0.3)),
+        *(f"fractional:0.6, {claim}" for claim in ("largest ratio", "order at width 1")),
+    ),
+    "white weights for smooth ones": Control(
+        _of_another_law("smooth:0.1", rs.WhiteNoise()), "smooth:0.1, order at width 4"
+    ),
+    "smooth weights for white ones": Control(
+        _of_another_law("white", rs.SmoothNoise(0.1)), "white, order at width 4"
+    ),
+    "a floor under the distances": Control(
+        lambda ds: ds.assign(distance=ds.distance + 0.2),
+        *(f"{law}, largest ratio" for law in TITLES if law != "fractional:0.3"),
+    ),
+}

@@ -20,6 +20,7 @@ from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_er
 from paper_figs._claims import agrees, tabulated
 from paper_figs._panels import LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.schoenholz._known import TABLE, TABLE_WEIGHTS
 from resnet_sde import propagate
 from resnet_sde._random import stream
@@ -162,3 +163,12 @@ def check(ds: xr.Dataset) -> list[Claim]:
     mean, error, theory = (ds.networks.sel(of=of) for of in ("mean", "error", "theory"))
     claims.append(agrees("correlations", mean, error, theory, 5 / ds.attrs["width"]))
     return claims
+
+
+def _shared_masks(ds: xr.Dataset) -> xr.Dataset:
+    """Inputs never part: order without dropout."""
+    ds.networks.loc[{"of": "mean", "networks_w2": 1.0}] = 1.0
+    return ds
+
+
+CONTROLS = {"masks that inputs share": Control(_shared_masks, "correlations, networks")}

@@ -22,6 +22,7 @@ from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_er
 from paper_figs._claims import Z, agrees
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import parameter_gradients
 from resnet_sde.meanfield.fluctuations import gradient_log_variance
@@ -254,3 +255,14 @@ def _check(w: float, row: xr.Dataset, width: int) -> Iterator[Claim]:
     yield agrees(f"{name}, log of gradients", row.gradient, row.gradient_error, theory, allowed)
     tolerance = Z * error / row.sizes["sample"] ** 0.5 + 1 / width / 2
     yield equal(f"{name}, mean slope next to that of a typical network", mean, typical, tolerance)
+
+
+CONTROLS = {
+    "slopes counted upwards": Control(lambda ds: ds.assign(slope=-ds.slope), "mean slope"),
+    "another width": Control(
+        lambda ds: ds.assign(gradient=ds.gradient + np.log(ds.attrs["width"])), "log of gradients"
+    ),
+    "gradients that stay together": Control(
+        lambda ds: ds.assign(covariance_theory=ds.square_theory), "covariance of gradients"
+    ),
+}

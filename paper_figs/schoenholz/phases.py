@@ -26,6 +26,7 @@ from experiments.wide import (
 from paper_figs._claims import agrees
 from paper_figs._panels import LINE, NETWORKS, graded, key, note, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.critical import critical_line
@@ -213,3 +214,11 @@ def check(ds: xr.Dataset) -> list[Claim]:
         mean, error, allowed = row.networks_gap, row.networks_gap_error, row.gap * (5 + row.layer) / width
         claims.append(agrees(f"sigma_w2 = {w:g}, correlations", mean, error, row.gap, allowed))
     return claims
+
+
+CONTROLS = {
+    "depth scales of a square root": Control(lambda ds: ds.assign(xi_c=2 * ds.xi_c), "xi_c from late layers"),
+    "deviations for variances": Control(
+        lambda ds: ds.assign(boundary_known=ds.boundary_known**0.5), "boundary"
+    ),
+}

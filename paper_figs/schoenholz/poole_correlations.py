@@ -18,6 +18,7 @@ from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_er
 from paper_figs._claims import agrees, tabulated
 from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.schoenholz._poole import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import gaps
@@ -162,3 +163,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
             # Where c = 1 networks have no error and no distance but rounding.
             claims.append(agrees(name, mean, error, theory, 5 / ds.attrs["width"]))
     return claims
+
+
+CONTROLS = {
+    "correlations of the other sign": Control(
+        lambda ds: ds.assign(networks_correlation=-ds.networks_correlation), "correlation, networks"
+    ),
+}

@@ -20,6 +20,7 @@ from experiments.wide import dataset, feed_forward, float64, mean_and_error, squ
 from paper_figs._claims import agrees, tabulated
 from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points
 from paper_figs._style import house_style, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.schoenholz._poole import BIAS, COLOURS, DIAGONAL, WEIGHTS, heat_map
 from resnet_sde.claims import Claim, between, equal
 from resnet_sde.meanfield import lengths
@@ -177,3 +178,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
             allowed = 3 * theory / ds.attrs["width"]
             claims.append(agrees(f"sigma_w2 = {w:g}, {name}", mean, error, theory, allowed))
     return claims
+
+
+CONTROLS = {
+    "no biases": Control(
+        lambda ds: ds.assign(networks_length=ds.networks_length - ds.attrs["sigma_b2"]), "length, networks"
+    ),
+}

@@ -19,6 +19,7 @@ from experiments.wide import dataset, depth_scale, feed_forward, float64, inputs
 from paper_figs._claims import tabulated
 from paper_figs._panels import DOTTED, INTERVAL, LINE, NETWORKS, graded, key, panel_legend
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.critical import critical_line
@@ -193,3 +194,11 @@ def check(ds: xr.Dataset) -> list[Claim]:
             name = f"sigma_w2 = {w:g}, {scale} of networks over that of theory on the same layers"
             claims.append(equal(name, networks / theory, 1, FIT_TOLERANCE))
     return claims
+
+
+CONTROLS = {
+    "xi_c 10 % smaller in the chaotic phase": Control(
+        lambda ds: ds.assign(xi_c=ds.xi_c * xr.where(ds.sigma_w2 > ds.critical, 0.9, 1.0)),
+        "xi_c, largest relative deviation",
+    ),
+}

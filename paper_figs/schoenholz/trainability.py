@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from experiments.schoenholz.trainability import collapse
 from paper_figs._panels import colour_bar, key, label_axes, panel_legend
 from paper_figs._style import BLUE, ORANGE, house_style, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.schoenholz import _trainability as trainability
 from paper_figs.schoenholz._trainability import HIGH, LOW, called, plain
 from resnet_sde.claims import Claim, at_least, at_most, between
@@ -77,3 +78,18 @@ def check(ds: xr.Dataset) -> list[Claim]:
         claims.append(at_least(*trainability.cell(ds, of, 1.76, 48), 0.85))
         claims.append(at_most(*trainability.cell(ds, of, 9.0, 48), 0.25))
     return claims
+
+
+CONTROLS = {
+    "networks that forget nothing": Control(
+        lambda ds: ds.assign(train_accuracy=ds.train_accuracy * 0 + ds.train_accuracy.max()),
+        "from 10 xi_c on",
+    ),
+    "networks that learn nothing": Control(
+        lambda ds: ds.assign(train_accuracy=ds.train_accuracy * 0 + 0.1), "shallowest"
+    ),
+    "depths the wrong way": Control(
+        lambda ds: ds.assign_coords(depth=ds.depth[::-1]).sortby("depth"), "SGD, rate 0.01"
+    ),
+    "depth scales of a square root": Control(lambda ds: ds.assign(xi_c=2 * ds.xi_c), "xi_c, largest"),
+}

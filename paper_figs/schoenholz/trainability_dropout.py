@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from paper_figs._panels import colour_bar, graded, key, label_axes, panel_legend
 from paper_figs._style import BLACK, house_style, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.schoenholz import _trainability as trainability
 from paper_figs.schoenholz._trainability import LOW, SETTINGS, called, chosen, plain
 from resnet_sde.claims import Claim, at_least, at_most
@@ -71,3 +72,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
         claims.append(at_most(*trainability.cell(ds, strongest, 1.76, 48), 0.3))
         claims.append(at_least(*trainability.cell(ds, plain(ds), 1.76, 48), 0.85))
     return claims
+
+
+CONTROLS = {
+    "no dropout": Control(
+        lambda ds: ds.assign(xi_c=ds.xi_c * 0 + ds.xi_c.isel(setting=0)), "keep rate 0.9, xi_c"
+    ),
+}

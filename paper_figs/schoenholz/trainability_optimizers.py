@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from experiments.schoenholz.trainability import collapse, deepest
 from paper_figs._panels import colour_bar, key, label_axes, note, ticks_within
 from paper_figs._style import BLUE, ORANGE, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.schoenholz import _trainability as trainability
 from paper_figs.schoenholz._trainability import CORRELATED, LOW, SETTINGS, called, chosen, plain
 from resnet_sde.claims import Claim, at_least, at_most
@@ -107,3 +108,8 @@ def _breaks(ds: xr.Dataset, setting: str) -> list[Claim]:
     most = float(multiples.sel(setting=setting).isel(sigma_w2=0) / multiples.sel(setting=plain(ds)).max())
     name = f"{called(setting)}, L*/xi_c of the most ordered networks over the largest of {called(plain(ds))}"
     return [*claims, at_least(name, most, 1.0)]
+
+
+CONTROLS = {
+    "gradients that decay like correlations": Control(lambda ds: ds.assign(xi_grad=ds.xi_c), "1/|xi_grad|"),
+}

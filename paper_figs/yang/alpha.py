@@ -32,6 +32,7 @@ from paper_figs._style import (
     new_figure,
     panel_title,
 )
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.asymptotics import PowerAsymptotics, asymptotics
@@ -272,3 +273,11 @@ def check(ds: xr.Dataset) -> list[Claim]:
     rate = float(ds.rate.sel(grown=0.75))
     claims.append(equal("alpha = 0.75, 1 - J'", rate, KNOWN_RATE, 0.01 * KNOWN_RATE))
     return claims
+
+
+CONTROLS = {
+    "lengths with the exponent 1/(1 - alpha) + 1/10": Control(
+        lambda ds: ds.assign(log_p=ds.log_p + 0.1 * np.log(ds.layer.clip(1))), "exponent of p"
+    ),
+    "a kernel 0.1 % off": Control(lambda ds: ds.assign(kernel=ds.kernel * 1.001), "crosses the diagonal"),
+}

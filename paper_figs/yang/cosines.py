@@ -20,6 +20,7 @@ from experiments.yang.residuals import VARIANCES, local_slope, name, networks
 from paper_figs._claims import agrees
 from paper_figs._panels import DASHED, DOTTED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, BLUE, VERMILLION, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
@@ -222,3 +223,19 @@ def _agree(ds: xr.Dataset, block: str) -> Claim:
     row = ds.sel(block=block, cosine=0.5)
     theory = 1 - row.gap[: ds.sizes["few_layer"]].values
     return agrees(f"{block}, cosine", row.e[1:], row.e_error[1:], theory[1:], 5 / ds.attrs["width"])
+
+
+def _faster(ds: xr.Dataset) -> xr.Dataset:
+    """The exponent of e − e* is δ* + 0.02."""
+    layer = ds.layer.clip(1)
+    e_star, f = ds.constant.sel(all_of="e_star"), ds.constant.sel(all_of="f")
+    over = 1 - e_star - ds.gap + f * layer**-0.5
+    return ds.assign(gap=1 - e_star - over * layer**-0.02 + f * layer**-0.5)
+
+
+CONTROLS = {
+    "cosines that decay faster": Control(_faster, "1, 0.25, 1, 0.25 from cosine -0.5, corrected slope"),
+    "no second power": Control(
+        lambda ds: ds.assign(constant=ds.constant.where(ds.all_of != "f", 1e-6)), "corrected slope"
+    ),
+}

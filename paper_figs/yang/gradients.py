@@ -24,6 +24,7 @@ from experiments.yang.residuals import PARAMETERS, VARIANCES, log_of_mean, name
 from paper_figs._claims import agrees
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, equal
 from resnet_sde.meanfield import lengths, parameter_gradients
 
@@ -152,3 +153,11 @@ def check(ds: xr.Dataset) -> list[Claim]:
 def _agrees(label: str, logs: xr.DataArray, theory: xr.DataArray, width: int) -> Claim:
     mean, error = log_of_mean(logs)
     return agrees(f"{label}, log of mean", mean, error, theory, 10 / width)
+
+
+CONTROLS = {
+    "geometric means, half a variance below": Control(
+        lambda ds: ds.assign(gradient=ds.gradient - 0.5), "inner_bias, log of mean"
+    ),
+    "biases for weights": Control(lambda ds: ds.assign(extra=-ds.extra), "inner, exponent"),
+}

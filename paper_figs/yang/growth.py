@@ -20,6 +20,7 @@ from experiments.yang.residuals import VARIANCES, log_of_mean, name, networks
 from paper_figs._claims import agrees
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
@@ -126,3 +127,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
         theory = row.growth_theory[: len(mean)].values
         claims.append(agrees(f"{block}, log of mean", mean, error, theory, 10 / ds.attrs["width"]))
     return claims
+
+
+CONTROLS = {
+    "no power of the depth": Control(
+        lambda ds: ds.assign(constant=ds.constant.where(ds.of == "a", 0.0)), "change in the last decade"
+    ),
+}

@@ -20,6 +20,7 @@ from experiments.wide import dataset, float64, residual
 from experiments.yang.residuals import VARIANCES, half_width, name, networks
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between, equal
 from resnet_sde.meanfield import gaps, lengths
 from resnet_sde.meanfield.asymptotics import SaturatingAsymptotics, asymptotics
@@ -140,3 +141,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
         label = f"networks from cosine {cosine:g}, e, largest distance to theory"
         claims.append(at_most(label, off, allowed))
     return claims
+
+
+CONTROLS = {
+    "twice the variance": Control(
+        lambda ds: ds.assign(p=ds.p * 2, e=ds.e * 0.7), "p over theory", "from cosine 0.9, e"
+    ),
+}

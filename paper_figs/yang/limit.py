@@ -20,6 +20,7 @@ from experiments.yang.residuals import networks
 from paper_figs._claims import agrees, tabulated
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between
 from resnet_sde.meanfield import flow, flow_gaps, gaps, lengths
 
@@ -198,3 +199,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
         label = f"{plain}, beta = {beta:g}, off known values, in half units of their last digit"
         claims.append(at_most(label, off.max(), 1.01))
     return claims
+
+
+CONTROLS = {
+    "errors like 1/depth²": Control(
+        lambda ds: ds.assign(layers=ds.limit + (ds.layers - ds.limit) * 10 / ds.depth), "ratio of errors"
+    ),
+}

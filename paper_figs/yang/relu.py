@@ -23,6 +23,7 @@ from experiments.yang.residuals import PARAMETERS, VARIANCES, log_of_mean, name,
 from paper_figs._claims import agrees
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from resnet_sde.claims import Claim, between, equal
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.meanfield.asymptotics import HomogeneousAsymptotics, asymptotics
@@ -196,3 +197,11 @@ def _check_gradients(ds: xr.Dataset) -> list[Claim]:
         theory = ds.gradient.sel(parameter=parameter)
         claims.append(agrees(f"{parameter}, log of mean gradient", mean, error, theory, 1e-9))
     return claims
+
+
+CONTROLS = {
+    "cosines like 1/depth": Control(lambda ds: ds.assign(gap=ds.gap**0.5), "straightened cosine"),
+    "weights whose gradients explode": Control(
+        lambda ds: ds.assign(gradient=ds.gradient * 1.1), "inner matrix"
+    ),
+}

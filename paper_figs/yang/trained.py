@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from experiments.yang.variance_grids import contour_slope, rank_correlations
 from paper_figs._claims import tabulated
+from paper_figs.controls import Control
 from paper_figs.yang import _known as known
 from paper_figs.yang import _variance_maps as variance_maps
 from paper_figs.yang._variance_maps import ADAPTIVE, FIXED, LAW, Shown, called
@@ -111,3 +112,15 @@ def _slopes(ds: xr.Dataset, kind: str) -> list[Claim]:
         at_least(f"{called(kind, ADAPTIVE)}, slope less that of {LAW}", adaptive - law, 0.0),
         at_most(f"{called(kind, ADAPTIVE)}, slope less that of {FIXED}", adaptive - fixed, 0.0),
     ]
+
+
+CONTROLS = {
+    "deviations for variances": Control(lambda ds: ds.assign(recommended=ds.recommended**0.5), "recommended"),
+    "gradients that vanish": Control(
+        lambda ds: ds.assign(log_gradient_growth=-ds.log_gradient_growth), "rank correlation"
+    ),
+    "all networks as accurate as shallow ones": Control(
+        lambda ds: ds.assign(test_accuracy=ds.test_accuracy * 0 + ds.test_accuracy.isel(depth=0)),
+        "accuracy lost",
+    ),
+}

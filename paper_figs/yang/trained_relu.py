@@ -16,6 +16,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
+from paper_figs.controls import Control
 from paper_figs.yang import _variance_maps as variance_maps
 from paper_figs.yang._variance_maps import ADAPTIVE, LAW, Shown, called, known_growth, within
 from resnet_sde.claims import Claim, at_least, at_most
@@ -74,3 +75,14 @@ def _ordered(ds: xr.Dataset) -> Claim:
     pair = (values.transpose(*grown.dims).values[grown.values] for values in (accuracy, of.log_q))
     name = f"{called(POWER, ADAPTIVE)}, rank correlation with log p from {np.log(10):.3g} on"
     return at_most(name, stats.spearmanr(*pair).statistic, ORDERED)
+
+
+CONTROLS = {
+    "lengths for their squares": Control(lambda ds: ds.assign(log_q=ds.log_q / 2), "log p, largest"),
+    "lengths that do no harm": Control(
+        lambda ds: ds.assign(test_accuracy=ds.test_accuracy.clip(0.8)), "log p >= 6.9"
+    ),
+    "lengths that do harm early": Control(
+        lambda ds: ds.assign(test_accuracy=ds.test_accuracy * xr.where(ds.log_q < 1, 1, 0.1)), "log p <= 3"
+    ),
+}

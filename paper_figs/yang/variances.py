@@ -31,6 +31,7 @@ from paper_figs._panels import (
     points,
 )
 from paper_figs._style import house_style, log_scale, new_figure, panel_title
+from paper_figs.controls import Control
 from paper_figs.yang._known import DEPTHS, KNOWN
 from resnet_sde.claims import Claim, between
 from resnet_sde.meanfield import depth_law, lengths, recommend_variances
@@ -181,3 +182,10 @@ def check(ds: xr.Dataset) -> list[Claim]:
         found, off = mean.sel(choice=choice), error.sel(choice=choice)
         claims.append(agrees(f"variance {choice}, log of mean growth", found, off, theory, 20 / width))
     return claims
+
+
+CONTROLS = {
+    "variances that fall like the root of the depth": Control(
+        lambda ds: ds.assign(sigma_w2=ds.sigma_w2 * ds.depth**0.5), "slope from depth 256"
+    ),
+}
