@@ -21,8 +21,8 @@ import xarray as xr
 from small_study import DISPLACEMENT, X, white
 
 import resnet_sde as rs
+from experiments.schoenholz import poole_lengths
 from paper_figs import program as figures_program
-from paper_figs.schoenholz import poole_lengths
 from resnet_sde.runs.store import PART, unsealed
 from resnet_sde.theorems.suite import plan, record_of, run_suite
 from resnet_sde.training import fitting, train

@@ -15,8 +15,8 @@ from experiments.fischer.finite_width import (
     sharp_variance,
     variance,
 )
+from experiments.fischer.regression import digits, kernel_of_angle
 from experiments.wide import mean_and_error
-from paper_figs.fischer.regression import digits, kernel_of_angle
 from resnet_sde import ERF
 from resnet_sde.meanfield import kernel
 

@@ -13,7 +13,7 @@ from drawn_figures import (
 
 import resnet_sde as rs
 from experiments.marion import correlated_weights as weights
-from paper_figs.own import dense_and_deferred
+from experiments.own import dense_and_deferred
 from resnet_sde.matrices import Deferred
 
 

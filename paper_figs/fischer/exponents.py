@@ -7,41 +7,22 @@ limit that is neither the identity nor an explosion. Lines are infinite width, p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from experiments.fischer.finite_width import STEP, Networks, last_squares
-from experiments.wide import dataset, fitted_slope, mean_and_error
+from experiments.fischer import exponents as experiment
+from experiments.fischer.exponents import POWERS
+from experiments.wide import fitted_slope
 from paper_figs._claims import equals
 from paper_figs._panels import DOTS, DOTTED, LINE, NETWORKS, key, panel_legend, points
 from paper_figs._style import BLUE, GREEN, ORANGE, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
-from resnet_sde.finite_width import output_response
-from resnet_sde.meanfield import lengths
 
-
-@dataclass(frozen=True)
-class Exponents:
-    """Networks of many depths for every b, some of them simulated."""
-
-    depths: tuple[int, ...]
-    simulated_depths: tuple[int, ...]
-    width: int
-    samples: int
-
-
-DEPTHS = (10, 16, 25, 40, 63, 100, 160, 250, 400, 630, 1000)
-BUDGETS = {
-    "smoke": Exponents((10, 100, 1000), simulated_depths=(10, 100), width=128, samples=100),
-    "paper": Exponents(DEPTHS, simulated_depths=(10, 30, 100, 300, 1000), width=128, samples=800),
-}
-COLOURS = {0.25: VERMILLION, 0.5: BLUE, 0.75: GREEN, 1.0: ORANGE}
+BUDGETS, compute = experiment.BUDGETS, experiment.compute
+COLOURS = dict(zip(POWERS, (VERMILLION, BLUE, GREEN, ORANGE), strict=True))
 LABELS = {0.25: "1/4", 0.5: "1/2", 0.75: "3/4", 1.0: "1"}
 KNOWN = {  # b: K and the response at L = 10, 100, 1000
     0.25: ((0.97658057, 5.8295626, 24.906613), (1.035772, 0.15793676, 0.021723122)),
@@ -52,45 +33,6 @@ KNOWN = {  # b: K and the response at L = 10, 100, 1000
 KNOWN_DEPTHS = (10, 100, 1000)
 LIMITS = {0.5: (0.22576804025, 1.48061021524), 0.75: (0.05, 1.05663942388), 1.0: (0.05, 1.05663942388)}
 APPROACH = {0.5: -1.0, 0.75: -0.5, 1.0: -1.0}  # powers of L by which K comes to its limit
-
-
-def compute(budget: str, seed: int) -> xr.Dataset:
-    """Kernels and responses."""
-    settings = BUDGETS[budget]
-    variables = {
-        "theory": (("b", "depth", "of"), _theory(settings.depths)),
-        "simulated_theory": (("b", "simulated_depth", "of"), _theory(settings.simulated_depths)),
-        "simulated": (
-            ("b", "simulated_depth", "of", "estimate"),
-            [[_simulated(b, depth, settings, seed) for depth in settings.simulated_depths] for b in COLOURS],
-        ),
-    }
-    axes = {"b": list(COLOURS), "depth": list(settings.depths), "of": ["kernel", "response"]}
-    axes |= {"simulated_depth": list(settings.simulated_depths), "estimate": ["value", "error"]}
-    ds = dataset(variables, axes, settings, budget, seed)
-    return ds.assign_attrs(width=settings.width, samples=settings.samples)
-
-
-def _theory(depths: Sequence[int]) -> list[list[tuple[float, float]]]:
-    def numbers(networks: Networks) -> tuple[float, float]:
-        model, depth = networks.model(), networks.depth
-        q = lengths(model, networks.k0, depth=depth).q
-        return float(q[-1]), output_response(model, networks.k0, depth=depth)
-
-    return [[numbers(Networks(depth, depth**-b)) for depth in depths] for b in COLOURS]
-
-
-def _simulated(b: float, depth: int, settings: Exponents, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Means of the last kernel and of the readout's difference quotient, with errors, from two runs."""
-    networks = Networks(depth, depth**-b)
-    up, down = (
-        networks.simulate(
-            settings.width, settings.samples, last_squares, seed, networks.k0 * (1 + sign * STEP)
-        )
-        for sign in (1, -1)
-    )
-    kernel, quotient = (up + down)[:, 0] / 2, (up - down)[:, 1] / (2 * STEP * networks.k0)
-    return [mean_and_error(kernel), mean_and_error(quotient)]
 
 
 # The picture
@@ -143,7 +85,7 @@ def check(ds: xr.Dataset) -> list[Claim]:
     growth = fitted_slope(np.log(deep.depth.values), np.log(deep.sel(b=0.25).values))
     claims.append(between("b = 0.25, power of L by which K grows", growth, 0.5, 0.7))
     width = ds.attrs["width"]
-    for b in COLOURS:
+    for b in POWERS:
         for name in ("kernel", "response"):
             found, theory = ds.simulated.sel(b=b, of=name), ds.simulated_theory.sel(b=b, of=name)
             value, error = (found.sel(estimate=which) for which in ("value", "error"))

@@ -7,123 +7,25 @@ is also the stationary law of Langevin training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-import resnet_sde as rs
-from experiments.fischer.finite_width import Networks, extrapolated, seen
-from experiments.wide import dataset
+from experiments.fischer import posterior as experiment
+from experiments.fischer.finite_width import extrapolated
+from experiments.fischer.posterior import ENTRIES, TARGETS
 from paper_figs._claims import equals
 from paper_figs._panels import LINE, NETWORKS, key, panel_legend, points, ticks
 from paper_figs._style import BLUE, GREEN, VERMILLION, house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
-from resnet_sde.finite_width import finite_size_pair, posterior_shift
-from resnet_sde.observables import observable
 
-
-@dataclass(frozen=True)
-class Posterior:
-    """Networks of some widths at one residual scale, and of one width at many scales."""
-
-    widths: tuple[int, ...]
-    scales: int
-    simulated_scales: tuple[float, ...]
-    samples: int
-    width: int = 128
-
-
-BUDGETS = {
-    "smoke": Posterior((32, 128), scales=4, simulated_scales=(0.5,), samples=1500),
-    "paper": Posterior(
-        (32, 64, 128, 256, 512), scales=25, simulated_scales=(0.05, 0.1, 0.2, 0.4, 0.7, 1.2), samples=20_000
-    ),
-}
-OF_POSTERIOR = Networks(depth=10, gain=0.3, sigma_w2=1.2)
-START = torch.tensor([[0.3, 0.1], [0.1, 0.2]], dtype=torch.float64)
-NOISE = 0.1  # variance of that of the targets
-TARGETS = {"alike": (2.0, 1.8), "opposite": (1.5, -1.0)}
-ENTRIES = {"11": BLUE, "22": GREEN, "12": VERMILLION}
+BUDGETS, compute = experiment.BUDGETS, experiment.compute
+COLOURS = dict(zip(ENTRIES, (BLUE, GREEN, VERMILLION), strict=True))
 KNOWN = {"alike": (1.143, 1.043, 2.553), "opposite": (None, None, -3.104)}  # the shift times the width
 HIGHER_ORDERS = 8  # over the width, of the largest shift: what networks may differ from the order 1/width by
 LIMITS = {"alike": (0, 3.2), "opposite": (-3.6, 1.1)}  # of the panels
-SMALLEST, LARGEST = 0.03, 1.5
-
-
-def compute(budget: str, seed: int) -> xr.Dataset:
-    """Shifts in theory and of weighted networks."""
-    settings = BUDGETS[budget]
-    scales = np.geomspace(SMALLEST, LARGEST, settings.scales)
-    chosen = settings.simulated_scales
-    variables = {
-        "limit": (("target", "entry"), _theory(OF_POSTERIOR)),
-        "of_width": (
-            ("networks_width", "target", "estimate", "entry"),
-            [_simulated(OF_POSTERIOR, width, settings.samples, seed) for width in settings.widths],
-        ),
-        "theory": (("scale", "target", "entry"), [_theory(replace(OF_POSTERIOR, gain=x)) for x in scales]),
-        "simulated_theory": (
-            ("simulated_scale", "target", "entry"),
-            [_theory(replace(OF_POSTERIOR, gain=x)) for x in chosen],
-        ),
-        "simulated": (
-            ("simulated_scale", "target", "estimate", "entry"),
-            [
-                _simulated(replace(OF_POSTERIOR, gain=x), settings.width, settings.samples, seed)
-                for x in chosen
-            ],
-        ),
-    }
-    axes = {"networks_width": list(settings.widths), "target": list(TARGETS), "estimate": ["value", "error"]}
-    axes |= {"entry": list(ENTRIES), "scale": scales, "simulated_scale": list(chosen)}
-    ds = dataset(variables, axes, settings, budget, seed)
-    return ds.assign_attrs(width=settings.width, samples=settings.samples)
-
-
-def _theory(networks: Networks) -> np.ndarray:
-    """Shifts times the width, (target, entry)."""
-    size = finite_size_pair(networks.model(), START, depth=networks.depth)
-    return np.array([posterior_shift(size, _column(y), noise=NOISE).numpy() for y in TARGETS.values()])
-
-
-def _column(target: Sequence[float]) -> Tensor:
-    return torch.tensor(target, dtype=torch.float64)[:, None]
-
-
-def _simulated(
-    networks: Networks, width: int, samples: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The same from networks, with errors, (target, estimate, entry)."""
-    x = torch.linalg.cholesky(START) * 2**0.5  # of two coordinates
-    model = networks.model(width)
-    kernels = networks.branch(seen(model, x, networks.depth, samples, last_overlaps, seed))
-    entries = torch.stack([kernels[:, 0, 0], kernels[:, 1, 1], kernels[:, 0, 1]], -1)
-    return [_weighted(kernels, entries, _column(y), width) for y in TARGETS.values()]
-
-
-def _weighted(kernels: Tensor, entries: Tensor, y: Tensor, width: int) -> tuple[np.ndarray, np.ndarray]:
-    spread = kernels + NOISE * torch.eye(2, dtype=torch.float64)
-    likelihood = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=torch.float64), spread)
-    weight = torch.softmax(likelihood.log_prob(y[:, 0]), 0)[:, None] * len(entries)
-    centred = entries - entries.mean(0)
-    shift = (weight * centred).mean(0)
-    error = ((weight - 1) * (centred - shift)).std(0) / len(entries) ** 0.5
-    return width * shift.numpy(), width * error.numpy()
-
-
-@observable("input", "other_input")
-def last_overlaps(t: rs.Trajectory) -> Tensor:
-    """Means of erf(h) erf(h') over the neurons of the last layer, (sample, input, input)."""
-    phi = torch.erf(t.hidden.natural(-1))
-    return phi @ phi.mT / phi.shape[-1]
 
 
 # The picture
@@ -145,7 +47,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def _widths(ax: Axes, row: xr.Dataset) -> None:
-    for name, colour in ENTRIES.items():
+    for name, colour in COLOURS.items():
         one = row.sel(entry=name)
         ax.axhline(float(one.limit), color=colour, linewidth=1.2, label=name)
         found = one.of_width

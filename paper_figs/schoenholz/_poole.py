@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 
+from experiments.schoenholz.poole import BIAS, WEIGHTS
 from paper_figs._style import BLACK, BLUE, GREEN, VERMILLION
 
-WEIGHTS = (1.69, 6.25, 16.0)  # σ_w²: σ_w is 1.3, 2.5, 4
-BIAS = 0.09  # σ_b²: σ_b is 0.3
 COLOURS = dict(zip(WEIGHTS, (BLUE, GREEN, VERMILLION), strict=True))
 DIAGONAL = {"color": BLACK, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 

@@ -8,41 +8,22 @@ numbers whose mean is the theory, so that the mean of the logarithms would lie h
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-import resnet_sde as rs
-from experiments.wide import dataset, residual
-from experiments.yang import residuals
+from experiments.yang import gradients as experiment
+from experiments.yang.gradients import FOLLOWED, SIMULATED
 from experiments.yang.residuals import PARAMETERS, VARIANCES, log_of_mean, name
 from paper_figs._claims import agrees
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, equal
-from resnet_sde.meanfield import lengths, parameter_gradients
 
-SIMULATED = rs.TwoLayer(rs.TANH, 1.69, 0.49, 1.5, 0.5)
-FOLLOWED = rs.TwoLayer(rs.TANH, 1.0, 0.25, 1.0, 0.25)  # through very many layers
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of the networks; far: layers through which infinite width is followed."""
-
-    samples: int
-    width: int = 252
-    depth: int = 50
-    far: int = 20_000
-
-
-BUDGETS = {"smoke": Sizes(samples=40), "paper": Sizes(samples=200)}
+BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = {0: 9.1369, 10: 5.6504, 25: 3.0084, 40: 1.0862}  # log of χ^l over that of the top layer
 KNOWN_SPREAD = {0: 0.65, 10: 0.50, 25: 0.37, 40: 0.19}  # of it, between networks
 EXTRA = {"outer": 0.003, "inner": 0.5025, "inner_bias": -0.5025}  # exponents of l beside that of the state
@@ -52,38 +33,6 @@ LABELS = {
     "inner": "inner matrix $W^l$",
     "inner_bias": "inner bias $b^l$",
 }
-
-
-def compute(budget: str, seed: int) -> xr.Dataset:
-    """Gradients by layer, and far from the top."""
-    settings = BUDGETS[budget]
-    size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples, "seed": seed}
-    seen = residuals.parameter_gradients(SIMULATED, **size)
-    values = torch.stack([seen[each] for each in PARAMETERS]).numpy()
-    growth = lengths(residual(SIMULATED), depth=settings.depth).log_gradient_growth
-    states = residuals.networks(SIMULATED, **size).log_gradient.numpy()
-    far = _theory(FOLLOWED, settings.far)
-    variables = {
-        "chi_theory": ("state_layer", growth[-1] - growth),
-        "chi": (("network", "state_layer"), states),
-        "gradient_theory": (("parameter", "layer"), _theory(SIMULATED, settings.depth)),
-        "gradient": (("parameter", "network", "layer"), values),
-        "extra": (("matrix", "far_layer"), far[1:] - far[:1]),
-    }
-    axes = {
-        "parameter": list(PARAMETERS),
-        "matrix": list(PARAMETERS[1:]),
-        "layer": np.arange(1, settings.depth + 1),
-        "far_layer": np.arange(1, settings.far + 1),
-    }
-    ds = dataset(variables, axes, settings, budget, seed)
-    return ds.assign_attrs(width=settings.width, samples=settings.samples)
-
-
-def _theory(block: rs.TwoLayer, depth: int) -> Tensor:
-    found = parameter_gradients(residual(block), depth=depth)
-    columns = (found.log_state, found.log_outer, found.log_inner, found.log_inner_bias)
-    return torch.stack([each for each in columns if each is not None])
 
 
 # The picture

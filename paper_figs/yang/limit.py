@@ -6,32 +6,20 @@ for the limit. Points are random networks at β = 1/2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import resnet_sde as rs
-from experiments.wide import dataset, mean_and_error, residual
-from experiments.yang.residuals import networks
+from experiments.yang import limit as experiment
+from experiments.yang.limit import BETAS, BLOCKS
 from paper_figs._claims import agrees, tabulated
 from paper_figs._panels import DASHED, LINE, NETWORKS, graded, key, panel_legend, points
 from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between
-from resnet_sde.meanfield import flow, flow_gaps, gaps, lengths
 
-BLOCKS = {
-    "tanh": rs.TwoLayer(rs.TANH, 1.0, 0.25, 1.0, 0.25),
-    "steep tanh": rs.TwoLayer(rs.TANH, 4.0, 0.25, 9.0, 1.0),
-    "ReLU": rs.TwoLayer(rs.RELU, 1.0, 0.0, 1.0, 0.0),
-    "steep ReLU": rs.TwoLayer(rs.RELU, 2.0, 0.5, 2.0, 0.5),
-    "power 3/4": rs.TwoLayer(rs.AlphaReLU(0.75), 1.0, 0.5, 1.0, 0.5),
-    "linear": rs.TwoLayer(rs.LINEAR, 1.0, 0.5, 1.0, 0.5),
-}
+BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = {  # p, e and log(χ^0/χ^L) of the limit, and their error times the depth
     "tanh": ((1.7291788246, 0.5957998398, 0.3853787252), (-0.04397, -0.00464, -0.03518)),
     "steep tanh": ((9.2629098601, 0.4675115272, 4.7195589016), (-1.158, 0.12, -8.87)),
@@ -40,10 +28,6 @@ KNOWN = {  # p, e and log(χ^0/χ^L) of the limit, and their error times the dep
     "power 3/4": ((2.2468857665, 0.7065751122, 0.4039760288), (-0.1909, -0.0188, -0.0472)),
     "linear": ((4.4365636569, 0.6936500816, 1.0), (-2.718, -0.0345, -0.5)),
 }
-DEPTHS = (10, 20, 40, 80, 160, 320, 640)
-BETAS = (0.25, 0.5, 0.75, 1.0)
-SWEEP = (10, 100, 1000, 10_000)
-PLAIN = {"ReLU": rs.TwoLayer(rs.RELU), "tanh": rs.TwoLayer(rs.TANH)}  # all variances 1, no biases
 KNOWN_SWEEP = {  # log(χ^0/χ^L) at these depths, and with how many digits
     ("ReLU", 0.25): ((1.47, 4.88, 15.7, 49.9), (0.005, 0.005, 0.05, 0.05)),
     ("ReLU", 0.5): ((0.488, 0.4988, 0.4999, 0.5), (5e-4, 5e-5, 5e-5, 5e-5)),
@@ -52,72 +36,6 @@ KNOWN_SWEEP = {  # log(χ^0/χ^L) at these depths, and with how many digits
     ("tanh", 0.25): ((1.157, 2.844, 5.887, 11.05), (5e-4, 5e-4, 5e-4, 0.005)),
     ("tanh", 0.5): ((0.4264, 0.4317, 0.4322, 0.4323), (5e-5, 5e-5, 5e-5, 5e-5)),
 }
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of the networks, which have beta = 1/2."""
-
-    width: int
-    samples: int
-    depth: int = 80
-
-
-BUDGETS = {"smoke": Sizes(width=200, samples=60), "paper": Sizes(width=500, samples=200)}
-
-
-def compute(budget: str, seed: int) -> xr.Dataset:
-    """The limit, layers at several depths and scalings, and networks."""
-    settings = BUDGETS[budget]
-    times = torch.linspace(0, 1, settings.depth + 1, dtype=torch.float64)
-    limits = [_limit(_scaled(block), times) for block in BLOCKS.values()]
-    layers = [[_layers(_scaled(block), depth) for depth in DEPTHS] for block in BLOCKS.values()]
-    size = {"width": settings.width, "depth": settings.depth, "samples": settings.samples, "seed": seed}
-    seen = [networks(block, (0.5,), **size, alpha=settings.depth**-0.5) for block in BLOCKS.values()]
-    found = [mean_and_error(each.cosine[..., 1]) for each in seen]
-    theory = [1 - gaps(_scaled(block), 1.0, 0.5, depth=settings.depth) for block in BLOCKS.values()]
-    sweep = [[[_growth(block, beta, depth) for depth in SWEEP] for beta in BETAS] for block in PLAIN.values()]
-    variables = {
-        "limit": (("block", "of"), np.array([[float(x[-1]) for x in row] for row in limits])),
-        "e_limit": (("block", "time"), torch.stack([row[1] for row in limits])),
-        "e_theory": (("block", "time"), torch.stack(theory)),
-        "e": (("block", "time"), np.stack([mean for mean, _ in found])),
-        "e_error": (("block", "time"), np.stack([error for _, error in found])),
-        "layers": (("block", "depth", "of"), np.array(layers)),
-        "sweep": (("plain", "beta", "sweep_depth"), np.array(sweep)),
-    }
-    axes = {
-        "block": list(BLOCKS),
-        "of": ["p", "e", "growth"],
-        "time": times.numpy(),
-        "depth": list(DEPTHS),
-        "plain": list(PLAIN),
-        "beta": list(BETAS),
-        "sweep_depth": list(SWEEP),
-    }
-    ds = dataset(variables, axes, settings, budget, seed)
-    return ds.assign_attrs(width=settings.width, samples=settings.samples, network_depth=settings.depth)
-
-
-def _scaled(block: rs.Block) -> rs.Model:
-    return replace(residual(block), beta=0.5)
-
-
-def _limit(model: rs.Model, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """p, e and log(χ^0/χ^t) at the times."""
-    found = flow(model, steps=len(times) - 1)
-    return found.kernel.diagonal(), 1 - flow_gaps(model, 1.0, 0.5, times), found.log_gradient_growth
-
-
-def _layers(model: rs.Model, depth: int) -> tuple[float, float, float]:
-    """The same at the top of a network of this depth."""
-    along = lengths(model, depth=depth)
-    e = 1 - gaps(model, 1.0, 0.5, depth=depth)[-1]
-    return float(along.q[-1]), float(e), float(along.log_gradient_growth[-1])
-
-
-def _growth(block: rs.Block, beta: float, depth: int) -> float:
-    return float(lengths(replace(residual(block), beta=beta), depth=depth).log_gradient_growth[-1])
 
 
 def errors(ds: xr.Dataset) -> xr.DataArray:

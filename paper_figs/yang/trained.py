@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from experiments.yang import known
 from experiments.yang.variance_grids import contour_slope, rank_correlations
 from paper_figs._claims import tabulated
 from paper_figs.controls import Control
-from paper_figs.yang import _known as known
 from paper_figs.yang import _variance_maps as variance_maps
 from paper_figs.yang._variance_maps import ADAPTIVE, FIXED, LAW, Shown, called
 from resnet_sde.claims import Claim, at_least, at_most, between
