@@ -25,6 +25,12 @@ def observable_name(observe: object) -> str:
     return getattr(observe, "__name__", type(observe).__name__)
 
 
+def asks(observe: object, what: str) -> bool:
+    """Whether an observable says that it needs this; a method of that name, as modules have, says nothing."""
+    said = getattr(observe, what, False)
+    return bool(said) and not callable(said)
+
+
 class _Draws(TorchFunctionMode):
     """Notes the generators that torch draws from, with their states before."""
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde._checks import check_memory, flag, positive_integer
-from resnet_sde._observed import check_parts, observable_name, observed
+from resnet_sde._observed import asks, check_parts, observable_name, observed
 from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.contracts.blocks import looks_once
@@ -169,8 +169,8 @@ def plan(
         )
     depth = positive_integer("depth", depth, "give for example 100")
     _check_scale(model, depth)
-    parameters = any(getattr(o, "parameters", False) for o in observe)
-    back = flag("gradients", gradients) or any(getattr(o, "gradients", False) for o in observe)
+    parameters = any(asks(o, "parameters") for o in observe)
+    back = flag("gradients", gradients) or parameters or any(asks(o, "gradients") for o in observe)
     ensemble = Ensemble(
         model=model,
         depth=depth,
@@ -362,10 +362,11 @@ def check_memory_of(ensembles: Sequence[Ensemble], x: Tensor, observe: Sequence[
     """
     for ensemble in ensembles:
         layers = ensemble.depth if ensemble.stores_layers else 1
+        adjoint = layers * ensemble.inputs * ensemble.model.width if ensemble.parameters else 0
         check_memory(
             f"the layers of one network of width {ensemble.model.width} and depth {ensemble.depth} with "
             f"{ensemble.method} matrices",
-            ensemble.held * x.element_size() + layers * _LAYER_BYTES,
+            (ensemble.held + adjoint) * x.element_size() + layers * _LAYER_BYTES,
             "give a smaller width or depth",
             x.device,
         )

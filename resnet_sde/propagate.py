@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import finite_number
-from resnet_sde._random import Stream
+from resnet_sde._checks import finite_number, flag
+from resnet_sde._random import Stream, as_stream
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.contracts.blocks import check_adjoint, check_block, check_company, unchanged
-from resnet_sde.contracts.matrices import check_dropout, check_parameters
-from resnet_sde.matrices import Dense, Masked
+from resnet_sde.contracts.matrices import LAYERS, check_dropout, check_layer, check_parameters
+from resnet_sde.matrices import Masked
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Dropout:
     """Masks on what the outer matrix of a layer multiplies, φ(…), anew in every layer and network.
 
     keep_rate: the probability that a number is kept; it is then divided by this rate.
-    source: the random stream, drawn from as layers are met.
+    source: the random stream, drawn from as layers are met; a torch.Generator seeds one.
     shared: all inputs of a network meet the same mask, not each its own.
 
     Raises:
-        ValueError: the rate is no number above 0, up to 1.
+        ValueError: the rate is no number above 0, up to 1, or the source is none.
     """
 
     keep_rate: float
@@ -84,10 +84,18 @@ class Dropout:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < finite_number("keep_rate", self.keep_rate) <= 1:
+        rate = math.nan if isinstance(self.keep_rate, bool) else finite_number("keep_rate", self.keep_rate)
+        if not 0 < rate <= 1:
             raise ValueError(
                 f"keep_rate must lie above 0, up to 1, got {self.keep_rate!r}; give for example 0.9"
             )
+        if not isinstance(self.source, (Stream, torch.Generator)):
+            raise ValueError(
+                f"source must be a random stream, got {self.source!r}; give for example torch.Generator()"
+            )
+        values = rate, as_stream(self.source, self.source.device), flag("shared", self.shared)
+        for name, value in zip(("keep_rate", "source", "shared"), values, strict=True):
+            object.__setattr__(self, name, value)
 
     def on(self, layer: Layer, h: Tensor) -> Layer:
         """The layer with a mask for states like these."""
@@ -181,7 +189,7 @@ def trajectory(
         ValueError: as in `forward`.
     """
     _check_states(block, h, dropout)
-    _check_gradients(block, h, top, parameters)
+    _check_gradients(block, h, top, flag("parameters", parameters))
     h = h.clone()  # what is returned is the caller's alone
     skip = finite_number("skip", skip)
     period = _rescaling_period(block, alpha, skip, 1.0 if dropout is None else dropout.keep_rate)
@@ -304,25 +312,25 @@ def _check_gradients(block: Block, h: Tensor, top: object, parameters: bool) -> 
 def _top(top: Tensor | Callable[[Tensor], Tensor], hidden: States) -> Tensor:
     """p_L in memory of its own."""
     end = hidden.scaled[-1]
-    p = top(hidden.natural(-1).to(end.dtype)) if callable(top) else top
+    p = top
+    if callable(top):
+        h = hidden.natural(-1).to(end.dtype)
+        if not bool(h.isfinite().all()) or not torch.equal((h != 0).any(-1), (end != 0).any(-1)):
+            raise ValueError(
+                f"h_L leaves the range of {end.dtype}, in which top is to see it; give top as a tensor"
+            )
+        with torch.enable_grad():
+            p = top(h)
     if not isinstance(p, Tensor) or p.shape != end.shape:
         given = f"shape {tuple(p.shape)}" if isinstance(p, Tensor) else type(p).__name__
         raise ValueError(f"top must be one number for each of those of h_L, {tuple(end.shape)}; got {given}")
-    return p.clone()
-
-
-def _check_layer(block: Block, h: Tensor, layer: Layer) -> None:
-    """Raise ValueError where a matrix has entries for other states; own blocks see to that themselves."""
-    if type(block).__module__ != Block.__module__:
-        return
-    for name, shape in block.shapes(h.shape[-1]).items():
-        matrix = getattr(layer, name)
-        if isinstance(matrix, Dense) and matrix.entries.shape != (len(h), *shape):
-            raise ValueError(
-                f"the {name} matrix of a layer has shape {tuple(matrix.entries.shape)}, and states of shape "
-                f"{tuple(h.shape)} take {(len(h), *shape)}; give layers drawn for this width and number of "
-                "networks"
-            )
+    if (p.dtype, p.device) != (end.dtype, end.device):
+        raise ValueError(
+            f"top has numbers of {p.dtype} on {p.device}, and h_L of {end.dtype} on {end.device}; convert it"
+        )
+    if not bool(p.isfinite().all()):
+        raise ValueError("top holds numbers that are not finite; give finite ones")
+    return p.detach().clone()
 
 
 def _met(
@@ -334,8 +342,10 @@ def _met(
     parameters: bool = False,
 ) -> Iterator[Layer]:
     """The layers as the loops meet them: checked, watched, with masks; kept in `seen` for the way back."""
+    if not isinstance(layers, Iterable):
+        raise ValueError(f"layers must be a list of layers, got {type(layers).__name__}; {LAYERS}")
     for layer in layers:
-        _check_layer(block, h, layer)
+        check_layer(block, h, layer)
         if parameters:
             layer = layer.watched(block.shapes(h.shape[-1]))
         if dropout is not None:

@@ -1,4 +1,4 @@
-"""What a block of one's own does with its matrices, checked before they are masked or watched."""
+"""The matrices that a block meets, and what one of one's own does with them, checked first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,37 @@ from resnet_sde.blocks import Block, Layer
 from resnet_sde.contracts.asked import Broken, close, numbers, once, ours
 from resnet_sde.contracts.blocks import SCALES, WIDEST, gradient_of, probe
 from resnet_sde.matrices import Dense, Masked, NotDrawn
+
+LAYERS = "give for example model.draw(8).layers(8)"
+
+
+def check_layer(block: Block, h: Tensor, layer: object) -> None:
+    """Raise ValueError where a layer has no matrix for a block and its states.
+
+    What shapes and numbers blocks of one's own take they see to themselves.
+    """
+    if not isinstance(layer, Layer):
+        raise ValueError(f"layers must be a list of layers, and one is a {type(layer).__name__}; {LAYERS}")
+    if type(block).__module__ != Block.__module__:
+        return
+    remedy = "give layers drawn for this block, width and number of networks"
+    for name, shape in block.shapes(h.shape[-1]).items():
+        matrix = getattr(layer, name)
+        if matrix is None:
+            raise ValueError(f"a layer has no {name} matrix, and the block takes one; {remedy}")
+        if not isinstance(matrix, Dense):
+            continue
+        entries = matrix.entries
+        if entries.shape != (len(h), *shape):
+            raise ValueError(
+                f"the {name} matrix of a layer has shape {tuple(entries.shape)}, and states of shape "
+                f"{tuple(h.shape)} take {(len(h), *shape)}; {remedy}"
+            )
+        if (entries.dtype, entries.device) != (h.dtype, h.device):
+            raise ValueError(
+                f"the {name} matrix of a layer has numbers of {entries.dtype} on {entries.device}, and "
+                f"states of {h.dtype} on {h.device}; convert one of them"
+            )
 
 
 def check_dropout(block: Block, width: int) -> None:
