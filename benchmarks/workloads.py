@@ -335,7 +335,7 @@ def _gpu_training(work: trained.Work, steps: int) -> float | None:
 def many(size: str) -> Iterator[Row]:
     """What it costs to hand out many tasks or cells, and to gather them."""
     tasks, seconds, results, empty, cells, samples, timed = {
-        "full": (200, 1.0, 100_000, 50_000, 10_000, 900, 200),
+        "full": (200, 1.0, 100_000, 10_000, 10_000, 900, 200),
         "quick": (20, 0.5, 5_000, 1000, 500, 900, 50),
         "smoke": (4, 0.01, 20, 2, 3, 10, 2),
     }[size]

@@ -13,6 +13,7 @@ from readme import Example, examples, unlike
 from resnet_sde.cli import program
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_python_examples(capsys):
@@ -103,3 +104,11 @@ def test_what_is_shown_and_what_is_printed(output: str, wrong: list[int]) -> Non
 def test_more_than_is_shown_is_noticed() -> None:
     assert unlike(SHOWN[:1], f"{SHOWN[0]}\nmore") == ["(more was printed)"]
     assert unlike(SHOWN[:2], f"{SHOWN[0]}\nmore") == []
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_the_code_of_every_page_is_code(page: str) -> None:
+    for block in re.findall(
+        r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL
+    ):
+        compile(block, page, "exec")
