@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables, simulate
-from resnet_sde._random import stream
 from resnet_sde.ensembles import Ensemble, plan
+from resnet_sde.streams import stream
 
 N_IN = 64
 FORWARD = (observables.displacement, observables.growth)

@@ -10,9 +10,9 @@ import torchsde
 from torch import Tensor, nn
 
 from resnet_sde import TANH, Model, SingleLayer, SmoothNoise, WhiteNoise, couple, limit, simulate
-from resnet_sde._random import generator
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import Trajectory, forward
+from resnet_sde.streams import generator
 
 DTYPE = torch.float32
 REFERENCE = 1024

@@ -8,8 +8,8 @@ import torch
 from fbm import FBM
 from torch import Tensor
 
-from resnet_sde._random import Stream, stream
 from resnet_sde.fractional import Circulant, fractional_noise_
+from resnet_sde.streams import Stream, stream
 
 HURST = 0.7
 PIECE = 2**17  # numbers that the floor draws and transforms at a time: they stay in cache

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from resnet_sde import RELU, FractionalNoise, Model, SingleLayer
-from resnet_sde._random import generator
+from resnet_sde.streams import generator
 from resnet_sde.training import Data, Examples, Member, Recipe, Run
 
 N_IN, CLASSES, EXAMPLES, BATCH = 64, 10, 1280, 128

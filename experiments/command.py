@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 from experiments.execution import Execution
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import check_seed
+from resnet_sde.checks import positive_integer
 from resnet_sde.runs.cluster import CLUSTER, engine
+from resnet_sde.streams import check_seed
 
 PAPERS = ("marion", "schoenholz", "yang", "fischer", "own")
 

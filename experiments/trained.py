@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.execution import HERE, Execution
-from resnet_sde._versions import current_versions
+from resnet_sde.runs.versions import current_versions
 from resnet_sde.training import Data, Member, Recipe, TrainingResult, load_data, train
 
 NUMBERS = (

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde._versions import current_versions
+from resnet_sde.runs.versions import current_versions
 
 
 def feed_forward(phi: rs.Activation, sigma_w2: float, sigma_b2: float, width: int = 1) -> rs.Model:

@@ -22,11 +22,11 @@ from paper_figs._style import save
 from paper_figs.catalogue import figure as module_of
 from paper_figs.controls import verify
 from paper_figs.stored import KEPT, SUFFIX, load, store
-from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import key_of, write_whole
+from resnet_sde.runs.versions import current_versions
 from resnet_sde.theorems.core import Verdict
 from resnet_sde.theorems.suite import record_of, verdict_of
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnet_sde import finite_width, meanfield, observables, theorems
-    from resnet_sde._random import generator
     from resnet_sde.activations import (
         ERF,
         GELU,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
         scale_residual_,
     )
     from resnet_sde.propagate import Trajectory, forward, trajectory
+    from resnet_sde.streams import generator
     from resnet_sde.studies.study import study
     from resnet_sde.theorems import verify
 
@@ -113,7 +113,7 @@ __all__ = [
 # Everything is imported when it is first asked for: a help page should not wait for torch, nor a simulation
 # for xarray and solvers.
 _HOMES = {
-    "_random": "generator",
+    "streams": "generator",
     "activations": "ERF GELU LINEAR RELU SIGMOID TANH Activation AlphaReLU LeakyReLU activation",
     "blocks": "Block Layer Reduced SingleLayer TwoLayer Variances",
     "coupling": "couple",

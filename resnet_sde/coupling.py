@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, flag, positive_integer
-from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer, SingleLayer
+from resnet_sde.checks import check_memory, flag, positive_integer
 from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
 from resnet_sde.limits.exact import exact_end
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward, one_thread, trajectory
+from resnet_sde.streams import Stream, check_seed, stream
 
 TOLERANCE = 0.1
 """How far an order may lie from its expected value, for the bias of a rate over practical depths."""

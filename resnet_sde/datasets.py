@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import memory_of
+from resnet_sde.checks import memory_of
 
 _FORMS = "digits[:i], fashion-mnist:DIR[:i], mnist:DIR[:i] or cifar10:DIR[:i]"
 _IDX_STEM = {"train": "train", "test": "t10k"}

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, flag, positive_integer
 from resnet_sde._observed import asks, check_parts, observable_name, observed
-from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.blocks import Layer
+from resnet_sde.checks import check_memory, flag, positive_integer
 from resnet_sde.contracts.blocks import looks_once
 from resnet_sde.matrices import Deferred, Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
+from resnet_sde.streams import Stream, check_seed, stream
 
 METHODS = ("auto", "dense", "deferred")
 # Numbers held by one grain, half a gigabyte and one gigabyte in float32. Deferred networks reach theirs only

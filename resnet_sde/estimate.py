@@ -39,8 +39,8 @@ import scipy.optimize
 import scipy.stats
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import check_seed
+from resnet_sde.checks import positive_integer
+from resnet_sde.streams import check_seed
 
 LEVEL = 0.999
 """Confidence of every interval, unless a caller says otherwise."""

@@ -18,7 +18,7 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from resnet_sde._random import Stream
+from resnet_sde.streams import Stream
 
 SAMPLERS = ("circulant", "hosking", "cholesky")
 _RESOLVED = 50  # roundings of the largest eigenvalue below which the smallest one has not two digits

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._checks import check_memory, positive_integer, states
-from resnet_sde._random import Stream, as_stream
+from resnet_sde.checks import check_memory, positive_integer, states
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
 from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
+from resnet_sde.streams import Stream, as_stream
 
 _SEEN = 256  # layers whose covariance tells whether a law of one's own is correlated
 SHORTEST_LENGTH = 0.005  # of a smooth law; below it the factor of its kernel takes minutes

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._random import Stream
+from resnet_sde.streams import Stream
 
 _SHORTEST = 1e-30
 _ONCE = 'which works for one that is drawn in full only; give method="dense"'

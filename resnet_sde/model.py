@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from resnet_sde._checks import check_memory, finite_number, positive_integer
-from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.checks import check_memory, finite_number, positive_integer
 from resnet_sde.contracts.blocks import check_critical_beta, check_model_parts
 from resnet_sde.contracts.laws import check_depth, check_networks
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Dense
 from resnet_sde.paths import Path
+from resnet_sde.streams import stream
 
 _LAYER_BYTES = 1024  # of the objects that describe one layer, whatever its width
 

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._checks import check_memory
 from resnet_sde._threads import one_thread
+from resnet_sde.checks import check_memory
 
 _BLOCK = 64  # times whose smooth features are computed at once
 

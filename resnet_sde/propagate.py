@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import finite_number, flag
-from resnet_sde._random import Stream, as_stream
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.checks import finite_number, flag
 from resnet_sde.contracts.blocks import check_adjoint, check_block, check_company, unchanged
 from resnet_sde.contracts.matrices import LAYERS, check_dropout, check_layer, check_parameters
 from resnet_sde.matrices import Masked
+from resnet_sde.streams import Stream, as_stream
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from fuzzed_modules import Pair, pair
 from torch import Tensor, nn
 
 from resnet_sde import practice
-from resnet_sde._random import seeded
 from resnet_sde.runs.store import Record, Store
+from resnet_sde.streams import seeded
 
 PART = 250
 _OF_TORCH = (  # about checkpoints and hooks of the user's, without gradients

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from resnet_sde._random import Stream
+from resnet_sde.streams import Stream
 
 
 class OneHot(Stream):

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 import resnet_sde as rs
-from resnet_sde._random import stream
 from resnet_sde.networks import ResNet, dropout_masks
+from resnet_sde.streams import stream
 
 DEPTH, WIDTH, N_IN, N_OUT, INPUTS = 4, 5, 3, 2, 6
 ALL = {"sigma_w2": 1.3, "sigma_b2": 0.4}

@@ -15,8 +15,8 @@ FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
 
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
-    {"_checks", "_gaussian", "_json", "_names", "_threads", "_versions"},
-    {"_random"},
+    {"_gaussian", "_json", "_names", "_threads", "checks"},
+    {"streams"},
     {"activations", "estimate", "fractional", "paths", "runs"},
     {"claims", "laws", "matrices", "datasets"},
     {"blocks"},
@@ -66,9 +66,7 @@ FREE = {"tests", "benchmarks"}
 # Laws are asked for facts, not for their class; these modules wait for their turn.
 LAWS_OF_THE_PACKAGE = {"WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise"}
 ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/")
-DIGESTS = {"runs", "_names", "_random"}  # what makes names, of records and of streams
-
-CROSSING = {"resnet_sde._checks", "resnet_sde._random", "resnet_sde._versions"}  # private, and used outside
+DIGESTS = {"runs", "_names", "streams"}  # what makes names, of records and of streams
 
 NAMED_TWICE = {
     "Gelu",
@@ -201,14 +199,13 @@ def test_imports() -> None:
 
 
 def test_private_names_stay_in_their_package() -> None:
-    """Those of `CROSSING` are to become public, or to be left."""
     found = {
         name
         for path, source in sources().items()
         if path.partition("/")[0] not in FREE
         for name in private(path, source)
     }
-    assert found == CROSSING
+    assert not found
 
 
 def test_no_figure_imports_another() -> None:
@@ -240,7 +237,7 @@ def test_a_private_name_abroad_is_noticed() -> None:
     ]
     assert list(private(path, "from resnet_sde.model import _scale")) == ["resnet_sde.model._scale"]
     assert not list(
-        private(path, "from resnet_sde._checks import positive\nfrom resnet_sde.limits._x import y")
+        private(path, "from resnet_sde._json import number\nfrom resnet_sde.limits._x import y")
     )
 
 
@@ -294,6 +291,11 @@ def test_laws_are_asked_for_facts() -> None:
 )
 def test_a_question_for_the_class_of_a_law_is_noticed(source: str, asks: bool) -> None:
     assert bool(asks_for_a_law(source)) is asks
+
+
+def test_the_layers_are_those_that_there_are() -> None:
+    there = {path.split("/")[1].removesuffix(".py") for path in sources() if path.startswith("resnet_sde/")}
+    assert there == LEVEL.keys()
 
 
 def test_files_are_short() -> None:

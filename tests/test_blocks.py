@@ -31,8 +31,8 @@ from resnet_sde import (
     TwoLayer,
     WhiteNoise,
 )
-from resnet_sde._random import Stream, stream
 from resnet_sde.matrices import Deferred, Dense, Identity
+from resnet_sde.streams import Stream, stream
 
 ACTIVATIONS = [LINEAR, RELU, LeakyReLU(0.3), TANH, ERF, GELU, SIGMOID, AlphaReLU(0.8)]
 BLOCKS: list[Block] = [

@@ -29,9 +29,9 @@ from resnet_sde import (
     couple,
     limit,
 )
-from resnet_sde._random import stream
 from resnet_sde.coupling import Comparison, PathErrors
 from resnet_sde.estimate import Outcome
+from resnet_sde.streams import stream
 
 WHITE, SMOOTH = WhiteNoise(), SmoothNoise(0.3)
 Z = 4.42

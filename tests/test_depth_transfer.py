@@ -11,7 +11,7 @@ import xarray as xr
 from experiments.execution import Execution
 from experiments.own import depth_transfer as transfer
 from experiments.own.transferred import COPIED, FACTORIES, LETTERS, TOKENS, examples, text
-from resnet_sde._random import generator
+from resnet_sde.streams import generator
 
 
 @pytest.fixture(autouse=True)

@@ -29,10 +29,10 @@ from resnet_sde import (
     meanfield,
     simulate,
 )
-from resnet_sde._random import Stream, stream
 from resnet_sde.networks import Ends, ResNet, dropout_masks
 from resnet_sde.observables import log10_growth
 from resnet_sde.paths import GridPath, Path
+from resnet_sde.streams import Stream, stream
 
 WHITE, HALF = WhiteNoise(), FractionalNoise(0.5)
 BLOCKS = [SingleLayer(TANH), TwoLayer(RELU, 1.1, 0.2), Reduced(TANH, 1.3)]

@@ -13,7 +13,6 @@ from feed_forward import feed_forward, pair_kernel
 from torch import Tensor
 
 from resnet_sde import ERF, RELU, TANH, simulate
-from resnet_sde._random import stream
 from resnet_sde.activations import Activation
 from resnet_sde.meanfield import kernel
 from resnet_sde.meanfield.critical import critical_line
@@ -21,6 +20,7 @@ from resnet_sde.meanfield.fluctuations import gradient_log_variance
 from resnet_sde.meanfield.phases import phase
 from resnet_sde.observables import cosine, log10_gradient_length, log10_length, observable
 from resnet_sde.propagate import Trajectory
+from resnet_sde.streams import stream
 
 Z = 5.0
 LN_10 = math.log(10)

@@ -10,8 +10,8 @@ from linear_maps import OneHot
 from torch import Tensor
 
 from resnet_sde import fractional
-from resnet_sde._random import Stream, stream
 from resnet_sde.fractional import Circulant, autocovariance, fractional_noise_
+from resnet_sde.streams import Stream, stream
 
 HURSTS = [0.01, 0.1, 0.3, 0.5, 0.6, 0.75, 0.9, 0.99]
 DEPTHS = [1, 2, 3, 7, 64, 97]  # 97 is a prime

@@ -29,11 +29,11 @@ from resnet_sde import (
     trajectory,
 )
 from resnet_sde import observables as ob
-from resnet_sde._random import generator, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.matrices import Deferred, Dense
 from resnet_sde.propagate import Trajectory
+from resnet_sde.streams import generator, stream
 
 LEVEL = 1e-3
 SAMPLES = 2000

@@ -7,9 +7,9 @@ import torch
 from dual_references import ACTIVATIONS
 from torch import Tensor
 
-from resnet_sde._random import generator
 from resnet_sde.activations import GELU, TANH, Activation
 from resnet_sde.meanfield._table import Table
+from resnet_sde.streams import generator
 
 EPSILON = torch.finfo(torch.float64).eps
 MOMENTS = ("square", "slope", "centre")

@@ -10,9 +10,9 @@ from linear_maps import covariance, linear_map
 from torch import Tensor
 
 from resnet_sde import ConstantNoise, FractionalNoise, OffGrid, PathLaw, SmoothNoise, WhiteNoise, generator
-from resnet_sde._random import Stream, stream
 from resnet_sde.fractional import SAMPLERS
 from resnet_sde.paths import ConstantPath, GridPath, SmoothPath, smooth_features
+from resnet_sde.streams import Stream, stream
 
 GAUSSIAN = [
     WhiteNoise(),

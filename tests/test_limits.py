@@ -30,9 +30,9 @@ from resnet_sde import (
     limit,
     trajectory,
 )
-from resnet_sde._random import generator, stream
 from resnet_sde.limits.young import mean_slope
 from resnet_sde.paths import ConstantPath, GridPath, SmoothPath
+from resnet_sde.streams import generator, stream
 
 WHITE, SMOOTH, CONSTANT = WhiteNoise(), SmoothNoise(0.3), ConstantNoise()
 ROUGH, RUGGED = FractionalNoise(0.8), FractionalNoise(0.3)

@@ -11,8 +11,8 @@ from torch import Tensor
 import resnet_sde as rs
 from resnet_sde import RELU, TANH, SingleLayer, TwoLayer, ensembles
 from resnet_sde import observables as ob
-from resnet_sde._random import stream
 from resnet_sde.propagate import Dropout
+from resnet_sde.streams import stream
 
 MODEL = rs.Model(TwoLayer(RELU), rs.WhiteNoise(), width=6, beta=0.5)
 STATES = torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(0))

@@ -7,8 +7,8 @@ import torch
 from linear_maps import covariance, linear_map
 from torch import Tensor
 
-from resnet_sde._random import Stream, stream
 from resnet_sde.matrices import Deferred, Dense, Identity, Matrix
+from resnet_sde.streams import Stream, stream
 
 
 def probes(kind: str, count: int, size: int) -> Tensor:

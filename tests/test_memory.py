@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import resnet_sde as rs
-from resnet_sde import _checks
+from resnet_sde import checks
 from resnet_sde import finite_width as fw
 from resnet_sde import meanfield as mf
 from resnet_sde import observables as ob
@@ -30,7 +30,7 @@ def sentence(call: Callable[[], object]) -> str:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
     """A machine of this size."""
-    monkeypatch.setattr(_checks, "memory_of", lambda device="cpu": float(size))
+    monkeypatch.setattr(checks, "memory_of", lambda device="cpu": float(size))
 
 
 @ob.observable()
@@ -79,10 +79,10 @@ def test_results_of_unknown_size_are_refused_once_their_size_is_seen(monkeypatch
 
 def test_whole_numbers_of_every_kind() -> None:
     for value in (4, 4.0, torch.tensor(4), torch.tensor([4]), *map(torch.tensor, (4.0,))):
-        assert _checks.positive_integer("depth", value, "") == 4
+        assert checks.positive_integer("depth", value, "") == 4
     for wrong in (True, "4", None, 2.5, 0, -3, float("nan"), float("inf"), torch.tensor([1, 2]), [4], 1j):
         with pytest.raises(ValueError, match=r"depth must be a positive integer, got .*; give 4"):
-            _checks.positive_integer("depth", wrong, "give 4")
+            checks.positive_integer("depth", wrong, "give 4")
 
 
 SMOOTH = rs.Model(rs.SingleLayer(rs.RELU), rs.SmoothNoise(), width=2)

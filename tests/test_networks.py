@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde._random import stream
 from resnet_sde.networks import Ends, ResNet, Stack, dropout_masks
 from resnet_sde.networks.residual import Layers, Pool, Weights
+from resnet_sde.streams import stream
 
 DEPTH, WIDTH, N_IN, N_OUT, INPUTS = 7, 9, 6, 3, 5
 VARIANCES = {"sigma_w2": 1.3, "sigma_b2": 0.4}

@@ -10,10 +10,10 @@ from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
-from resnet_sde._random import Stream
 from resnet_sde.blocks import affine, affine_back
 from resnet_sde.contracts.blocks import check_adjoint
 from resnet_sde.paths import GridPath, Path
+from resnet_sde.streams import Stream
 
 X = torch.ones(1, 16, dtype=torch.float64)
 WHITE = rs.WhiteNoise()

@@ -11,11 +11,11 @@ from torch import Tensor
 import resnet_sde as rs
 from resnet_sde import LINEAR, RELU, SIGMOID, TANH, AlphaReLU, Reduced, SingleLayer, TwoLayer
 from resnet_sde import observables as ob
-from resnet_sde._random import stream
 from resnet_sde.blocks import affine, affine_back
 from resnet_sde.matrices import Dense, Identity, Layer
 from resnet_sde.networks.residual import Layers, Weights
 from resnet_sde.propagate import Dropout
+from resnet_sde.streams import stream
 
 PHIS = (LINEAR, RELU, TANH, SIGMOID, AlphaReLU(0.8))
 BLOCKS: list[rs.Block] = [

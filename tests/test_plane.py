@@ -19,10 +19,10 @@ import resnet_sde as rs
 from experiments.execution import Execution
 from experiments.marion import plane
 from experiments.marion.plane import Plane, over_networks, zero_level
-from resnet_sde._random import stream
 from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.propagate import Workspace
 from resnet_sde.runs.store import Identity, Record, Store
+from resnet_sde.streams import stream
 
 TINY = Plane((0.3, 0.8), (0.0, 0.5, 1.0), samples=3, inputs=2, depth=12, width=5, n_in=3)
 WHITE = Plane((0.5,), (0.5, 1.0), samples=600, inputs=1, depth=25, width=10, n_in=3)

@@ -31,11 +31,11 @@ from resnet_sde import (
     simulate,
     trajectory,
 )
-from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.matrices import Dense, Identity
 from resnet_sde.observables import log10_displacement, log10_gradient_growth, log10_growth
 from resnet_sde.propagate import Trajectory, Workspace, _Loop
+from resnet_sde.streams import Stream, stream
 
 PHIS = [LINEAR, RELU, LeakyReLU(0.3), TANH, SIGMOID, AlphaReLU(0.8)]
 BLOCKS: list[Block] = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from resnet_sde import generator
-from resnet_sde._random import Stream, _torch_generator, as_stream, check_seed, stream
+from resnet_sde.streams import Stream, _torch_generator, as_stream, check_seed, stream
 
 DTYPES = [torch.float32, torch.float64]
 FILLS = ["normal_", "uniform_", "rademacher_"]

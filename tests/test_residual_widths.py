@@ -14,9 +14,9 @@ from torch import Tensor
 
 from resnet_sde import RELU, TANH, AlphaReLU, Block, Reduced, TwoLayer, simulate, trajectory
 from resnet_sde import observables as ob
-from resnet_sde._random import stream
 from resnet_sde.blocks import Layer
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
+from resnet_sde.streams import stream
 
 LIMIT = 4.42
 DEPTH, AT_ONCE = 8, 64

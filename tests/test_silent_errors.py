@@ -11,9 +11,9 @@ from torch import Tensor
 import resnet_sde as rs
 from resnet_sde import estimate
 from resnet_sde import observables as ob
-from resnet_sde._random import Stream
 from resnet_sde.blocks import affine, affine_back
 from resnet_sde.paths import GridPath, Path
+from resnet_sde.streams import Stream
 
 WHITE = rs.WhiteNoise()
 MODEL = rs.Model(rs.SingleLayer(rs.RELU), WHITE, width=8)

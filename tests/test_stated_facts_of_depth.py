@@ -8,8 +8,8 @@ from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
-from resnet_sde._random import Stream
 from resnet_sde.paths import GridPath, Path
+from resnet_sde.streams import Stream
 
 WHITE = rs.WhiteNoise()
 TANH = rs.SingleLayer(rs.TANH)

@@ -13,9 +13,9 @@ import resnet_sde as rs
 from resnet_sde import finite_width as fw
 from resnet_sde import meanfield as mf
 from resnet_sde import observables as ob
-from resnet_sde._random import Stream
 from resnet_sde.limits import ItoSDE, ItoSDEInLaw
 from resnet_sde.paths import GridPath, Path
+from resnet_sde.streams import Stream
 
 WHITE, ROUGH, SMOOTH = rs.WhiteNoise(), rs.FractionalNoise(0.8), rs.SmoothNoise(0.3)
 LAWS = [WHITE, rs.WhiteNoise("uniform"), ROUGH, rs.FractionalNoise(0.3), SMOOTH, rs.ConstantNoise()]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde._names import stable_name
-from resnet_sde._random import stream
 from resnet_sde.observables import growth
+from resnet_sde.streams import stream
 
 X = torch.ones(1, 4)
 

@@ -12,8 +12,8 @@ from small_training import CLASSES, N_IN, RECIPE, data, member
 from torch.nn.functional import cross_entropy
 
 import resnet_sde as rs
-from resnet_sde._random import stream
 from resnet_sde.networks import Ends, ResNet, dropout_masks
+from resnet_sde.streams import stream
 from resnet_sde.training import (
     Data,
     Examples,

@@ -10,7 +10,7 @@ from ids import plain
 from small_training import RECIPE, data, member
 
 import resnet_sde as rs
-from resnet_sde import _checks
+from resnet_sde import checks
 from resnet_sde.networks import Ends, ResNet, Stack
 from resnet_sde.training import Member, Recipe, Run, best_rate, fit, train
 from resnet_sde.training.memory import bytes_of_member
@@ -31,7 +31,7 @@ from resnet_sde.training.memory import bytes_of_member
 def test_the_program_refuses_what_does_not_fit_into_memory(
     words: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_checks, "memory_of", lambda device="cpu": 8e9)
+    monkeypatch.setattr(checks, "memory_of", lambda device="cpu": 8e9)
     status, output, errors = run(*words, command="train")
     assert (status, output, errors.count("\n")) == (2, "", 1)
     assert re.search(r"need about [\d.e+]+ GB, and this machine has 8 GB", errors)
@@ -41,7 +41,7 @@ def test_the_program_refuses_what_does_not_fit_into_memory(
 def test_stacks_side_by_side_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """One stack fits, two of them do not; nor does the stack of all four."""
     one = bytes_of_member(member(), RECIPE, data())
-    monkeypatch.setattr(_checks, "memory_of", lambda device="cpu": 2.5 * one)
+    monkeypatch.setattr(checks, "memory_of", lambda device="cpu": 2.5 * one)
     four = [member(seed=seed) for seed in range(4)]
     assert len(train(four, RECIPE, data(), stack=2)) == 4
     with pytest.raises(ValueError, match=r"4 networks of width 8 and depth 6 .* give a smaller depth"):

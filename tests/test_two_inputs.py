@@ -8,12 +8,12 @@ from finite_width_cases import ORACLES, PAIRS, gauss_hermite, model_of, square
 from torch import Tensor
 
 from resnet_sde import ERF, LINEAR, RELU, TANH, Activation, Model, SingleLayer, WhiteNoise
-from resnet_sde._random import generator
 from resnet_sde.activations import GELU
 from resnet_sde.finite_width import finite_size, finite_size_pair, off_diagonal_response, posterior_shift
 from resnet_sde.finite_width.quartets import quartet
 from resnet_sde.finite_width.squares import squares
 from resnet_sde.finite_width.two_inputs import derivatives, second_moments
+from resnet_sde.streams import generator
 
 VECTORS = ("kernel", "branch", "kernel_shift", "branch_shift")
 MATRICES = ("growth", "kernel_response", "branch_response", "kernel_covariance", "conditional_covariance")

@@ -12,10 +12,10 @@ from torch import Tensor
 import resnet_sde as rs
 from resnet_sde import finite_width as fw
 from resnet_sde import meanfield as mf
-from resnet_sde._random import Stream
 from resnet_sde.blocks import Block, Variances
 from resnet_sde.laws import PathLaw
 from resnet_sde.paths import GridPath, Path
+from resnet_sde.streams import Stream
 
 WHITE = rs.WhiteNoise()
 

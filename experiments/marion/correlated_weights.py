@@ -26,14 +26,14 @@ import xarray as xr
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde._random import Stream, stream
-from resnet_sde._versions import current_versions
 from resnet_sde.blocks import Layer
 from resnet_sde.matrices import Dense
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.paths import GridPath, Path, SmoothPath
 from resnet_sde.propagate import one_thread
+from resnet_sde.runs.versions import current_versions
+from resnet_sde.streams import Stream, stream
 
 WEIGHTS = ("independent", "correlated")
 QUANTITIES = ("log10_displacement", "log10_gradient_displacement")

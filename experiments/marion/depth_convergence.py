@@ -21,11 +21,11 @@ import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.marion.trained_weights import LAWS
 from experiments.trained import attributes
-from resnet_sde._random import stream
 from resnet_sde.estimate import Estimate, order
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.store import Record, Store
+from resnet_sde.streams import stream
 from resnet_sde.training import Data, Examples, Member, Recipe, Run
 
 NUMBERS = ("largest", "root_mean_square", "change", "loss")

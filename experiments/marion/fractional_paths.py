@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from resnet_sde._versions import current_versions
+from resnet_sde.runs.versions import current_versions
 
 
 @dataclass(frozen=True)

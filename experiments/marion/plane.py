@@ -19,15 +19,15 @@ from scipy.interpolate import PchipInterpolator
 
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import Stream, check_seed, stream
-from resnet_sde._versions import current_versions
+from resnet_sde.checks import positive_integer
 from resnet_sde.meanfield import displacements
 from resnet_sde.observables import log10_displacement, log10_gradient_displacement
 from resnet_sde.propagate import Workspace, one_thread
 from resnet_sde.runs import store as runs
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
+from resnet_sde.runs.versions import current_versions
+from resnet_sde.streams import Stream, check_seed, stream
 from resnet_sde.studies.cells import Results
 
 DIMS = {

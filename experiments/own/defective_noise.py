@@ -26,11 +26,11 @@ from typing_extensions import override
 import resnet_sde as rs
 from experiments.marion.initialization import first_order
 from experiments.marion.plane import at_every_scaling
-from resnet_sde._random import Stream, check_seed, stream
 from resnet_sde.fractional import autocovariance
 from resnet_sde.meanfield import displacements
 from resnet_sde.paths import GridPath
 from resnet_sde.propagate import Workspace, one_thread
+from resnet_sde.streams import Stream, check_seed, stream
 
 GENERATORS = ("exact", "published")
 QUANTITIES = ("states", "gradients")

@@ -13,10 +13,10 @@ from torch import Tensor
 
 import resnet_sde as rs
 from experiments.wide import dataset
-from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
 from resnet_sde.matrices import Dense
 from resnet_sde.observables import LOG_RATIOS, observable
+from resnet_sde.streams import Stream, stream
 
 METHODS = ("dense", "deferred")
 RATIOS = tuple(observe.__name__ for observe in LOG_RATIOS)

@@ -23,9 +23,7 @@ from experiments.own import architectures, depth_networks, further_networks, own
 from experiments.own.architectures import STOCK, Architecture
 from experiments.own.own_architectures import OWN
 from experiments.own.stock_models import library
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import check_seed
-from resnet_sde._versions import current_versions
+from resnet_sde.checks import positive_integer
 from resnet_sde.practice import DepthCheck, NoStream, NotAStream, depth_check
 from resnet_sde.practice.coherence import COHERENT_ABOVE
 from resnet_sde.propagate import one_thread
@@ -33,6 +31,8 @@ from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Identity, Record, Store
+from resnet_sde.runs.versions import current_versions
+from resnet_sde.streams import check_seed
 
 ALL: dict[str, Architecture] = OWN | STOCK
 STOCK_WITHIN, OWN_WITHIN, GROWTH_WITHIN = 0.12, 0.06, 0.06

@@ -34,9 +34,7 @@ from torch.func import functional_call, stack_module_state, vmap
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.own.transferred import FACTORIES, PERCEPTRONS, examples
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import check_seed, generator, seeded
-from resnet_sde._versions import current_versions
+from resnet_sde.checks import positive_integer
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.propagate import one_thread
@@ -44,6 +42,8 @@ from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Record, Store
+from resnet_sde.runs.versions import current_versions
+from resnet_sde.streams import check_seed, generator, seeded
 
 ENDS = ("value", "low", "high")
 PLACES = ("shallow", "middle", "deep")

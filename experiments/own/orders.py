@@ -17,11 +17,11 @@ import torch
 import xarray as xr
 
 import resnet_sde as rs
-from resnet_sde._versions import current_versions
 from resnet_sde.coupling import Convergence, couple
 from resnet_sde.estimate import Estimate, order, weak_order
 from resnet_sde.limits import YoungODE
 from resnet_sde.propagate import one_thread
+from resnet_sde.runs.versions import current_versions
 from resnet_sde.theorems.lab import square, subseed
 
 DEPTHS = (64, 256, 1024)  # of one fractional matrix

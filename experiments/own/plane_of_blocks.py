@@ -28,10 +28,10 @@ from scipy.optimize import brentq
 
 import resnet_sde as rs
 from experiments.marion.plane import at_every_scaling
-from resnet_sde._random import check_seed, stream
 from resnet_sde.fractional import autocovariance
 from resnet_sde.meanfield import displacements
 from resnet_sde.propagate import Workspace, one_thread
+from resnet_sde.streams import check_seed, stream
 
 QUANTITIES = ("states", "gradients")
 REACH = 0.15  # of the networks' β beyond the boundaries of states and of gradients

@@ -16,9 +16,9 @@ import xarray as xr
 
 import resnet_sde as rs
 from experiments.marion.plane import at_every_scaling
-from resnet_sde._random import check_seed, stream
 from resnet_sde.meanfield import displacements
 from resnet_sde.propagate import Workspace, one_thread
+from resnet_sde.streams import check_seed, stream
 
 QUANTITIES = ("states", "gradients")
 BLOCKS: dict[str, rs.Block] = {

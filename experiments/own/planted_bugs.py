@@ -20,9 +20,9 @@ from torch import Tensor
 
 import resnet_sde as rs
 from experiments.own.depth_networks import PLANTED, VOCABULARY, swiglu
-from resnet_sde._random import generator
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice import DepthCheck, DepthMismatch
+from resnet_sde.streams import generator
 
 ENDS = ("value", "low", "high")
 WRITERS = ("wo", "w2")

@@ -19,13 +19,13 @@ import xarray as xr
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde._versions import current_versions
 from resnet_sde.coupling import couple
 from resnet_sde.estimate import Estimate, order
 from resnet_sde.limits import ItoSDE, Limit, NoLimit, RandomODE, limit
 from resnet_sde.model import WeightPaths
 from resnet_sde.paths import GridPath
 from resnet_sde.propagate import one_thread
+from resnet_sde.runs.versions import current_versions
 
 GRAIN = 64  # paths held at once
 NOTHING = Estimate(math.nan, math.nan, math.nan)

@@ -11,12 +11,12 @@ import xarray as xr
 import resnet_sde as rs
 from experiments.wide import dataset, feed_forward, float64, inputs, mean_and_error
 from resnet_sde import propagate
-from resnet_sde._random import stream
 from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import gaps
 from resnet_sde.meanfield.critical import critical_line, dropout_peak
 from resnet_sde.meanfield.phases import fixed_points
 from resnet_sde.observables import cosine
+from resnet_sde.streams import stream
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import resnet_sde as rs
 from experiments.wide import float64
-from resnet_sde._random import Stream, stream
 from resnet_sde.blocks import Layer
+from resnet_sde.streams import Stream, stream
 
 AT_ONCE = 20  # networks
 VARIANCES = r"$\sigma_w^2,\ \sigma_b^2,\ \sigma_v^2,\ \sigma_a^2$"  # what the numbers of `name` are

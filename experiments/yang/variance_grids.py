@@ -20,10 +20,10 @@ import xarray as xr
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.trained import Images, attributes, outcomes_over
-from resnet_sde._random import stream
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.initialization import recommend_variances
 from resnet_sde.networks import Ends
+from resnet_sde.streams import stream
 from resnet_sde.training import Data, Examples, Member, Recipe
 
 Kind = Callable[[float], rs.Reduced | rs.TwoLayer]

@@ -32,9 +32,9 @@ from paper_figs._planes import HURSTS_OF_LEVELS, INTERPOLATION, LEVELS, grid
 from paper_figs._ratios import FORWARD, GRADIENT
 from paper_figs._style import BLUE, VERMILLION, house_style, legend_below, new_figure, panel_title
 from paper_figs.controls import Change, Control
-from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.fractional import autocovariance
+from resnet_sde.runs.versions import current_versions
 
 EXACT, PUBLISHED = GENERATORS
 HURSTS = (0.05, 0.2, 0.35, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)

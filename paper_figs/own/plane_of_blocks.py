@@ -38,9 +38,9 @@ from paper_figs._panels import INTERVAL
 from paper_figs._planes import BOUNDARY, LEVEL, grid
 from paper_figs._style import BLACK, GREEN, ORANGE, house_style, new_figure, panel_title
 from paper_figs.controls import Change, Control
-from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.meanfield import Displacements
+from resnet_sde.runs.versions import current_versions
 
 ONE, TWO, ODD = BLOCKS
 FAR = ((1000, 2000), (100_000, 200_000))

@@ -44,8 +44,8 @@ from paper_figs._style import (
     panel_title,
 )
 from paper_figs.controls import Control
-from resnet_sde._versions import current_versions
 from resnet_sde.claims import Claim, at_least, at_most, between, equal
+from resnet_sde.runs.versions import current_versions
 
 BUDGETS = {
     "smoke": LawPlane((0.35, 0.7, 1.1), widths=(16, 32), samples=400, depth=24, inputs=1),

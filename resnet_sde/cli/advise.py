@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from resnet_sde._versions import current_versions
 from resnet_sde.cli.networks import show
 from resnet_sde.cli.options import RUN_OPTION, VARIANCE, Command, Number, with_options
+from resnet_sde.runs.versions import current_versions
 
 
 @click.command("advise", cls=Command)

@@ -134,8 +134,8 @@ def converge_command(**given: Any) -> None:
 
 def _embed(x: Tensor, width: int, samples: int, seed: int) -> Tensor:
     """h_0 = A x with A_ij ~ N(0, 1/n_in) of its own for each network, in float64; (samples, input, width)."""
-    from resnet_sde._random import stream
     from resnet_sde.matrices import Deferred
+    from resnet_sde.streams import stream
 
     source = stream(seed, "converge", "embedding", tuple(x.shape), width, samples)
     return Deferred(source, width).matvec(x.expand(samples, -1, -1), x.shape[-1] ** -0.5)

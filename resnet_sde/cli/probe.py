@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_sde._versions import current_versions
 from resnet_sde.cli.networks import BATCH_OPTIONS, batch_of, code_of, leave_results, named_object, show
 from resnet_sde.cli.options import RUN_OPTION, Command, with_options
+from resnet_sde.runs.versions import current_versions
 
 if TYPE_CHECKING:
     from resnet_sde.practice import Profile
@@ -27,9 +27,9 @@ def probe_command(**given: Any) -> None:
     """
     from torch import nn
 
-    from resnet_sde._random import seeded
     from resnet_sde.practice import probe
     from resnet_sde.practice.check import drawn_batch
+    from resnet_sde.streams import seeded
 
     target = given["target"]
     with code_of(target):

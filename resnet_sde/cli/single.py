@@ -46,7 +46,7 @@ def one_model(given: Mapping[str, Any]) -> tuple[rs.Model, dict[str, Any]]:
 
 def document(label: Mapping[str, Any], seed: int, answer: Mapping[str, Any]) -> str:
     """The JSON object of a command about one model."""
-    from resnet_sde._versions import current_versions
+    from resnet_sde.runs.versions import current_versions
 
     header = {"model": dict(label), "seed": seed, "versions": current_versions()}
     return json.dumps({**header, **answer}, allow_nan=False)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import resnet_sde as rs
-from resnet_sde._checks import check_memory
 from resnet_sde._json import json_number
+from resnet_sde.checks import check_memory
 from resnet_sde.cli.options import (
     LAW_OPTIONS,
     MODEL_OPTIONS,

@@ -195,7 +195,7 @@ def _header(
     cells: list[dict[str, Any]], given: Mapping[str, Any], recipe: Recipe, data: Data
 ) -> dict[str, Any]:
     """What the cells have in common."""
-    from resnet_sde._versions import current_versions
+    from resnet_sde.runs.versions import current_versions
 
     shared = {name: value for name, value in cells[0].items() if all(c.get(name) == value for c in cells)}
     hidden = (*_RESULTS, "lr", "depth")

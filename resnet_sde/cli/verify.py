@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_sde._versions import current_versions
 from resnet_sde.cli.list import IMPORT_OPTION, named
 from resnet_sde.cli.options import RUN_OPTION, Command, emit, with_options
 from resnet_sde.cli.places import Folder, ResultFile
 from resnet_sde.runs.cluster import engine
+from resnet_sde.runs.versions import current_versions
 
 if TYPE_CHECKING:
     from resnet_sde.theorems import Verdict

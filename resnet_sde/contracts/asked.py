@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde._random import Stream
+from resnet_sde.streams import Stream
 
 CLOSE = 1e-6  # of numbers that are to be the same, as a share of the largest
 _SMALL = 2**20  # bytes of an array that is compared whole

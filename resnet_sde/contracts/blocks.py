@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde._random import stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.contracts.asked import Broken, check_result, claim, close, numbers, once, ours
@@ -22,6 +21,7 @@ from resnet_sde.contracts.laws import check_law
 from resnet_sde.contracts.theory import states_moments, wrong_moment, wrong_recursion, wrong_scaling
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Dense, Matrix, NotDrawn
+from resnet_sde.streams import stream
 
 _COMPANY = 2**24  # numbers in the matrices of networks that are looked at together
 WIDEST = 512  # of the states that a block is asked about

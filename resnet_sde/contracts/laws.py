@@ -11,12 +11,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import states
-from resnet_sde._random import stream
+from resnet_sde.checks import states
 from resnet_sde.contracts.asked import CLOSE, Broken, check_result, claim, close, once, ours
 from resnet_sde.fractional import autocovariance
 from resnet_sde.laws import PathLaw
 from resnet_sde.paths import OffGrid, Path
+from resnet_sde.streams import stream
 
 _SIGMAS = 7.0  # of an estimated moment: a false alarm of 3e-12
 _REPEATED = 0.9  # correlation of 64 numbers or more, which independent ones have in 1e-20 of the cases

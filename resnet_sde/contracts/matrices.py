@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from resnet_sde._random import stream
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.contracts.asked import Broken, close, numbers, once, ours
 from resnet_sde.contracts.blocks import SCALES, WIDEST, gradient_of, probe
 from resnet_sde.matrices import Dense, Masked, NotDrawn
+from resnet_sde.streams import stream
 
 LAYERS = "give for example model.draw(8).layers(8)"
 

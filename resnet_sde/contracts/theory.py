@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import states
-from resnet_sde._random import Stream, stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer
+from resnet_sde.checks import states
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Deferred, Dense, NotDrawn
+from resnet_sde.streams import Stream, stream
 
 _CLOSE = 1e-3  # of a moment, relative to the size of what it is the mean of
 _UNRESOLVED = 4.0  # times the difference of two grids: what quadrature may miss at kinks and jumps

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import SingleLayer
+from resnet_sde.checks import check_memory, positive_integer
 from resnet_sde.finite_width.expansion import (
     Expansion,
     branch_covariance,

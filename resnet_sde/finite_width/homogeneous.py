@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from resnet_sde._checks import positive_integer
 from resnet_sde.activations import AlphaReLU, LeakyReLU, Linear, ReLU
 from resnet_sde.blocks import SingleLayer, TwoLayer
+from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model
 
 

@@ -15,9 +15,9 @@ import torch
 from numpy.polynomial import chebyshev
 from scipy.optimize import brentq
 
-from resnet_sde._checks import positive_integer
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import SingleLayer
+from resnet_sde.checks import positive_integer
 from resnet_sde.finite_width.continuum import Growth, pair_peak, saturation_kernel
 from resnet_sde.finite_width.finite_size import check_model
 from resnet_sde.finite_width.response import (

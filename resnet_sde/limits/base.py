@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
 from resnet_sde.activations import ERF, GELU, LINEAR, SIGMOID, TANH
+from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import GridPath
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._checks import check_memory
 from resnet_sde.blocks import Layer, TwoLayer
+from resnet_sde.checks import check_memory
 from resnet_sde.limits.base import Limit, check_states, check_steps, grid, plus
 from resnet_sde.matrices import Dense
 from resnet_sde.model import WeightPaths

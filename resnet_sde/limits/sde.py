@@ -22,9 +22,8 @@ import torchsde
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import stream
 from resnet_sde.blocks import Layer, Reduced, SingleLayer, TwoLayer
+from resnet_sde.checks import positive_integer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits.base import (
     Limit,
@@ -40,6 +39,7 @@ from resnet_sde.limits.coefficients import table
 from resnet_sde.matrices import Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import Path
+from resnet_sde.streams import stream
 
 
 class _PathBrownian(torchsde.BaseBrownian):

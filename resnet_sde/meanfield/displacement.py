@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
+from resnet_sde.checks import positive_integer
 from resnet_sde.meanfield.one_time import lengths
 from resnet_sde.meanfield.two_time import displacements, gradients_along, two_time
 from resnet_sde.model import Model

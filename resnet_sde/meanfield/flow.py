@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer
 from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
+from resnet_sde.checks import check_memory, positive_integer
 from resnet_sde.meanfield.one_time import check_theory
 from resnet_sde.meanfield.pairs import check_gap
 from resnet_sde.meanfield.two_time import Moved, check_start

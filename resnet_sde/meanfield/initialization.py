@@ -23,9 +23,9 @@ import torch
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
 from resnet_sde.activations import Activation, AlphaReLU, Linear
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
+from resnet_sde.checks import positive_integer
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield._roots import find_one
 from resnet_sde.meanfield.asymptotics import geometric_growth

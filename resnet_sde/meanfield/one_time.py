@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, positive_integer, states
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block
+from resnet_sde.checks import check_memory, positive_integer, states
 from resnet_sde.contracts.blocks import check_moments, check_recursion
 from resnet_sde.contracts.theory import states_moments
 from resnet_sde.laws import PathLaw

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_memory, finite_number, positive_integer
 from resnet_sde.blocks import Block
+from resnet_sde.checks import check_memory, finite_number, positive_integer
 from resnet_sde.laws import PathLaw
 from resnet_sde.meanfield.one_time import as_tensor, check_theory, check_variance
 from resnet_sde.model import Model

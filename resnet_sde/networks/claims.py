@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde._random import stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
 from resnet_sde.matrices import Dense
 from resnet_sde.networks.residual import Layers, Weights
+from resnet_sde.streams import stream
 
 MATRICES = ("inner", "outer")
 _CPU64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}  # whatever the defaults of torch are

@@ -10,12 +10,12 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from resnet_sde._checks import check_device, check_memory, positive_integer
-from resnet_sde._random import Stream, stream
 from resnet_sde.activations import Activation
+from resnet_sde.checks import check_device, check_memory, positive_integer
 from resnet_sde.model import Model
 from resnet_sde.networks.claims import MATRICES, check_block, scaled, variances_of
 from resnet_sde.networks.residual import Layers, Weights
+from resnet_sde.streams import Stream, stream
 
 
 @dataclass(frozen=True)

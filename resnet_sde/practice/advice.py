@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from resnet_sde._checks import positive_integer
 from resnet_sde._json import json_number
 from resnet_sde.activations import activation as named_activation
 from resnet_sde.blocks import TwoLayer
+from resnet_sde.checks import positive_integer
 from resnet_sde.laws import FractionalNoise
 from resnet_sde.practice.coherence import Addition
 from resnet_sde.practice.laws_of_depth import DepthCheck

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from resnet_sde._random import started_devices
+from resnet_sde.streams import started_devices
 
 Call = Callable[[nn.Module], Any]
 

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde import estimate
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import check_seed, generator, seeded
+from resnet_sde.checks import positive_integer
 from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.practice.audit import RoleSizes, role_laws, role_sizes, scales_with
 from resnet_sde.practice.calling import Call, calling, preserved, takes, unwrapped
@@ -37,6 +36,7 @@ from resnet_sde.practice.rate_theory import expected_exponents, family
 from resnet_sde.practice.rates import RateTask, rate_laws, reads_on_the_way
 from resnet_sde.practice.record import HEAD
 from resnet_sde.practice.writers import WriterNames, WriterSize, find_writers, writer_sizes
+from resnet_sde.streams import check_seed, generator, seeded
 
 Factory = Callable[[int], nn.Module]
 Writing = dict[str, WriterSize]

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_sde._random import stream
 from resnet_sde.practice.calling import (
     Call,
     Reentrant,
@@ -41,6 +40,7 @@ from resnet_sde.practice.coherence import Directions, Groups
 from resnet_sde.practice.errors import NotAStream, behind_another, changed_shape, no_tensor, not_a_chain
 from resnet_sde.practice.find_stream import Blocks
 from resnet_sde.practice.record import Arguments, Kept, Record
+from resnet_sde.streams import stream
 
 _ONE_BRANCH = 1e-3
 _AN_UPDATE = 1e-9

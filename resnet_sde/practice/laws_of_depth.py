@@ -8,15 +8,15 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resnet_sde._checks import positive_integer
 from resnet_sde._json import json_number
-from resnet_sde._versions import current_versions
+from resnet_sde.checks import positive_integer
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.audit import RoleLaw
 from resnet_sde.practice.coherence import Dependence
 from resnet_sde.practice.over_seeds import depends, exponent
 from resnet_sde.practice.profile import Profile
 from resnet_sde.practice.rates import RateLaw
+from resnet_sde.runs.versions import current_versions
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde._json import json_number
-from resnet_sde._random import check_seed
 from resnet_sde.practice.calling import Call, calling, preserved, unwrapped
 from resnet_sde.practice.coherence import Dependence, Pairs, coherence, how_layers_add
 from resnet_sde.practice.errors import NotAStream, mixed
@@ -40,6 +39,7 @@ from resnet_sde.practice.instrument import watch
 from resnet_sde.practice.record import Record
 from resnet_sde.practice.replay import Replay, Secants, replays, secant_places, secants
 from resnet_sde.practice.writers import Writer, class_name, decompose, head_blocks, writers_of
+from resnet_sde.streams import check_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

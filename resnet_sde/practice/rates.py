@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde._json import json_number
-from resnet_sde._random import generator, stream
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.calling import (
     backward_pass,
@@ -39,6 +38,7 @@ from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import follow
 from resnet_sde.practice.record import Record
 from resnet_sde.practice.writers import WriterNames, class_name
+from resnet_sde.streams import generator, stream
 
 Optimizer = torch.optim.Optimizer
 KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_sde._random import seed_torch
 from resnet_sde.practice.calling import first_tensor, with_stream
 from resnet_sde.practice.errors import NotAStream
 from resnet_sde.practice.record import Kept, Record
+from resnet_sde.streams import seed_torch
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from resnet_sde._random import seed_torch
 from resnet_sde.practice.calling import Call, calling, first_tensor, preserved, unwrapped
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
 from resnet_sde.practice.profile import Profile, follow, measured, tried
 from resnet_sde.practice.record import HEAD, Record
 from resnet_sde.practice.replay import Replay, replays
 from resnet_sde.practice.writers import WriterNames, class_name, find_writers
+from resnet_sde.streams import seed_torch
 
 _ROUNDS = 5
 _NEAR = 0.05

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnet_sde._versions import current_versions
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.coherence import Addition, Dependence
 from resnet_sde.practice.laws_of_depth import DepthCheck, decimals, in_words, why_not
 from resnet_sde.practice.rates import RateLaw
+from resnet_sde.runs.versions import current_versions
 
 if TYPE_CHECKING:
     import xarray as xr

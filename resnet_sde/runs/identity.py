@@ -16,9 +16,9 @@ from functools import lru_cache
 
 import torch
 
-from resnet_sde._versions import current_versions
 from resnet_sde.runs.describe import Unknown, Walk
 from resnet_sde.runs.sources import PACKAGE
+from resnet_sde.runs.versions import current_versions
 
 log = logging.getLogger("resnet_sde")
 

@@ -14,15 +14,15 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
 from resnet_sde._observed import check_parts, observable_name
-from resnet_sde._versions import current_versions
+from resnet_sde.checks import positive_integer
 from resnet_sde.ensembles import Ensemble, check_memory_of, check_results
 from resnet_sde.model import Model
 from resnet_sde.runs.execute import Executor, check_executor
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Record, Store
+from resnet_sde.runs.versions import current_versions
 from resnet_sde.studies.attributes import describe
 from resnet_sde.studies.axes import axis_labels, check_names, grid_values
 from resnet_sde.studies.cells import Cell, Results, identities, make_cells, parts, pieces

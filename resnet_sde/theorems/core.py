@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
-from resnet_sde._random import check_seed
 from resnet_sde.claims import Claim
 from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.propagate import one_thread
+from resnet_sde.streams import check_seed
 from resnet_sde.theorems.lab import AssumptionNotMet as AssumptionNotMet
 from resnet_sde.theorems.lab import Lab
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from resnet_sde import estimate
 from resnet_sde import observables as ob
-from resnet_sde._random import generator
 from resnet_sde.claims import Claim
 from resnet_sde.ensembles import simulate
 from resnet_sde.estimate import Estimate
@@ -22,6 +21,7 @@ from resnet_sde.limits import limit as find_limit
 from resnet_sde.limits.base import Limit
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward
+from resnet_sde.streams import generator
 from resnet_sde.theorems import estimators
 
 _INPUT = 8  # dimension of the input of networks that are started at random

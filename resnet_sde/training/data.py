@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import stream
+from resnet_sde.checks import positive_integer
 from resnet_sde.datasets import DatasetError, Images, load_images, standardize
 from resnet_sde.runs import identity
+from resnet_sde.streams import stream
 
 _DIGITS_TEST = 397
 _VALIDATION_SHARE = 6  # one training image in six is held out, at most so many:

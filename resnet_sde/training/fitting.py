@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde._checks import check_device
+from resnet_sde.checks import check_device
 from resnet_sde.networks import Stack
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.progress import Bar, progress_bar

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from resnet_sde._checks import check_device, positive_integer
+from resnet_sde.checks import check_device, positive_integer
 from resnet_sde.networks import Stack, save
 from resnet_sde.runs.execute import Executor, check_executor, execute
 from resnet_sde.runs.identity import environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resnet_sde._checks import check_memory
+from resnet_sde.checks import check_memory
 from resnet_sde.training.data import Data
 from resnet_sde.training.recipe import Member, Recipe
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnet_sde._checks import positive_integer
-from resnet_sde._random import check_seed
+from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model
 from resnet_sde.networks import Ends, check_block, structure
+from resnet_sde.streams import check_seed
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 LOSSES = ("cross-entropy", "mse")

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from resnet_sde._checks import check_device
-from resnet_sde._random import stream
+from resnet_sde.checks import check_device
 from resnet_sde.networks import Stack, dropout_masks
 from resnet_sde.runs.interrupts import held_back
+from resnet_sde.streams import stream
 from resnet_sde.training.data import Data, Examples
 from resnet_sde.training.memory import check_stacks
 from resnet_sde.training.optimizers import StackOptimizer

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from mutants import Patch, caught_by
 from resnet_sde import fractional, laws
-from resnet_sde._random import Stream
 from resnet_sde.blocks import TwoLayer
 from resnet_sde.laws import PathLaw
 from resnet_sde.model import Model
 from resnet_sde.paths import GridPath, SmoothPath
+from resnet_sde.streams import Stream
 
 
 @caught_by("strong-error")

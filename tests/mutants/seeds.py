@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mutants import Patch, caught_by
 from resnet_sde import ensembles
-from resnet_sde._random import Stream
+from resnet_sde.streams import Stream
 
 
 @caught_by("mean-variation")

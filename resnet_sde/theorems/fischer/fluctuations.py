@@ -16,10 +16,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width.finite_size import check_model
+from resnet_sde.streams import stream
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import (
     DEEP,

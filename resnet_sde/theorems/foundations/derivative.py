@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from resnet_sde import observables as ob
-from resnet_sde._random import generator
 from resnet_sde.activations import GELU, TANH
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import FractionalNoise, PathLaw, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
+from resnet_sde.streams import generator
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.lab import Lab
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from resnet_sde import observables as ob
-from resnet_sde._random import generator
 from resnet_sde.activations import RELU, TANH, Activation
 from resnet_sde.blocks import Block, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim
 from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
+from resnet_sde.streams import generator
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.foundations.drawn import SOURCE
 from resnet_sde.theorems.foundations.formulas import covariance

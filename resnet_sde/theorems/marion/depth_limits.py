@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR, RELU, TANH
 from resnet_sde.blocks import Layer, SingleLayer, TwoLayer
 from resnet_sde.claims import Claim, equal
@@ -18,6 +17,7 @@ from resnet_sde.laws import FractionalNoise, SmoothNoise, WhiteNoise
 from resnet_sde.limits import limit as find_limit
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import forward, trajectory
+from resnet_sde.streams import stream
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.lab import VARIANCE_OFF, Lab, end, limit_of, square
 from resnet_sde.theorems.marion.paper import SOURCE

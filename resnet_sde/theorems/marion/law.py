@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from resnet_sde import observables as ob
-from resnet_sde._random import generator
 from resnet_sde.activations import LINEAR, TANH
 from resnet_sde.blocks import SingleLayer, TwoLayer
 from resnet_sde.claims import Claim
@@ -20,6 +19,7 @@ from resnet_sde.finite_width import homogeneous_moments
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
 from resnet_sde.propagate import Trajectory
+from resnet_sde.streams import generator
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.lab import VARIANCE_OFF, AssumptionNotMet, Lab, ask, subseed
 from resnet_sde.theorems.marion.means import ERRORS, HOMOGENEOUS

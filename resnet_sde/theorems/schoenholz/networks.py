@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from resnet_sde import observables as ob
-from resnet_sde._random import stream
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Layer, SingleLayer
 from resnet_sde.laws import WhiteNoise
@@ -16,6 +15,7 @@ from resnet_sde.matrices import Deferred
 from resnet_sde.meanfield import Phase, phase
 from resnet_sde.model import Model
 from resnet_sde.propagate import Dropout, Trajectory, trajectory
+from resnet_sde.streams import stream
 from resnet_sde.theorems.lab import AssumptionNotMet, Lab, ask
 
 FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")

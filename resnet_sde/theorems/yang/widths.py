@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from resnet_sde._random import stream
 from resnet_sde.activations import LINEAR, RELU
 from resnet_sde.blocks import Block, Layer, Reduced, TwoLayer
 from resnet_sde.claims import Claim, equal
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.propagate import trajectory
+from resnet_sde.streams import stream
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.lab import VARIANCE_ERRORS, AssumptionNotMet, Lab
 from resnet_sde.theorems.yang.networks import (
