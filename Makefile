@@ -50,10 +50,10 @@ theorems: $(STAMP) ## every theorem and its controls at full budget (or with SEE
 	  --report results/theorems-seed-$(SEED).html --table docs/theorems/seed-$(SEED).md
 
 fuzz: $(STAMP) ## ten thousand random modules through the depth check, in parts that are kept (20 minutes)
-	$(BIN)/python tests/depth_fuzz.py --pairs 10000
+	$(BIN)/python tests/support/depth_fuzz.py --pairs 10000
 
 faults: $(STAMP) ## a thousand faults injected into study, train, verify and figures, in parts that are kept (20 minutes)
-	$(BIN)/python tests/faults.py results/faults --injections 1000 --planted
+	$(BIN)/python tests/support/faults.py results/faults --injections 1000 --planted
 
 atlas: $(STAMP) ## every architecture of the depth atlas, with docs/depth-atlas.md
 	$(BIN)/python -m experiments own/depth_atlas --workers 2 --page docs/depth-atlas.md
