@@ -34,7 +34,7 @@ _RESOLVED, _DIFFERENTIABLE = 1e-10, 3.5  # of 1 − correlation, and how it grow
 def check_law(law: PathLaw) -> None:
     """Check a law of one's own. Raises ValueError where it is not what it says of itself."""
     if not ours(law):
-        once(_check_law, law)
+        once(_check_law_or_refuse, law)
 
 
 def check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) -> None:
@@ -94,6 +94,21 @@ def _check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) 
     _check_moments(name, law, weights, f" of networks of {depth} layers on paths of {finest}")
 
 
+def _check_law_or_refuse(law: PathLaw) -> None:
+    """What fails by itself is left to its first use, unless theory is to rely on what the law states."""
+    try:
+        _check_law(law)
+    except Broken:
+        raise
+    except Exception as error:
+        if law.noise is None and not claim(law, "gaussian"):
+            raise
+        raise Broken(
+            f"law {type(law).__name__} states what its weights are, and trying that ended in "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from None
+
+
 def _check_law(law: PathLaw) -> None:
     name, depth = f"law {type(law).__name__}", 64
 
@@ -116,16 +131,34 @@ def _check_law(law: PathLaw) -> None:
             f"{name} does not draw from the generator that it is given alone: the same one must give the "
             "same weights, and another one others"
         )
-    if law.filler is not None:
-        fill = law.filler(stream(0, "contract", "law", 3))
-        one_by_one = [fill(torch.empty(square, dtype=torch.float64)) for _ in range(len(weights))]
-        _check_moments(name, law, torch.stack(one_by_one), ", filled layer by layer")
-    _check_claims(name, law, weights[0])
+    filled = _check_filler(name, law, square) if law.filler is not None else None
+    drawn_so = [(name, weights)] if filled is None else [(name, weights), (f"the filler of {name}", filled)]
+    for whose, layers in drawn_so:
+        _check_claims(whose, law, layers[0])
+    _check_exponent(name, law)
     if law.noise is not None:
         _check_noise(name, law)
         _check_paths(name, law)
     if law.noise == "white" or (states(law, "independent", *_DRAWN) and law.independent):
-        _check_apart_in_depth(name, weights.flatten(1).square() - 1)
+        for whose, layers in drawn_so:
+            _check_apart_in_depth(whose, layers.flatten(1).square() - 1)
+
+
+def _check_filler(name: str, law: PathLaw, shape: tuple[int, ...]) -> Tensor:
+    """Layers that were filled one by one, (layer, *shape); checked."""
+
+    def filled(key: int) -> Tensor:
+        assert law.filler is not None
+        fill, like = law.filler(stream(0, "contract", "law", key)), torch.empty(shape, dtype=torch.float64)
+        what = f"the filler of {name}"
+        return torch.stack([check_result(what, fill(like.clone()), like).clone() for _ in range(_LAYERS)])
+
+    layers = filled(3)
+    if not torch.equal(layers, filled(3)) or torch.equal(layers, filled(4)):
+        raise Broken(f"the filler of {name} does not draw from the stream that it is given alone")
+    _check_apart(name, layers[0].flatten(1))
+    _check_moments(name, law, layers, ", filled layer by layer")
+    return layers
 
 
 def _check_moments(name: str, law: PathLaw, weights: Tensor, where: str = "") -> None:
@@ -183,15 +216,17 @@ def _check_claims(name: str, law: PathLaw, values: Tensor) -> None:
         law.covariance(256), torch.eye(256, dtype=torch.float64)
     ):
         raise Broken(f"{name} says that its weights are independent along depth, and its covariance is not 1")
-    _check_exponent(name, law)
 
 
 def _check_exponent(name: str, law: PathLaw) -> None:
     """Refuse an exponent of sums that the covariance does not have.
 
     Where the growth of the sums still changes with the depth, the exponent may be off by as much as that may
-    add up to; where it has settled, by a fiftieth.
+    add up to; where it has settled, by a fiftieth. Sums of a function of time, whose covariance is known, may
+    cancel.
     """
+    if law.noise in ("smooth", "constant"):
+        return
     sums = [float(law.covariance(depth).sum()) for depth in (16, 64, 256, 1024)]
     first, second, third = (math.log(b / a) / math.log(16) for a, b in pairwise(sums))
     changes = abs(third - second) + abs(second - first)
@@ -207,7 +242,12 @@ def _check_noise(name: str, law: PathLaw) -> None:
     exponents = {"white": 0.5, "smooth": 1.0, "constant": 1.0, "fractional": law.exponent}
     if (noise := law.noise) not in exponents:
         raise Broken(f"noise of {name} must be {', '.join(exponents)} or None, got {noise!r}")
-    lag = torch.arange(256, dtype=torch.float64)
+    for depth in (16, 256):
+        _check_covariance(name, law, exponents[noise], torch.arange(depth, dtype=torch.float64))
+
+
+def _check_covariance(name: str, law: PathLaw, exponent: float, lag: Tensor) -> None:
+    noise = law.noise
     if noise == "fractional":
         if not 0 < law.exponent < 1 or law.exponent == 0.5 or not claim(law, "gaussian"):
             raise Broken(
@@ -226,7 +266,7 @@ def _check_noise(name: str, law: PathLaw) -> None:
     else:
         by_lag = (lag == 0).double() if noise == "white" else torch.ones_like(lag)
     same = close(law.covariance(len(lag)), by_lag[(lag[:, None] - lag).abs().long()])
-    if not same or law.exponent != exponents[noise] or claim(law, "independent") != (noise == "white"):
+    if not same or law.exponent != exponent or claim(law, "independent") != (noise == "white"):
         raise Broken(f"{name} says that its noise is {noise}, which its covariance or another fact is not")
 
 
@@ -247,6 +287,24 @@ def _check_paths(name: str, law: PathLaw) -> None:
     except OffGrid as error:
         if law.gaussian or law.noise in ("smooth", "constant"):
             raise Broken(f"{name} says that its noise is {law.noise}, and of its paths: {error}") from None
+    if law.noise == "smooth":
+        _check_between(name, law)
+
+
+def _check_between(name: str, law: PathLaw) -> None:
+    """Refuse paths that move otherwise between the times of layers than their correlation says."""
+    depth = 64
+    source = stream(0, "contract", "law", "between")
+    path = law.path(depth, (_FEWEST, 1, 1), generator=source, dtype=torch.float64)
+    for share in (0.25, 0.5, 0.75):
+        times = torch.arange(depth - 1, dtype=torch.float64) / depth
+        moved = (path.at(times + share / depth) - path.at(times)).flatten(1).square().mean(0)
+        expected = 2 * float(1 - law.correlation(torch.tensor([share / depth], dtype=torch.float64)))
+        if (
+            not abs(float(moved.mean()) - expected)
+            <= _SIGMAS * float(moved.std()) / len(moved) ** 0.5 + CLOSE
+        ):
+            raise Broken(f"{name} says that its weights are smooth, and between layers its paths are not")
 
 
 def _check_apart_in_depth(name: str, squares: Tensor) -> None:
