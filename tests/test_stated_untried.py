@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from resnet_sde._random import Stream
 from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
-from resnet_sde._random import Stream
 from resnet_sde.paths import ConstantPath, GridPath, Path
 
 Fill = Callable[[Tensor], Tensor]

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from resnet_sde.checks import positive_integer
 from resnet_sde.claims import Claim
 from resnet_sde.estimate import Estimate, Outcome
 from resnet_sde.propagate import one_thread
@@ -124,13 +125,15 @@ class Theorem:
 
 def _check_shape(id: str, check: Check) -> None:
     """Raise ValueError unless a check can be handed a lab, and its settings by name."""
+    if not callable(check):
+        raise ValueError(f"the check of theorem {id} must be a function of a lab, got {check!r}")
     first, *rest = inspect.signature(check).parameters.values() or (None,)
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     by_name = all(p.kind in kinds and p.name not in ("seed", "level") for p in rest)
     if first is None or first.name != "lab" or first.kind in kinds[1:] or not by_name:
         raise ValueError(
             f"the check of theorem {id} must take a lab, and its own settings by name: write def "
-            f"{check.__name__}(lab, *, …), and in it lab.seed, lab.level and lab.samples"
+            f"{getattr(check, '__name__', 'check')}(lab, *, …), and in it lab.seed, lab.level and lab.samples"
         )
 
 
@@ -200,7 +203,14 @@ def theorem(
     """
 
     def register(check: Check) -> Check:
-        sizes = {name: {"samples": b} if isinstance(b, int) else b for name, b in budgets.items()}
+        sizes = {
+            name: b
+            if isinstance(b, Mapping)
+            else {
+                "samples": positive_integer(f"budget {name} of theorem {id}", b, "give a number of samples")
+            }
+            for name, b in budgets.items()
+        }
         new = Theorem(id, words, statement, assumptions, source, claims, sizes, controls, check, own_models)
         old = registry.get(id)
         if old is not None and (old.check.__module__, old.check.__qualname__) != (
@@ -293,9 +303,16 @@ def assert_holds(theorem: str | Theorem, **arguments: Any) -> Verdict:
 
 def _claims(found: Theorem, settings: Mapping[str, Any], seed: int, level: float) -> tuple[Claim, ...]:
     try:
-        claims = tuple(found.claims_of(seed, level, settings))
+        made = found.claims_of(seed, level, settings)
+        claims = tuple(made) if isinstance(made, Iterable) else (made,)
     except AssumptionNotMet as reason:
         return (Claim("assumptions", NOTHING, math.nan, unmet=str(reason)),)
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise RuntimeError(
+                f"the check of theorem {found.id} makes {claim!r}, which is no claim; let it yield or return "
+                "claims, such as lab.equal(…)"
+            )
     if len(claims) > found.claims:
         raise RuntimeError(
             f"theorem {found.id} declares {found.claims} claims and makes {len(claims)}: the level of the "
