@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from resnet_sde._random import Stream
 from torch import Tensor
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
 from resnet_sde.paths import ConstantPath, GridPath, Path
+from resnet_sde.streams import Stream
 
 Fill = Callable[[Tensor], Tensor]
 
