@@ -265,7 +265,7 @@ def limit_of(model: Model, kind: str, *, coupled: bool = True) -> Limit:
     Raises:
         AssumptionNotMet: it has none, or one of another kind.
     """
-    found = ask(find_limit, replace(model, beta=None))
+    found = ask(find_limit, ask(replace, model, beta=None))
     if found.kind != kind or found.coupled != coupled:
         both = coupled, found.coupled
         asked, there = (", on the weights themselves" if on else ", in law" for on in both)

@@ -260,7 +260,7 @@ def test_the_scalar_chain_agrees(width: int) -> None:
         Model(TwoLayer(TANH), WhiteNoise(), 10),
         Model(TwoLayer(RELU, sigma_b2=0.1), WhiteNoise(), 10),
         Model(TwoLayer(RELU, sigma_a2=0.1), WhiteNoise(), 10),
-        Model(TwoLayer(RELU), FractionalNoise(0.5), 10),
+        Model(TwoLayer(RELU), FractionalNoise(0.6), 10),
         Model(TwoLayer(RELU), WhiteNoise(), 10, beta=0.0, skip=0.0),
     ],
     ids=str,
@@ -268,6 +268,11 @@ def test_the_scalar_chain_agrees(width: int) -> None:
 def test_moments_are_refused_where_they_do_not_hold(model: Model) -> None:
     with pytest.raises(ValueError, match="exact moments need"):
         homogeneous_moments(model, 50)
+
+
+def test_fractional_noise_of_index_one_half_is_white() -> None:
+    white, same = (Model(TwoLayer(RELU), law, 10) for law in (WhiteNoise(), FractionalNoise(0.5)))
+    assert homogeneous_moments(same, 50) == homogeneous_moments(white, 50)
 
 
 @pytest.mark.parametrize("block", [SingleLayer(TANH), TwoLayer(TANH), SingleLayer(RELU)], ids=str)

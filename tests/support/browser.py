@@ -15,7 +15,7 @@ BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
 REASON = f"needs one of {', '.join(NAMES)}"
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking "
-    "--no-first-run --enable-logging=stderr --v=0 --dump-dom"
+    "--no-first-run --enable-logging=stderr --v=0 --dump-dom --virtual-time-budget=10000"
 ).split()
 
 

@@ -56,6 +56,7 @@ def test_theorems_hold_for_models_of_your_own(id: str, model: Model) -> None:
         ("wide-residual-networks", Model(TwoLayer(TANH), FractionalNoise(0.7), 10)),
         ("kernel-flow", Model(TwoLayer(TANH), FractionalNoise(0.7), 10)),
         ("kernel-flow", feed_forward(TANH, 1.0, 0.0, 10)),
+        ("sde-limit", feed_forward(TANH, 1.0, 0.0, 10)),
     ],
 )
 def test_models_that_a_theorem_does_not_speak_of(id: str, model: Model) -> None:

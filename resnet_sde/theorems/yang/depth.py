@@ -69,7 +69,7 @@ def expressivity_is_gradient_explosion(lab: Lab, *, gap: float = 1e-9) -> Iterat
 def kernel_flow(lab: Lab, *, depth: int) -> Iterator[Claim]:
     """The error of the recursion halves when the depth doubles; networks of width 400 and the equation."""
     ((_, case),) = lab.cases({"full": Model(TwoLayer(TANH, 4.0, 0.25, 4.0, 0.5), WhiteNoise(), 400)})
-    critical = replace(case, beta=None)
+    critical = ask(replace, case, beta=None)
     limit = ask(flow, critical, steps=2)
     gap = float(ask(flow_gaps, critical, 1.0, 0.5, torch.tensor([0.0, 1.0]))[-1])
     p, growth = float(limit.kernel[-1, -1]), float(limit.log_gradient_growth[-1])
