@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,13 +71,7 @@ def build(beta: float) -> rs.Model:
     return rs.Model(rs.TwoLayer(rs.RELU), rs.WhiteNoise(), width=WIDTH, beta=beta)
 
 
-@contextmanager
-def processes(workers: int) -> Iterator[dict[str, Any]]:
-    """The arguments of `execute` for local processes, which it starts by itself."""
-    yield {"workers": workers}
-
-
-ENGINES = {"local processes": processes, "workers of a Dask cluster": partial(engine, "local")}
+ENGINES = {"local processes": partial(engine, None), "workers of a Dask cluster": partial(engine, "local")}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from resnet_sde.activations import activation as named_activation
 from resnet_sde.blocks import TwoLayer
 from resnet_sde.checks import positive_integer
 from resnet_sde.laws import FractionalNoise
-from resnet_sde.practice.coherence import Addition
+from resnet_sde.practice.coherence import Addition, sum_of
 from resnet_sde.practice.laws_of_depth import DepthCheck
 from resnet_sde.practice.profile import Profile
 from resnet_sde.practice.rate_theory import rate_exponents
@@ -155,9 +155,7 @@ class _Branch:
 
     def sum_of(self, depth: int) -> float:
         """How much larger the sum of the branches is than one of them."""
-        if self.cosine:
-            return math.sqrt(depth * (1 + self.cosine * (depth - 1)))
-        return float(depth**self.beta)
+        return sum_of(depth, self.beta, self.cosine)
 
 
 def _advice(

@@ -163,9 +163,9 @@ class Dependence:
 
     def sum_of(self, blocks: int) -> float:
         """How much larger the sum of so many branches is than one of them."""
-        if self.addition is Addition.COMMON_PART:
-            return math.sqrt(blocks * (1 + self.cosine * (blocks - 1)))
-        return float(blocks**self.critical_beta)
+        return sum_of(
+            blocks, self.critical_beta, self.cosine if self.addition is Addition.COMMON_PART else 0.0
+        )
 
     def document(self) -> dict[str, float | str | None]:
         """Ready for JSON."""
@@ -198,6 +198,13 @@ class Dependence:
             f"branches share a direction (mean cosine {self.cosine:.2g}): beyond {self.crossover:.0f} blocks "
             "it outweighs the rest"
         )
+
+
+def sum_of(blocks: int, critical_beta: float, shared: float) -> float:
+    """How much larger the sum of branches is than one of them; `shared` is the cosine of a common part."""
+    if shared:
+        return math.sqrt(blocks * (1 + shared * (blocks - 1)))
+    return float(blocks**critical_beta)
 
 
 def coherence(sums: Mapping[int, float]) -> float:

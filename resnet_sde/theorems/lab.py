@@ -238,6 +238,11 @@ def ask(verb: Callable[..., _Answer], *about: Any, **how: Any) -> _Answer:
         raise AssumptionNotMet(str(refusal)) from None
 
 
+def critical(model: Model) -> Model:
+    """The model at its critical scaling. Raises AssumptionNotMet where it has none."""
+    return ask(replace, model, beta=None)
+
+
 def inputs(q1: float, q2: float, c: float) -> Tensor:
     """Two inputs whose states h_0 have these mean squares and this correlation, (input, n_in), float32."""
     directions = torch.tensor([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]])
@@ -265,7 +270,7 @@ def limit_of(model: Model, kind: str, *, coupled: bool = True) -> Limit:
     Raises:
         AssumptionNotMet: it has none, or one of another kind.
     """
-    found = ask(find_limit, ask(replace, model, beta=None))
+    found = ask(find_limit, critical(model))
     if found.kind != kind or found.coupled != coupled:
         both = coupled, found.coupled
         asked, there = (", on the weights themselves" if on else ", in law" for on in both)

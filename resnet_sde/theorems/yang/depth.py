@@ -15,7 +15,7 @@ from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import depth_law, flow, flow_gaps, gaps, lengths, recommend_variances
 from resnet_sde.model import Model
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab, ask
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, Lab, ask, critical
 from resnet_sde.theorems.yang.networks import FULL_TANH, RESIDUAL, last_layer, residual
 from resnet_sde.theorems.yang.paper import SOURCE
 
@@ -69,9 +69,9 @@ def expressivity_is_gradient_explosion(lab: Lab, *, gap: float = 1e-9) -> Iterat
 def kernel_flow(lab: Lab, *, depth: int) -> Iterator[Claim]:
     """The error of the recursion halves when the depth doubles; networks of width 400 and the equation."""
     ((_, case),) = lab.cases({"full": Model(TwoLayer(TANH, 4.0, 0.25, 4.0, 0.5), WhiteNoise(), 400)})
-    critical = ask(replace, case, beta=None)
-    limit = ask(flow, critical, steps=2)
-    gap = float(ask(flow_gaps, critical, 1.0, 0.5, torch.tensor([0.0, 1.0]))[-1])
+    at_critical = critical(case)
+    limit = ask(flow, at_critical, steps=2)
+    gap = float(ask(flow_gaps, at_critical, 1.0, 0.5, torch.tensor([0.0, 1.0]))[-1])
     p, growth = float(limit.kernel[-1, -1]), float(limit.log_gradient_growth[-1])
     seen = lab.with_error(case)
     few, many = (lengths(seen, depth=depth) for depth in (512, 1024))
