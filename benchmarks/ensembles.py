@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables, simulate
-from resnet_sde.ensembles import Ensemble, plan
+from resnet_sde.monte_carlo import Ensemble, plan
 from resnet_sde.streams import stream
 
 N_IN = 64
@@ -47,9 +47,9 @@ class Work:
     def x(self) -> Tensor:
         return torch.linspace(-1.0, 1.0, N_IN, dtype=self.dtype, device=self.device)[None]
 
-    def grain(self, samples: int) -> int:
+    def chunk(self, samples: int) -> int:
         """Networks that are computed at a time."""
-        return min(samples, self._plan(samples).grain)
+        return min(samples, self._plan(samples).chunk)
 
     def _plan(self, samples: int) -> Ensemble:
         request = {"depth": self.depth, "samples": samples, "observe": self.observe, "seed": 0}
@@ -117,21 +117,21 @@ class DeferredFloor:
 
     def __init__(self, work: Work, samples: int) -> None:
         self.looks = work.depth * (4 if work.gradients else 2)
-        grain = work.grain(samples)
-        self.numbers = torch.empty(grain, 1, work.width, dtype=work.dtype)
-        self.grains = samples / grain
+        chunk = work.chunk(samples)
+        self.numbers = torch.empty(chunk, 1, work.width, dtype=work.dtype)
+        self.chunks = samples / chunk
         self.source = stream(0, "floor")
 
     def __call__(self) -> None:
-        for _ in range(math.ceil(self.looks * self.grains)):
+        for _ in range(math.ceil(self.looks * self.chunks)):
             self.source.normal_(self.numbers)
 
 
 class DenseFloor:
-    """Uniform numbers for all weights and the batched products with them, up and down, over one grain."""
+    """Uniform numbers for all weights and the batched products with them, up and down, over one chunk."""
 
     def __init__(self, work: Work, samples: int) -> None:
-        self.samples = work.grain(samples)
+        self.samples = work.chunk(samples)
         shape = (2 * work.depth, self.samples, work.width, work.width)
         self.weights = torch.empty(shape, dtype=work.dtype).unbind()
         self.h = torch.randn(self.samples, 1, work.width, dtype=work.dtype, generator=torch.Generator())

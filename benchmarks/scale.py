@@ -14,7 +14,7 @@ import torch
 
 import resnet_sde as rs
 from benchmarks.measure import Row, peak_memory
-from resnet_sde.ensembles import simulate
+from resnet_sde.monte_carlo import simulate
 from resnet_sde.observables import displacement
 from resnet_sde.runs.cluster import engine
 from resnet_sde.runs.execute import execute

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from resnet_sde import RELU, FractionalNoise, Model, SingleLayer
 from resnet_sde.streams import generator
-from resnet_sde.training import Data, Examples, Member, Recipe, Run
+from resnet_sde.training import Data, Examples, Run, TrainingConfig, TrainingJob
 
 N_IN, CLASSES, EXAMPLES, BATCH = 64, 10, 1280, 128
 LR = 1e-3
@@ -39,13 +39,13 @@ class Work:
         return Data("random", Examples(x, y), few, few, CLASSES)
 
     @cached_property
-    def members(self) -> list[Member]:
+    def jobs(self) -> list[TrainingJob]:
         hursts = [0.1 + 0.8 * i / self.networks for i in range(self.networks)]
         models = [Model(SingleLayer(RELU), FractionalNoise(h), self.width, beta=1 - 0.4 * h) for h in hursts]
-        return [Member(model, self.depth, LR, seed) for seed, model in enumerate(models)]
+        return [TrainingJob(model, self.depth, LR, seed) for seed, model in enumerate(models)]
 
     def run(self) -> Run:
-        return Run(self.members, Recipe(epochs=10**6, batch_size=BATCH), self.data, device=self.device)
+        return Run(self.jobs, TrainingConfig(epochs=10**6, batch_size=BATCH), self.data, device=self.device)
 
 
 def ours(run: Run, steps: int) -> None:
@@ -77,7 +77,7 @@ class Usual:
     """Plain modules, each with its own Adam, trained one after another."""
 
     def __init__(self, work: Work, networks: int) -> None:
-        models = [member.model for member in work.members[:networks]]
+        models = [job.model for job in work.jobs[:networks]]
         self.nets = [Plain(work.depth, work.width, model.alpha(work.depth)).float() for model in models]
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=LR) for net in self.nets]
         self.data = work.data.train

@@ -1,4 +1,4 @@
-"""What all experiments with trained networks share: a grid of members, and its outcomes as a dataset."""
+"""What all experiments with trained networks share: a grid of jobs, and its outcomes as a dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import xarray as xr
 
 from experiments.execution import HERE, Execution
 from resnet_sde.runs.versions import current_versions
-from resnet_sde.training import Data, Member, Recipe, TrainingResult, load_data, train
+from resnet_sde.training import Data, TrainingConfig, TrainingJob, TrainingResult, load_data, train
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
@@ -39,24 +39,24 @@ class Images:
 
 def outcomes_over(
     axes: Mapping[str, Sequence[object]],
-    member: Callable[..., Member],
-    recipe: Recipe,
+    job: Callable[..., TrainingJob],
+    config: TrainingConfig,
     data: Data,
     how: Execution = HERE,
 ) -> tuple[xr.Dataset, np.ndarray]:
-    """Outcomes of the members at all points of a grid: their numbers with its axes, and all there is of them.
+    """Outcomes of the jobs at all points of a grid: their numbers with its axes, and all there is of them.
 
     Args:
         axes: labels along every axis.
-        member: from the labels of a point to what is trained there.
-        recipe: how all of them are trained.
+        job: from the labels of a point to what is trained there.
+        config: how all of them are trained.
         data: the examples.
         how: they are trained.
     """
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     found = train(
-        [member(**point) for point in points],
-        recipe,
+        [job(**point) for point in points],
+        config,
         data,
         stack=how.stack,
         workers=how.workers,

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     )
     from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer, Variances
     from resnet_sde.coupling import couple
-    from resnet_sde.ensembles import simulate
     from resnet_sde.laws import ConstantNoise, FractionalNoise, PathLaw, SmoothNoise, WhiteNoise
     from resnet_sde.limits import NoLimit, limit
     from resnet_sde.model import Model, Regime, WeightPaths
+    from resnet_sde.monte_carlo import simulate
     from resnet_sde.paths import OffGrid, Path
     from resnet_sde.practice import (
         DepthCheck,
@@ -117,7 +117,7 @@ _HOMES = {
     "activations": "ERF GELU LINEAR RELU SIGMOID TANH Activation AlphaReLU LeakyReLU activation",
     "blocks": "Block Layer Reduced SingleLayer TwoLayer Variances",
     "coupling": "couple",
-    "ensembles": "simulate",
+    "monte_carlo": "simulate",
     "laws": "ConstantNoise FractionalNoise PathLaw SmoothNoise WhiteNoise",
     "limits": "NoLimit limit",
     "model": "Model Regime WeightPaths",

@@ -244,10 +244,10 @@ class Comparison:
         held = sum(a * b for a, b in self.model.block.shapes(self.model.width).values()) * self.finest
         if deferred:
             held = 4 * (len(self.depths) + 1) * self.x.shape[-2] * self.x.shape[-1]
-        grain = max(1, min(256, _ELEMENTS // held))
+        chunk = max(1, min(256, _ELEMENTS // held))
         parts = []
-        for start in range(0, samples, grain):
-            size = min(grain, samples - start)
+        for start in range(0, samples, chunk):
+            size = min(chunk, samples - start)
             key = (self.model, self.depths, self.reference, "deferred" if deferred else "dense", start)
             source = stream(seed, "couple", *key, device=self.x.device)
             h = self.x[start : start + size] if self.x.ndim == 3 else self.x.expand(size, *self.x.shape)

@@ -1,10 +1,10 @@
 """Named random streams, independent of the order of work.
 
-A stream is named by a seed and a key, such as ``("simulate", model, depth, grain)``. The name alone decides
+A stream is named by a seed and a key, such as ``("simulate", model, depth, chunk)``. The name alone decides
 its numbers, so the order of work, the batch size and the number of workers cannot change a result.
 
 On CPU, float32 normals come from torch (the fastest there) and everything else from NumPy's SFC64. The
-torch generator is a Mersenne twister whose ``manual_seed`` keeps 32 bits only; two of the many grains of a
+torch generator is a Mersenne twister whose ``manual_seed`` keeps 32 bits only; two of the many chunks of a
 large ensemble could then share their numbers. All 624 words of its state are filled from the name instead.
 """
 

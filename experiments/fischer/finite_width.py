@@ -16,7 +16,7 @@ from torch import Tensor
 import resnet_sde as rs
 from experiments.wide import mean_and_error
 from resnet_sde.finite_width import FiniteSize, finite_size
-from resnet_sde.finite_width.finite_size import forgetful
+from resnet_sde.finite_width.finite_size import without_memory
 from resnet_sde.observables import observable
 
 STEP = 1e-4  # of difference quotients, relative
@@ -47,7 +47,7 @@ class Networks:
 
     def without_memory(self) -> FiniteSize:
         """The same, if the noise of every layer's kernel were independent of that of the others."""
-        return forgetful(self.model(), self.k0, depth=self.depth)
+        return without_memory(self.model(), self.k0, depth=self.depth)
 
     def branch(self, squares: Tensor) -> Tensor:
         """The branch kernel C of means of erf²."""

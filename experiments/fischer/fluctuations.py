@@ -80,14 +80,14 @@ SIMULATED = ("of", "estimate")
 
 def _numbers(networks: Networks) -> list[float]:
     """What is known of the last layer; covariances and shifts are times the width."""
-    full, forgetful = networks.theory(), networks.without_memory()
+    full, fresh = networks.theory(), networks.without_memory()
     found = (
         full.kernel[-1],
         full.output_response,
         full.branch_covariance[-1, -1],
-        forgetful.branch_covariance[-1, -1],
+        fresh.branch_covariance[-1, -1],
         full.conditional_covariance[-1, -1],
-        forgetful.conditional_covariance[-1, -1],
+        fresh.conditional_covariance[-1, -1],
         full.branch_shift[-1],
     )
     return [float(value) for value in found]

@@ -18,8 +18,8 @@ import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.trained import Images, attributes, outcomes_over
 from resnet_sde.finite_width import diagonal_optimum, off_diagonal_optimum
-from resnet_sde.networks import Ends
-from resnet_sde.training import Member, Recipe
+from resnet_sde.networks import ReadInOut
+from resnet_sde.training import TrainingConfig, TrainingJob
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class ResidualScale:
         """
         data = self.images.load()
 
-        def member(depth: int, product: float, sample: int) -> Member:
-            return Member(self.model(product / math.sqrt(depth)), depth, self.lr, seed + sample)
+        def job(depth: int, product: float, sample: int) -> TrainingJob:
+            return TrainingJob(self.model(product / math.sqrt(depth)), depth, self.lr, seed + sample)
 
-        recipe = Recipe(
+        config = TrainingConfig(
             steps=self.steps,
             batch_size=self.batch_size,
             optimizer="sgd",
             momentum=0.9,
-            ends=Ends(self.k0, activated=True),
+            read_in_out=ReadInOut(self.k0, activated=True),
         )
         axes = {"depth": self.depths, "product": self.products, "sample": range(self.samples)}
-        ds, _ = outcomes_over(axes, member, recipe, data, how)
+        ds, _ = outcomes_over(axes, job, config, data, how)
         return ds.assign(self._theory()).assign_attrs(attributes(self, data, seed))
 
     def _theory(self) -> dict[str, tuple[str, list[float]]]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from experiments.fischer.finite_width import Networks, last_squares, squares
 from experiments.wide import dataset, mean_and_error
 from resnet_sde.finite_width import diagonal_optimum, output_response
-from resnet_sde.finite_width.continuum import Growth
-from resnet_sde.finite_width.squares import squares as moments_of_squares
+from resnet_sde.finite_width.depth_flow import Growth
+from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
 
 
 @dataclass(frozen=True)
@@ -126,5 +126,5 @@ def _limit(products: np.ndarray) -> np.ndarray:
 
 
 def _end(growth: Growth, k: Tensor, k0: float) -> Tensor:
-    slope = moments_of_squares(growth.block.activation).slope(k)
+    slope = phi_squared_moments(growth.block.activation).slope(k)
     return slope * growth.rate(k) / growth.rate(torch.tensor([k0], dtype=torch.float64))

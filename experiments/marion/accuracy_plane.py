@@ -20,7 +20,7 @@ from experiments.execution import HERE, Execution
 from experiments.marion.trained_weights import FASHION
 from experiments.trained import Images, at_best_rate, attributes, outcomes_over
 from resnet_sde import estimate
-from resnet_sde.training import Member, Recipe
+from resnet_sde.training import TrainingConfig, TrainingJob
 
 BLOCKS: dict[str, rs.Block] = {"res-1": rs.SingleLayer(rs.RELU), "res-3": rs.TwoLayer(rs.RELU)}
 LEVEL = 0.95  # of the intervals of a report
@@ -52,9 +52,9 @@ class AccuracyPlane:
         """Outcomes with the axes block, hurst, beta, rate and sample."""
         data = self.images.load()
 
-        def member(block: str, hurst: float, beta: float, rate: float, sample: int) -> Member:
+        def job(block: str, hurst: float, beta: float, rate: float, sample: int) -> TrainingJob:
             model = rs.Model(BLOCKS[block], rs.FractionalNoise(hurst), self.width, beta=beta)
-            return Member(model, self.depth, rate, seed + sample)
+            return TrainingJob(model, self.depth, rate, seed + sample)
 
         axes = {
             "block": self.blocks,
@@ -63,8 +63,8 @@ class AccuracyPlane:
             "rate": self.rates,
             "sample": range(self.samples),
         }
-        recipe = Recipe(epochs=self.epochs, decay_every=5, biases=True)
-        ds, _ = outcomes_over(axes, member, recipe, data, how)
+        config = TrainingConfig(epochs=self.epochs, decay_every=5, biases=True)
+        ds, _ = outcomes_over(axes, job, config, data, how)
         return ds.assign_attrs(attributes(self, data, seed))
 
 

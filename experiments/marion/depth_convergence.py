@@ -26,7 +26,7 @@ from resnet_sde.propagate import one_thread
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.store import Record, Store
 from resnet_sde.streams import stream
-from resnet_sde.training import Data, Examples, Member, Recipe, Run
+from resnet_sde.training import Data, Examples, Run, TrainingConfig, TrainingJob
 
 NUMBERS = ("largest", "root_mean_square", "change", "loss")
 
@@ -93,12 +93,12 @@ class DepthConvergence:
     def _compare(self, law: str, beta: float, data: Data, seed: int) -> np.ndarray:
         block = rs.SingleLayer(rs.activation(self.activation))
         model = rs.Model(block, LAWS[law], self.width, beta=beta)
-        recipe = Recipe(steps=self.steps, batch_size=1, loss="mse")
+        config = TrainingConfig(steps=self.steps, batch_size=1, loss="mse")
         numbers, coarser = [], None
         with one_thread():
-            finest = self._start(model, self.depths[-1], data, recipe, seed).stack.outer.detach().clone()
+            finest = self._start(model, self.depths[-1], data, config, seed).stack.outer.detach().clone()
             for depth in self.depths:
-                run = self._start(model, depth, data, recipe, seed)
+                run = self._start(model, depth, data, config, seed)
                 before = finest[:, :: self.depths[-1] // depth]
                 run.stack.outer.data.copy_(before)
                 while not run.finished:
@@ -109,10 +109,10 @@ class DepthConvergence:
                 coarser = (before, after, run.evaluate(data.train)[0])
         return np.stack(numbers, axis=1)
 
-    def _start(self, model: rs.Model, depth: int, data: Data, recipe: Recipe, seed: int) -> Run:
+    def _start(self, model: rs.Model, depth: int, data: Data, config: TrainingConfig, seed: int) -> Run:
         """Networks of all seeds; their ends do not depend on the depth."""
-        members = [Member(model, depth, self.lr, seed + sample) for sample in range(self.samples)]
-        return Run(members, recipe, data)
+        jobs = [TrainingJob(model, depth, self.lr, seed + sample) for sample in range(self.samples)]
+        return Run(jobs, config, data)
 
 
 def _distances(before: Tensor, after: Tensor, loss: Tensor, finer: Tensor) -> np.ndarray:

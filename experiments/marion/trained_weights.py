@@ -13,7 +13,7 @@ import xarray as xr
 import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.trained import Images, attributes, of_outcomes, outcomes_over
-from resnet_sde.training import Member, Recipe
+from resnet_sde.training import TrainingConfig, TrainingJob
 
 FASHION = "fashion-mnist:/usr/share/datasets/fashion-mnist"  # where Debian puts it
 LAWS: dict[str, rs.PathLaw] = {"smooth": rs.SmoothNoise(0.1), "white": rs.WhiteNoise()}
@@ -48,14 +48,14 @@ class TrainedWeights:
         data = self.images.load()
         cases = [f"{law}, beta = {beta:g}" for law, beta in self.cases]
 
-        def member(case: str, sample: int) -> Member:
+        def job(case: str, sample: int) -> TrainingJob:
             law, beta = self.cases[cases.index(case)]
             model = rs.Model(rs.SingleLayer(rs.RELU), LAWS[law], self.width, beta=beta)
-            return Member(model, self.depth, self.lr, seed + sample)
+            return TrainingJob(model, self.depth, self.lr, seed + sample)
 
-        recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, entries=self.entries)
+        config = TrainingConfig(epochs=self.epochs, batch_size=self.batch_size, entries=self.entries)
         axes = {"case": cases, "sample": range(self.samples)}
-        ds, everything = outcomes_over(axes, member, recipe, data, how)
+        ds, everything = outcomes_over(axes, job, config, data, how)
         paths = {
             when: of_outcomes(everything, lambda outcome, when=when: outcome.paths["outer"][when])
             for when in ("before", "after")

@@ -27,7 +27,7 @@ from resnet_sde.paths import GridPath
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.versions import current_versions
 
-GRAIN = 64  # paths held at once
+CHUNK = 64  # paths held at once
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -133,8 +133,8 @@ class Trajectories:
     def _errors(self, model: rs.Model, equation: Limit | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Distances to the limit and to the next depth at time 1, both (depth, sample)."""
         distances, moves = [], []
-        for first in range(0, self.samples, GRAIN):
-            size = min(GRAIN, self.samples - first)
+        for first in range(0, self.samples, CHUNK):
+            size = min(CHUNK, self.samples - first)
             path, h = self._draw(model, size, seed, "errors", first), start(size, model.width)
             ends = torch.stack(
                 [rs.forward(model.block, h, path.layers(L), model.alpha(L))[-1] for L in self.depths]

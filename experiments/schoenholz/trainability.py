@@ -19,7 +19,7 @@ import resnet_sde as rs
 from experiments.execution import HERE, Execution
 from experiments.trained import Images, attributes, outcomes_over
 from resnet_sde.meanfield import fixed_points
-from resnet_sde.training import Member, Recipe
+from resnet_sde.training import TrainingConfig, TrainingJob
 
 THRESHOLDS = (0.3, 0.5)  # of the training accuracy
 
@@ -61,20 +61,20 @@ class Trainability:
         """
         data, parts = self.images.load(), []
         for setting in self.settings:
-            recipe = Recipe(
+            config = TrainingConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,
                 optimizer=setting.optimizer,
                 keep_rate=setting.keep_rate,
             )
 
-            def member(depth: int, sigma_w2: float, sample: int, lr: float = setting.lr) -> Member:
+            def job(depth: int, sigma_w2: float, sample: int, lr: float = setting.lr) -> TrainingJob:
                 block = rs.SingleLayer(rs.TANH, sigma_w2, self.sigma_b2)
                 model = rs.Model(block, rs.WhiteNoise(), self.width, beta=0.0, skip=0.0)
-                return Member(model, depth - 1, lr, seed + sample)  # the input layer makes the first one
+                return TrainingJob(model, depth - 1, lr, seed + sample)  # the input layer makes the first one
 
             axes = {"depth": self.depths, "sigma_w2": self.sigma_w2, "sample": range(self.samples)}
-            ds, _ = outcomes_over(axes, member, recipe, data, how)
+            ds, _ = outcomes_over(axes, job, config, data, how)
             parts.append(ds.assign(self._scales(setting)))
         labels = [str(setting) for setting in self.settings]
         ds = xr.concat(parts, "setting").assign_coords(setting=labels)

@@ -22,9 +22,9 @@ from experiments.execution import HERE, Execution
 from experiments.trained import Images, attributes, outcomes_over
 from resnet_sde.meanfield import lengths
 from resnet_sde.meanfield.initialization import recommend_variances
-from resnet_sde.networks import Ends
+from resnet_sde.networks import ReadInOut
 from resnet_sde.streams import stream
-from resnet_sde.training import Data, Examples, Member, Recipe
+from resnet_sde.training import Data, Examples, TrainingConfig, TrainingJob
 
 Kind = Callable[[float], rs.Reduced | rs.TwoLayer]
 KINDS: dict[str, Kind] = {
@@ -80,22 +80,25 @@ class VarianceGrid:
 
     def _grid(self, kind: str, rule: str, data: Data, seed: int, how: Execution) -> xr.Dataset:
         optimizer, rate, falling = RULES[rule]
-        recipe = Recipe(
-            steps=self.steps, batch_size=self.batch_size, optimizer=optimizer, ends=Ends(embed_w2=None)
+        config = TrainingConfig(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            optimizer=optimizer,
+            read_in_out=ReadInOut(embed_w2=None),
         )
 
-        def member(depth: int, sigma_w2: float, sample: int) -> Member:
+        def job(depth: int, sigma_w2: float, sample: int) -> TrainingJob:
             model = self.model(kind, sigma_w2)
-            return Member(model, depth, rate / depth if falling else rate, seed + sample)
+            return TrainingJob(model, depth, rate / depth if falling else rate, seed + sample)
 
-        def chosen(depth: int, choice: str, sample: int) -> Member:
-            return member(depth, 1.0 if choice == "one" else self.recommended(kind, depth), sample)
+        def chosen(depth: int, choice: str, sample: int) -> TrainingJob:
+            return job(depth, 1.0 if choice == "one" else self.recommended(kind, depth), sample)
 
         samples = range(self.samples)
         axes = {"depth": self.depths, "sigma_w2": self.sigma_w2, "sample": samples}
-        ds, _ = outcomes_over(axes, member, recipe, data, how)
+        ds, _ = outcomes_over(axes, job, config, data, how)
         axes = {"depth": self.depths, "choice": ("one", "recommended"), "sample": samples}
-        at = outcomes_over(axes, chosen, recipe, data, how)[0].test_accuracy
+        at = outcomes_over(axes, chosen, config, data, how)[0].test_accuracy
         return ds.assign(
             at_one=at.sel(choice="one", drop=True), at_recommended=at.sel(choice="recommended", drop=True)
         )

@@ -141,9 +141,9 @@ def check(ds: xr.Dataset) -> list[Claim]:
     ratio = float(last[1] / last[0]) ** (1 / doublings)
     claims.append(equal("Var of the conditional kernel without memory, twice the depth", ratio, 0.5, 0.03))
     least = float(ds.at_best.sel(of="variance", estimate="value")[-1])
-    forgetful = float(ds.of_depth.sel(quantity="without_memory", depth=ds.simulated_depth[-1]))
+    without_memory = float(ds.of_depth.sel(quantity="without_memory", depth=ds.simulated_depth[-1]))
     name = "deepest networks, share of Var C that is missing without memory"
-    claims.append(between(name, 1 - forgetful / least, 0.4, 1))
+    claims.append(between(name, 1 - without_memory / least, 0.4, 1))
     return claims
 
 

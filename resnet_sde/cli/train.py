@@ -29,7 +29,7 @@ from resnet_sde.cli.places import Folder
 from resnet_sde.runs.cluster import engine
 
 if TYPE_CHECKING:
-    from resnet_sde.training import Data, Member, Recipe, TrainingResult
+    from resnet_sde.training import Data, TrainingConfig, TrainingJob, TrainingResult
 
 _RATE = Number(float, 1e-12, 1e6, "0.01")
 _COUNT = Number(int, 1, 10**9, "10")
@@ -89,7 +89,7 @@ def train_command(**given: Any) -> None:
     once. Roughness is half the mean square increment of the weights along depth over their variance: 1 on
     average for independent weights, near 0 for smooth ones.
     """
-    from resnet_sde.training import Recipe, load_data, train
+    from resnet_sde.training import TrainingConfig, load_data, train
     from resnet_sde.training.memory import check_count
 
     device_of(given["device"])
@@ -100,20 +100,20 @@ def train_command(**given: Any) -> None:
     check_count(networks, "give fewer --samples, --lr or cells")
     points = list(_points(given, axes))
     fields = ("epochs", "batch_size", "optimizer", "momentum", "decay_every", "keep_rate", "biases", "dtype")
-    recipe = Recipe(**{name: given[name] for name in fields})
+    config = TrainingConfig(**{name: given[name] for name in fields})
     data = load_data(given["source"], scaling=given["scaling"], limit=given["limit"])
-    _check(points, recipe, data)
-    members = [member for _, _, some in points for each in some.values() for member in each]
+    _check(points, config, data)
+    jobs = [job for _, _, some in points for each in some.values() for job in each]
     out = given["out"]
     options = {name: given[name] for name in ("stack", "device", "tensorboard")}
     keep = {"store": out, "keep_networks": out is not None}
     with engine(given["cluster"], given["workers"]) as how:
-        outcomes = iter(train(members, recipe, data, progress=True, **keep, **options, **how))
+        outcomes = iter(train(jobs, config, data, progress=True, **keep, **options, **how))
     cells = [
         _cell(label, {lr: [next(outcomes) for _ in each] for lr, each in some.items()})
         for label, _, some in points
     ]
-    document = json.dumps({**_header(cells, given, recipe, data), "cells": cells}, allow_nan=False)
+    document = json.dumps({**_header(cells, given, config, data), "cells": cells}, allow_nan=False)
     emit(document if given["as_json"] else "\n".join(_table(cells)))  # before the disk can refuse it
     if out is not None:
         from resnet_sde.runs.store import write_whole
@@ -128,9 +128,9 @@ def _axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def _points(
     given: Mapping[str, Any], axes: Mapping[str, list[Any]]
-) -> Iterator[tuple[dict[str, Any], rs.Model, dict[float, list[Member]]]]:
-    """Label, model, and members by learning rate, of every cell of the grid."""
-    from resnet_sde.training import Member
+) -> Iterator[tuple[dict[str, Any], rs.Model, dict[float, list[TrainingJob]]]]:
+    """Label, model, and jobs by learning rate, of every cell of the grid."""
+    from resnet_sde.training import TrainingJob
 
     rates, seeds = list(dict.fromkeys(given["lr"])), range(given["seed"], given["seed"] + given["samples"])
     for values in itertools.product(*axes.values()):
@@ -138,16 +138,16 @@ def _points(
         model, depth = make_model(point), point["depth"]
         names = {"block": point["block"], "activation": point["activation"]}
         label = {**names, **dict(coordinates(model)), "depth": depth}
-        yield label, model, {lr: [Member(model, depth, lr, seed) for seed in seeds] for lr in rates}
+        yield label, model, {lr: [TrainingJob(model, depth, lr, seed) for seed in seeds] for lr in rates}
 
 
-def _check(points: list[tuple[dict[str, Any], rs.Model, Any]], recipe: Recipe, data: Data) -> None:
+def _check(points: list[tuple[dict[str, Any], rs.Model, Any]], config: TrainingConfig, data: Data) -> None:
     """Refuse what would be refused after hours."""
-    if recipe.keep_rate < 1 and any(model.skip != 0 for _, model, _ in points):
+    if config.keep_rate < 1 and any(model.skip != 0 for _, model, _ in points):
         raise click.UsageError("--keep-rate is for feed-forward networks; give --block feed-forward.")
-    if recipe.batch_size > len(data.train.x):
+    if config.batch_size > len(data.train.x):
         raise click.UsageError(
-            f"--batch-size {recipe.batch_size} is more than the {len(data.train.x)} training images; "
+            f"--batch-size {config.batch_size} is more than the {len(data.train.x)} training images; "
             "give fewer."
         )
 
@@ -192,7 +192,7 @@ def _error(values: list[float]) -> float:
 
 
 def _header(
-    cells: list[dict[str, Any]], given: Mapping[str, Any], recipe: Recipe, data: Data
+    cells: list[dict[str, Any]], given: Mapping[str, Any], config: TrainingConfig, data: Data
 ) -> dict[str, Any]:
     """What the cells have in common."""
     from resnet_sde.runs.versions import current_versions

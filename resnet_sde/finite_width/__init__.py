@@ -1,6 +1,6 @@
 """What is known at finite width."""
 
-from resnet_sde.finite_width.continuum import saturation_kernel
+from resnet_sde.finite_width.depth_flow import saturation_kernel
 from resnet_sde.finite_width.finite_size import FiniteSize, finite_size
 from resnet_sde.finite_width.homogeneous import HomogeneousMoments, homogeneous_moments
 from resnet_sde.finite_width.optimal import (

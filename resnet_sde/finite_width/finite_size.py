@@ -18,7 +18,7 @@ from resnet_sde.finite_width.expansion import (
     mean_shifts,
     responses,
 )
-from resnet_sde.finite_width.squares import cross_kernel, squares
+from resnet_sde.finite_width.phi_squared_moments import cross_kernel, phi_squared_moments
 from resnet_sde.meanfield import lengths
 from resnet_sde.model import Model
 
@@ -131,7 +131,7 @@ def finite_size(
     return _of_one_input(expand(expansion, model.width, readout.branch(check_model(model), moments)))
 
 
-def forgetful(
+def without_memory(
     model: Model, q0: float, *, depth: int, fluctuations: bool = True, feedback: bool = False
 ) -> FiniteSize:
     """What a recursion from one layer to the next would say of one input; wrong, for comparison only.
@@ -156,7 +156,7 @@ def expansion_of(model: Model, q0: float, depth: int, readout: Readout) -> Expan
     """What the expansion of one input is made of."""
     block = check_model(model)
     depth = check_depth(depth, _DEEPEST, 1)
-    known = squares(block.activation)
+    known = phi_squared_moments(block.activation)
     kernel = check_range(lengths(model, q0, depth=depth).q)
     source, feedback = known.sources(kernel, model.skip)
     return Expansion(

@@ -18,15 +18,15 @@ from scipy.optimize import brentq
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.checks import positive_integer
-from resnet_sde.finite_width.continuum import Growth, pair_peak, saturation_kernel
+from resnet_sde.finite_width.depth_flow import Growth, pair_peak, saturation_kernel
 from resnet_sde.finite_width.finite_size import check_model
+from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
 from resnet_sde.finite_width.response import (
     check_cosine,
     log_off_diagonal_response,
     log_output_response,
     scaled,
 )
-from resnet_sde.finite_width.squares import squares
 from resnet_sde.meanfield.one_time import check_variance, lengths
 from resnet_sde.model import Model
 
@@ -179,7 +179,7 @@ def saturation_scale(
     if method == "midpoint":
         time = (target - q0) / float(growth.rate(torch.tensor([(q0 + target) / 2], dtype=torch.float64)))
     elif method == "logarithmic":
-        slope = float(squares(block.activation).slope(torch.tensor([1e-12], dtype=torch.float64)))
+        slope = float(phi_squared_moments(block.activation).slope(torch.tensor([1e-12], dtype=torch.float64)))
         rate, bias = block.sigma_w2 * slope, block.sigma_b2
         time = math.log((rate * target + bias) / (rate * q0 + bias)) / rate
     scale = math.sqrt(time / depth)
@@ -225,7 +225,7 @@ def _check(
     if method not in methods:
         raise ValueError(f"unknown method {method!r}; give one of {', '.join(methods)}")
     block = check_model(model)
-    squares(block.activation)
+    phi_squared_moments(block.activation)
     return block
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.finite_width.finite_size import Readout, check_model, check_range
-from resnet_sde.finite_width.squares import squares
+from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
 from resnet_sde.meanfield.one_time import lengths
 from resnet_sde.meanfield.pairs import kernel
 from resnet_sde.model import Model
@@ -72,7 +72,7 @@ def scaled(model: Model, scale: float) -> Model:
 def log_output_response(model: Model, q0: float, *, depth: int) -> float:
     """Natural logarithm of the response for a readout of variance 1."""
     block = check_model(model)
-    slope = squares(block.activation).slope(check_range(lengths(model, q0, depth=depth).q))
+    slope = phi_squared_moments(block.activation).slope(check_range(lengths(model, q0, depth=depth).q))
     return _log_product(model, slope, depth)
 
 

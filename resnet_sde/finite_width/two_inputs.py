@@ -15,8 +15,8 @@ from resnet_sde.finite_width.finite_size import (
     check_range,
     expand,
 )
-from resnet_sde.finite_width.quartets import points_at_once, quartet
-from resnet_sde.finite_width.squares import cross_kernel, squares
+from resnet_sde.finite_width.four_point import four_point, points_at_once
+from resnet_sde.finite_width.phi_squared_moments import cross_kernel, phi_squared_moments
 from resnet_sde.meanfield.pairs import kernel
 from resnet_sde.model import Model
 
@@ -91,7 +91,7 @@ def derivatives(activation: Activation, entries: Tensor) -> tuple[Tensor, Tensor
 
 def _first_derivatives(activation: Activation, entries: Tensor) -> dict[tuple[int, int], Tensor]:
     k1, k2, k12 = entries.unbind(-1)
-    gap, known = _gap(k1, k2, k12), squares(activation)
+    gap, known = _gap(k1, k2, k12), phi_squared_moments(activation)
     return {
         (0, 0): known.slope(k1),
         (1, 1): known.slope(k2),
@@ -129,7 +129,7 @@ def _piece(activation: Activation, late: Tensor, early: Tensor, cross: Tensor) -
     for p, first in enumerate(PAIRS):
         for q, second in enumerate(PAIRS):
             one, other = _block(late, first, first), _block(early, second, second)
-            value = quartet(activation, one, other, _block(cross, first, second))
+            value = four_point(activation, one, other, _block(cross, first, second))
             source[:, p, q] = value.detach()
             if value.requires_grad:
                 (feedback[:, p, :, q],) = torch.autograd.grad(value.sum(), entries, retain_graph=True)

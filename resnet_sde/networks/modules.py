@@ -19,7 +19,7 @@ from resnet_sde.streams import Stream, stream
 
 
 @dataclass(frozen=True)
-class Ends:
+class ReadInOut:
     """What surrounds the layers: h_0 = A x + a, and the outputs B h_L + b or B φ(h_L) + b.
 
     embed_w2, embed_b2: variances of A (times n_in) and of a; embed_w2 None for no such layer, h_0 = x.
@@ -50,8 +50,8 @@ class Ends:
             raise ValueError(f"activated must be True or False, got {self.activated!r}; give True for φ(h_L)")
 
     @classmethod
-    def of(cls, model: Model) -> Ends:
-        """The ends that belong to a model.
+    def of(cls, model: Model) -> ReadInOut:
+        """What surrounds the layers of a model.
 
         Those of feed-forward networks are like their layers. Those of residual networks have A and B of
         variance 1 and biases that start at 0, and the readout reads h_L itself.
@@ -77,7 +77,7 @@ class ResNet(nn.Module):
         depth: number of residual layers.
         n_in, n_out: dimensions of inputs and outputs.
         seed: a non-negative integer.
-        ends: what surrounds the layers; `Ends.of(model)` if None.
+        read_in_out: what surrounds the layers; `ReadInOut.of(model)` if None.
         biases: give every layer biases, which start at 0 where the block has none.
 
     Raises:
@@ -100,17 +100,19 @@ class ResNet(nn.Module):
         n_out: int,
         *,
         seed: int = 0,
-        ends: Ends | None = None,
+        read_in_out: ReadInOut | None = None,
         biases: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        dtype, device = _checked([model], ends, dtype), check_device(device)
+        dtype, device = _checked([model], read_in_out, dtype), check_device(device)
         sizes = _sizes(depth, n_in, n_out)
-        ends = ends or Ends.of(model)
-        self._layers, self._activated = Layers(model.block.activation, model.skip), ends.activated
-        drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
+        read_in_out = read_in_out or ReadInOut.of(model)
+        self._layers, self._activated = Layers(model.block.activation, model.skip), read_in_out.activated
+        drawn = _draw(
+            model, *sizes, seed=seed, read_in_out=read_in_out, biases=biases, dtype=dtype, device=device
+        )
         self.register_buffer("alpha", torch.tensor(model.alpha(sizes[0]), dtype=dtype, device=device))
         self._names = tuple(drawn)
         for name, value in drawn.items():
@@ -163,7 +165,7 @@ class ResNet(nn.Module):
         return found.reshape(*x.shape[:-1], found.shape[-1])
 
 
-class Stack(nn.Module):
+class StackedResNets(nn.Module):
     """Many networks as one module, with one batched product a layer.
 
     They may differ in law, β, gain, variances and seed. Parameters and buffers are those of `ResNet` with a
@@ -173,7 +175,7 @@ class Stack(nn.Module):
     Args:
         models: one for each member, with the same kind of block, activation, width and skip.
         seeds: one for each member.
-        depth, n_in, n_out, ends, biases: as in `ResNet`.
+        depth, n_in, n_out, read_in_out, biases: as in `ResNet`.
 
     Raises:
         ValueError: as in `ResNet`, there is no model, or models and seeds cannot be stacked.
@@ -181,7 +183,7 @@ class Stack(nn.Module):
     Example:
         >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
         >>> models = [Model(SingleLayer(RELU), WhiteNoise(), width=8, beta=beta) for beta in (0.5, 1.0)]
-        >>> stack = Stack(models, 20, 64, 10, seeds=[0, 0])
+        >>> stack = StackedResNets(models, 20, 64, 10, seeds=[0, 0])
         >>> stack(torch.zeros(5, 64)).shape
         torch.Size([2, 5, 10])
     """
@@ -196,7 +198,7 @@ class Stack(nn.Module):
         n_out: int,
         *,
         seeds: Sequence[int],
-        ends: Ends | None = None,
+        read_in_out: ReadInOut | None = None,
         biases: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
@@ -207,7 +209,7 @@ class Stack(nn.Module):
                 f"a stack has one seed for each model and at least one, got {len(models)} models and "
                 f"{len(seeds)} seeds; give as many seeds as models"
             )
-        dtype, device = _checked(models, ends, dtype), check_device(device)
+        dtype, device = _checked(models, read_in_out, dtype), check_device(device)
         kinds = {structure(model, biases) for model in models}
         if len(kinds) > 1:
             raise ValueError(
@@ -216,11 +218,13 @@ class Stack(nn.Module):
             )
         sizes = _sizes(depth, n_in, n_out)
         self._layers = Layers(models[0].block.activation, models[0].skip)
-        self._activated = (ends or Ends.of(models[0])).activated
+        self._activated = (read_in_out or ReadInOut.of(models[0])).activated
         alphas = torch.tensor([model.alpha(sizes[0]) for model in models], dtype=dtype, device=device)
         self.register_buffer("alpha", alphas)
         for i, (model, seed) in enumerate(zip(models, seeds, strict=True)):
-            drawn = _draw(model, *sizes, seed=seed, ends=ends, biases=biases, dtype=dtype, device=device)
+            drawn = _draw(
+                model, *sizes, seed=seed, read_in_out=read_in_out, biases=biases, dtype=dtype, device=device
+            )
             if i == 0:
                 needed = len(models) * sum(value.numel() * value.element_size() for value in drawn.values())
                 check_memory(f"{len(models)} such networks", needed, "give fewer, or smaller ones", device)
@@ -333,13 +337,13 @@ def _draw(
     n_out: int,
     *,
     seed: int,
-    ends: Ends | None,
+    read_in_out: ReadInOut | None,
     biases: bool,
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> dict[str, Tensor]:
     """The parameters of one network by name, in a fixed order."""
-    ends = ends or Ends.of(model)
+    read_in_out = read_in_out or ReadInOut.of(model)
     width, drawn = model.width, {}
     source = stream(seed, "ends", n_in, width, n_out, device=device)
 
@@ -350,27 +354,32 @@ def _draw(
             numbers[rows] * bias**0.5,
         )
 
-    if ends.embed_w2 is not None:
-        end("embed", n_in, width, ends.embed_w2, ends.embed_b2)
+    if read_in_out.embed_w2 is not None:
+        end("embed", n_in, width, read_in_out.embed_w2, read_in_out.embed_b2)
     elif n_in != width:
         raise ValueError(f"without an input layer n_in is the width, got {n_in} and {width}; give embed_w2")
     paths = model.draw(depth, samples=1, seed=seed, dtype=dtype, device=device).matrices
     for name in (name for name in MATRICES if name in paths):
         path = paths[name].weights(depth)[:, 0]
         drawn |= scaled(name, path, variances_of(model.block)[name], width, biases)
-    end("readout", width, n_out, ends.readout_w2, ends.readout_b2)
+    end("readout", width, n_out, read_in_out.readout_w2, read_in_out.readout_b2)
     return drawn
 
 
-def _checked(models: Sequence[Model], ends: Ends | None, dtype: torch.dtype | None) -> torch.dtype:
+def _checked(
+    models: Sequence[Model], read_in_out: ReadInOut | None, dtype: torch.dtype | None
+) -> torch.dtype:
     """The dtype of networks, once it is known that they are some."""
     for model in models:
         if not isinstance(model, Model):
             raise ValueError(f"a network is drawn from a Model, got {type(model).__name__}; give one")
     for block in {id(model.block): model.block for model in models}.values():
         check_block(block)
-    if ends is not None and not isinstance(ends, Ends):
-        raise ValueError(f"ends must be None or Ends, got {type(ends).__name__}; give networks.Ends")
+    if read_in_out is not None and not isinstance(read_in_out, ReadInOut):
+        raise ValueError(
+            f"read_in_out must be None or ReadInOut, got {type(read_in_out).__name__}; give "
+            "networks.ReadInOut"
+        )
     dtype = dtype or torch.get_default_dtype()
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"weights are real numbers, got dtype {dtype}; give for example torch.float32")

@@ -83,8 +83,8 @@ def _key(path: Path) -> str:
 def _taken(path: Path, goal: Path) -> str:
     try:
         identity, record = read_record(path)
-        of_member = isinstance(record.content, dict) and "member" in record.content
-        if _key(path) != (record.content["member"] if of_member else key_of(identity)):
+        of_job = isinstance(record.content, dict) and "job" in record.content
+        if _key(path) != (record.content["job"] if of_job else key_of(identity)):
             raise Damaged(f"{path} is not taken, because it answers another request")
     except (Damaged, OSError) as error:
         log.warning("%s", error)

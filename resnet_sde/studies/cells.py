@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from resnet_sde._observed import observable_name
-from resnet_sde.ensembles import Ensemble, check_request, plan, warn_of_rounding
 from resnet_sde.model import Model
+from resnet_sde.monte_carlo import Ensemble, check_request, plan, warn_of_rounding
 from resnet_sde.runs.identity import digest, digests, environment
 from resnet_sde.runs.store import Identity
 
@@ -62,26 +62,26 @@ class Piece:
     """Networks of a cell that are kept as one record, so that cells of more networks can be made of them.
 
     cell: its number.
-    grains: of the cell; all but the last piece of a cell have as many networks.
+    chunks: of the cell; all but the last piece of a cell have as many networks.
     """
 
     cell: int
     ensemble: Ensemble
-    grains: range
+    chunks: range
 
     @property
     def networks(self) -> slice:
         """Which networks of the cell these are."""
-        first, last = self.grains[0], self.grains[-1]
+        first, last = self.chunks[0], self.chunks[-1]
         return slice(self.ensemble.networks(first).start, self.ensemble.networks(last).stop)
 
 
 def pieces(cells: Sequence[Cell]) -> list[Piece]:
     """All pieces of all cells, those of a cell in the order of its networks."""
     return [
-        Piece(number, cell.ensemble, grains)
+        Piece(number, cell.ensemble, chunks)
         for number, cell in enumerate(cells)
-        for grains in parts(cell.ensemble, range(cell.ensemble.grains), KEPT)
+        for chunks in parts(cell.ensemble, range(cell.ensemble.chunks), KEPT)
     ]
 
 
@@ -127,8 +127,8 @@ def as_arrays(results: Mapping[str, Tensor]) -> Results:
     return {name: values.numpy() for name, values in results.items()}
 
 
-def parts(ensemble: Ensemble, grains: range, networks: int) -> Iterator[range]:
-    """Consecutive grains in parts of about so many networks, whole grains each."""
-    step = max(1, -(-networks // ensemble.grain))
-    for start in range(0, len(grains), step):
-        yield grains[start : start + step]
+def parts(ensemble: Ensemble, chunks: range, networks: int) -> Iterator[range]:
+    """Consecutive chunks in parts of about so many networks, whole chunks each."""
+    step = max(1, -(-networks // ensemble.chunk))
+    for start in range(0, len(chunks), step):
+        yield chunks[start : start + step]

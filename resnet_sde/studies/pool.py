@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde.ensembles import Ensemble, simulate_grains
+from resnet_sde.monte_carlo import Ensemble, simulate_chunks
 from resnet_sde.propagate import Workspace
 from resnet_sde.runs.execute import Executor, execute
 from resnet_sde.studies.cells import Results, as_arrays
 
 Task = tuple[int, int, Ensemble, range]
-"""Number of the cell, number of the part in it, what is simulated, and the grains of this part."""
+"""Number of the cell, number of the part in it, what is simulated, and the chunks of this part."""
 
 
 class _Memory(threading.local):
@@ -40,7 +40,7 @@ def run_tasks(
     workers: int,
     executor: Executor | None = None,
 ) -> Generator[tuple[int, int, list[Results]]]:
-    """(cell, part, results of its grains), as they are finished; see `execute`.
+    """(cell, part, results of its chunks), as they are finished; see `execute`.
 
     Raises:
         RuntimeError: a worker process died.
@@ -55,9 +55,9 @@ def run_tasks(
 
 
 def _work(task: Task, shared: _Shared) -> list[Results]:
-    """Results of some grains of a cell."""
-    (_, _, ensemble, grains), (x, observe, memory) = task, shared
-    return [as_arrays(part) for part in simulate_grains(ensemble, x, observe, grains, memory.workspace)]
+    """Results of some chunks of a cell."""
+    (_, _, ensemble, chunks), (x, observe, memory) = task, shared
+    return [as_arrays(part) for part in simulate_chunks(ensemble, x, observe, chunks, memory.workspace)]
 
 
 def check_picklable(observe: Sequence[object], ensembles: Sequence[Ensemble]) -> None:

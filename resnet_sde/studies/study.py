@@ -16,8 +16,8 @@ from torch import Tensor
 
 from resnet_sde._observed import check_parts, observable_name
 from resnet_sde.checks import positive_integer
-from resnet_sde.ensembles import Ensemble, check_memory_of, check_results
 from resnet_sde.model import Model
+from resnet_sde.monte_carlo import Ensemble, check_memory_of, check_results
 from resnet_sde.runs.execute import Executor, check_executor
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
@@ -66,7 +66,7 @@ def study(
         seed: a non-negative integer.
         workers: local processes. A script with more than one needs the ``if __name__ == "__main__":`` guard.
         executor: one of `concurrent.futures` that works in their place; it is not shut down.
-        batch: networks handed to a worker at a time, rounded up to whole grains.
+        batch: networks handed to a worker at a time, rounded up to whole chunks.
         store: folder that keeps every finished cell; the same study started again goes on from what is there.
             Where it cannot be told what decides a number, or the disk is full, a warning says so.
         progress: draw a progress bar on standard error if that is a terminal.
@@ -154,21 +154,21 @@ def _compute_missing(
     if there:
         log.info("%d of %d networks were there already", there, sum(sizes))
     tasks: list[Task] = [
-        (number, part, every[number].ensemble, grains)
+        (number, part, every[number].ensemble, chunks)
         for number in missing
-        for part, grains in enumerate(parts(every[number].ensemble, every[number].grains, batch))
+        for part, chunks in enumerate(parts(every[number].ensemble, every[number].chunks, batch))
     ]
     open_parts = Counter(task[0] for task in tasks)
     finished: dict[int, dict[int, list[Results]]] = {number: {} for number in missing}
     bar = progress_bar(shown=progress, total=sum(sizes), initial=there, unit="net", delay=2)
     with bar, closing(run_tasks(tasks, x, observe, workers, executor)) as tasks_done:
-        for number, part, grains in tasks_done:
+        for number, part, chunks in tasks_done:
             if not finished[number]:
-                check_results(every[number].ensemble, grains[0])
-            finished[number][part] = grains
-            bar.update(sum(len(next(iter(grain.values()))) for grain in grains))
+                check_results(every[number].ensemble, chunks[0])
+            finished[number][part] = chunks
+            bar.update(sum(len(next(iter(chunk.values()))) for chunk in chunks))
             if len(finished[number]) == open_parts[number]:
-                whole = _joined(grain for _, some in sorted(finished.pop(number).items()) for grain in some)
+                whole = _joined(chunk for _, some in sorted(finished.pop(number).items()) for chunk in some)
                 _check_like(like, whole)
                 results[number] = like = whole
                 if store is not None:

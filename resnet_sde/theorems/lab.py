@@ -14,12 +14,12 @@ from torch import Tensor
 from resnet_sde import estimate
 from resnet_sde import observables as ob
 from resnet_sde.claims import Claim
-from resnet_sde.ensembles import simulate
 from resnet_sde.estimate import Estimate
 from resnet_sde.laws import PathLaw
 from resnet_sde.limits import limit as find_limit
 from resnet_sde.limits.base import Limit
 from resnet_sde.model import Model, WeightPaths
+from resnet_sde.monte_carlo import simulate
 from resnet_sde.propagate import forward
 from resnet_sde.streams import generator
 from resnet_sde.theorems import estimators

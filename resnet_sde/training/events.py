@@ -23,10 +23,10 @@ def summary_writer() -> type[Any]:
 
 
 class Events:
-    """The log of a stack as runs of TensorBoard, one for each member.
+    """The log of a stack as runs of TensorBoard, one for each job.
 
     Args:
-        folders: of the members, in each of which the folder tensorboard has a run; None for no run.
+        folders: of the jobs, in each of which the folder tensorboard has a run; None for no run.
         first: the first step to come; what an interrupted process wrote of later ones is not shown.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Runs from beginning to end: checkpoints, log, progress, and what is told of every member afterwards."""
+"""Runs from beginning to end: checkpoints, log, progress, and what is told of every job afterwards."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import torch
 from torch import Tensor
 
 from resnet_sde.checks import check_device
-from resnet_sde.networks import Stack
+from resnet_sde.networks import StackedResNets
 from resnet_sde.propagate import one_thread
 from resnet_sde.runs.progress import Bar, progress_bar
+from resnet_sde.training.config import TrainingConfig, TrainingJob
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import Events
 from resnet_sde.training.kept import (
     Identities,
     checkpoints_in,
+    job_folder,
     load_checkpoint,
-    member_folder,
     parsed,
     plain,
     save_checkpoint,
     write_log,
 )
 from resnet_sde.training.kept import identities as find_identities
-from resnet_sde.training.recipe import Member, Recipe
 from resnet_sde.training.run import Run, own_arithmetic
 from resnet_sde.training.statistics import relative_change, roughness
 
@@ -43,7 +43,7 @@ MATRICES = ("inner", "outer")
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What became of one member.
+    """What became of one job.
 
     steps: steps that moved it.
     diverged: whether its loss stopped being a finite number.
@@ -80,8 +80,8 @@ class TrainingResult:
 
 
 def fit(
-    members: Sequence[Member],
-    recipe: Recipe,
+    jobs: Sequence[TrainingJob],
+    config: TrainingConfig,
     data: Data,
     *,
     device: torch.device | str = "cpu",
@@ -91,18 +91,18 @@ def fit(
     progress: bool = False,
     label: str = "training",
     tensorboard: bool = False,
-) -> tuple[Stack, list[TrainingResult]]:
+) -> tuple[StackedResNets, list[TrainingResult]]:
     """Train a stack, or go on with it from checkpoints in a folder; the result is the same, bit for bit.
 
     Args:
-        members: networks of one shape.
-        recipe: how they are trained.
+        jobs: networks of one shape.
+        config: how they are trained.
         data: the examples.
         device: where they are trained; on a CPU with one thread, so that no result depends on how many
             there are.
-        folder: keeps, in a folder for each member, its checkpoint and its log, one line of JSON for each
+        folder: keeps, in a folder for each job, its checkpoint and its log, one line of JSON for each
             epoch. None for neither.
-        identities: what decides the bits of each member, if it is known already; see `kept.identities`.
+        identities: what decides the bits of each job, if it is known already; see `kept.identities`.
         checkpoint_every: seconds between two checkpoints, if writing them takes a small share of that; 0 for
             one after every step. An interrupt from the keyboard leaves another one.
         progress: draw a bar on standard error if that is a terminal.
@@ -110,7 +110,7 @@ def fit(
         tensorboard: write the log for TensorBoard too, into the folder.
 
     Returns:
-        The trained stack, and the outcome of every member.
+        The trained stack, and the outcome of every job.
 
     Raises:
         ValueError: see `Run`; or tensorboard is asked for without a folder, or not installed.
@@ -119,10 +119,10 @@ def fit(
     on_cpu = check_device(device).type == "cpu"
     arithmetic: AbstractContextManager[None] = one_thread() if on_cpu else nullcontext()
     with own_arithmetic(device), arithmetic:
-        run = Run(members, recipe, data, device=device)
+        run = Run(jobs, config, data, device=device)
         keeper = None
         if folder is not None:
-            known = identities or find_identities(members, recipe, data, device=str(device))
+            known = identities or find_identities(jobs, config, data, device=str(device))
             opened = identities is not None  # by those who know them
             keeper = _Keeper(run, folder, known, checkpoint_every, tensorboard=tensorboard, opened=opened)
         elif tensorboard:
@@ -157,7 +157,7 @@ class _Keeper:
         if load_checkpoint(run, self._store, identities) and run.log:
             self._write_log()  # it may have ended between its last checkpoint and the log of that
         if tensorboard:
-            places = [member_folder(self._folder, each) if each else None for each in identities]
+            places = [job_folder(self._folder, each) if each else None for each in identities]
             self._events = Events(places, run.step + 1)
         self._due = time.monotonic() + every
 
@@ -195,29 +195,29 @@ class _Keeper:
 
 
 def outcomes(run: Run) -> list[TrainingResult]:
-    """What has become of every member so far."""
+    """What has become of every job so far."""
     parts = {"train": run.data.train, "validation": run.data.validation, "test": run.data.test}
     scores: dict[str, Any] = {}
     for name, examples in parts.items():
         loss, accuracy = run.evaluate(examples)
         scores |= {f"{name}_loss": loss.tolist(), f"{name}_accuracy": accuracy.tolist()}
     found = []
-    for i, member in enumerate(run.members):
-        before = run.draw([member], run.stack.alpha.device).member_state(0)
+    for i, job in enumerate(run.jobs):
+        before = run.draw([job], run.stack.alpha.device).member_state(0)
         at = run.diverged_at[i]
         found.append(
             TrainingResult(
                 steps=run.step if at is None else at,
                 diverged=at is not None,
                 **{name: values[i] for name, values in scores.items()},
-                **_of_weights(before, run.stack.member_state(i), run.recipe.entries),
+                **_of_weights(before, run.stack.member_state(i), run.config.entries),
             )
         )
     return found
 
 
 def _show(bar: Bar, run: Run) -> None:
-    """Median loss and accuracy of the members that have not diverged, when the bar is drawn again."""
+    """Median loss and accuracy of the jobs that have not diverged, when the bar is drawn again."""
     if bar.disable or bar.last_print_n != bar.n:
         return
     loss, accuracy = (
@@ -225,12 +225,12 @@ def _show(bar: Bar, run: Run) -> None:
     )
     facts = {"loss": f"{loss[len(loss) // 2]:.3g}", "accuracy": f"{accuracy[len(accuracy) // 2]:.3f}"}
     if not all(run.alive):
-        facts["diverged"] = f"{run.alive.count(False)} of {len(run.members)}"
+        facts["diverged"] = f"{run.alive.count(False)} of {len(run.jobs)}"
     bar.set_postfix(facts, refresh=False)
 
 
 def _of_weights(before: dict[str, Tensor], after: dict[str, Tensor], entries: int) -> dict[str, Any]:
-    """Statistics of the matrices of one member, by their names."""
+    """Statistics of the matrices of one job, by their names."""
     names = [name for name in MATRICES if name in before]
     return {
         "roughness_before": {name: roughness(before[name]) for name in names},

@@ -11,17 +11,17 @@ from pathlib import Path
 from uuid import uuid4
 
 from resnet_sde.checks import check_device, positive_integer
-from resnet_sde.networks import Stack, save
+from resnet_sde.networks import StackedResNets, save
 from resnet_sde.runs.execute import Executor, check_executor, execute
 from resnet_sde.runs.identity import environment
 from resnet_sde.runs.progress import progress_bar
 from resnet_sde.runs.store import Damaged, Identity, Record, Store, key_of, read_record
+from resnet_sde.training.config import TrainingConfig, TrainingJob, check_jobs, kind
 from resnet_sde.training.data import Data
 from resnet_sde.training.events import summary_writer
 from resnet_sde.training.fitting import TrainingResult, fit
 from resnet_sde.training.kept import OUTCOME, checkpoints_in, identities, on_its_own, outcomes_in, step_of
 from resnet_sde.training.memory import check_stacks
-from resnet_sde.training.recipe import Member, Recipe, check_members, kind
 from resnet_sde.training.targets import ready
 
 log = logging.getLogger("resnet_sde")
@@ -29,11 +29,11 @@ log = logging.getLogger("resnet_sde")
 
 @dataclass(frozen=True)
 class _Task:
-    """One stack: the positions of its members in the grid, and where and under which names they are kept."""
+    """One stack: the positions of its jobs in the grid, and where and under which names they are kept."""
 
     positions: tuple[int, ...]
-    members: tuple[Member, ...]
-    recipe: Recipe
+    jobs: tuple[TrainingJob, ...]
+    config: TrainingConfig
     device: str
     store: Path | None
     identities: tuple[Identity | None, ...]
@@ -44,8 +44,8 @@ class _Task:
 
 
 def train(
-    members: Sequence[Member],
-    recipe: Recipe,
+    jobs: Sequence[TrainingJob],
+    config: TrainingConfig,
     data: Data,
     *,
     stack: int = 16,
@@ -57,21 +57,21 @@ def train(
     tensorboard: bool = False,
     keep_networks: bool = False,
 ) -> list[TrainingResult]:
-    """Train every member; members of one shape are trained together, `stack` at a time.
+    """Train every job; jobs of one shape are trained together, `stack` at a time.
 
-    On a CPU no bit of a result depends on which members are trained together, or on workers; on other devices
-    members are put together by the list of members and by `stack` alone.
+    On a CPU no bit of a result depends on which jobs are trained together, or on workers; on other devices
+    jobs are put together by the list of jobs and by `stack` alone.
 
     Args:
-        members: any networks.
-        recipe: how they are trained.
+        jobs: any networks.
+        config: how they are trained.
         data: the examples.
-        stack: members of a stack at most; memory grows with it.
+        stack: jobs of a stack at most; memory grows with it.
         device: where they are trained.
         workers: local processes, each of which trains a stack; 1 trains in this one.
         executor: one of `concurrent.futures` that works in their place; it is not shut down. Checkpoints and
             networks are kept by those who work, so they need a store that all of them can reach.
-        store: folder that keeps what became of every member, and the checkpoints and logs of those under way.
+        store: folder that keeps what became of every job, and the checkpoints and logs of those under way.
             A call goes on from what is there, and trains what is new, such as one more learning rate. Where
             it cannot be told what decides a number, or the disk is full, a warning says so.
         progress: draw progress bars on standard error if that is a terminal.
@@ -79,10 +79,10 @@ def train(
         keep_networks: keep the trained networks too, where `TrainingResult.network` says, in the store.
 
     Returns:
-        The outcome of every member, in their order.
+        The outcome of every job, in their order.
 
     Raises:
-        ValueError: an argument is out of range, the examples do not fit the recipe, there is no such device
+        ValueError: an argument is out of range, the examples do not fit the config, there is no such device
             or not enough memory; or tensorboard or keep_networks is asked for without a store, or
             tensorboard is not installed.
         RuntimeError: a worker process died; what was finished is kept.
@@ -92,25 +92,25 @@ def train(
         >>> from resnet_sde import RELU, Model, SingleLayer, WhiteNoise
         >>> from resnet_sde.training import load_data
         >>> model = Model(SingleLayer(RELU), WhiteNoise(), width=16, beta=0.5)
-        >>> members = [Member(model, depth=10, lr=lr) for lr in (0.001, 0.01)]
-        >>> outcomes = train(members, Recipe(steps=40), load_data("digits"))
+        >>> jobs = [TrainingJob(model, depth=10, lr=lr) for lr in (0.001, 0.01)]
+        >>> outcomes = train(jobs, TrainingConfig(steps=40), load_data("digits"))
         >>> outcomes[1].test_accuracy > outcomes[0].test_accuracy
         True
     """
     for name, value in (("stack", stack), ("workers", workers)):
         positive_integer(name, value, "give for example 1")
     check_executor(executor)
-    check_members(members, recipe)
-    ready(data, recipe)  # refuse at once, in this process, what every stack would refuse
+    check_jobs(jobs, config)
+    ready(data, config)  # refuse at once, in this process, what every stack would refuse
     device = str(check_device(device))
     if tensorboard:
         summary_writer()
     if keep_networks and store is None:
         raise ValueError("networks are kept in a store; give one, or keep_networks=False")
-    grid = _Grid(tuple(members), recipe, device, stack, None if store is None else Path(store).expanduser())
+    grid = _Grid(tuple(jobs), config, device, stack, None if store is None else Path(store).expanduser())
     check_stacks(
-        [[members[i] for i in some] for some in grid.stacks(range(len(members)))],
-        recipe,
+        [[jobs[i] for i in some] for some in grid.stacks(range(len(jobs)))],
+        config,
         data,
         workers=workers,
         device=device,
@@ -120,7 +120,7 @@ def train(
     with closing(_run(tasks, data, workers, executor, progress)) as finished:
         for task, outcomes in finished:
             found |= zip(task.positions, outcomes, strict=True)
-    return [found[i] for i in range(len(members))]
+    return [found[i] for i in range(len(jobs))]
 
 
 def best_rate(outcomes: Mapping[float, Sequence[TrainingResult]]) -> float:
@@ -165,8 +165,8 @@ def best_rate(outcomes: Mapping[float, Sequence[TrainingResult]]) -> float:
 class _Grid:
     """Members in their order, and how they are put together."""
 
-    members: tuple[Member, ...]
-    recipe: Recipe
+    jobs: tuple[TrainingJob, ...]
+    config: TrainingConfig
     device: str
     stack: int
     store: Path | None
@@ -178,7 +178,7 @@ class _Grid:
         alike: dict[tuple[object, ...], list[int]] = {}
         for i in positions:
             start = 0 if steps is None else steps[i]
-            alike.setdefault((start, *kind(self.members[i], self.recipe)), []).append(i)
+            alike.setdefault((start, *kind(self.jobs[i], self.config)), []).append(i)
         return sorted(
             tuple(some[first : first + self.stack])
             for some in alike.values()
@@ -187,13 +187,13 @@ class _Grid:
 
     def open(self, data: Data, networks: bool) -> tuple[dict[int, TrainingResult], list[_Task]]:
         """What is kept, with networks if they are asked for, and the tasks that remain."""
-        every = range(len(self.members))
+        every = range(len(self.jobs))
         if self.store is None:
             return {}, [self._task(some, [None] * len(every)) for some in self.stacks(every)]
         stacks, alone = self.stacks(every), on_its_own(self.device)
-        known = identities(self.members, self.recipe, data, device=self.device, stacks=stacks)
+        known = identities(self.jobs, self.config, data, device=self.device, stacks=stacks)
         manifest = {
-            "training": {"recipe": repr(self.recipe), "data": data.name, "members": len(self.members)},
+            "training": {"config": repr(self.config), "data": data.name, "jobs": len(self.jobs)},
             "environment": environment(self.device),
         }
         outcomes = Store(self.store, f"{{key}}/{OUTCOME}", manifest=manifest)
@@ -207,9 +207,9 @@ class _Grid:
         return found, [self._task(some, known) for some in self.stacks(missing, steps)]
 
     def _task(self, positions: tuple[int, ...], known: Sequence[Identity | None]) -> _Task:
-        members = tuple(self.members[i] for i in positions)
+        jobs = tuple(self.jobs[i] for i in positions)
         names = tuple(known[i] for i in positions)
-        return _Task(positions, members, self.recipe, self.device, self.store, names)
+        return _Task(positions, jobs, self.config, self.device, self.store, names)
 
 
 def _run(
@@ -234,8 +234,8 @@ def _run(
 def _train(task: _Task, data: Data) -> list[TrainingResult]:
     """Train one stack, and keep its networks if that is asked for."""
     stack, outcomes = fit(
-        task.members,
-        task.recipe,
+        task.jobs,
+        task.config,
         data,
         device=task.device,
         folder=task.store,
@@ -250,7 +250,7 @@ def _train(task: _Task, data: Data) -> list[TrainingResult]:
 
 
 def _kept(task: _Task, outcomes: list[TrainingResult]) -> list[TrainingResult]:
-    """Keep what has become of the members of a stack, instead of their checkpoints."""
+    """Keep what has become of the jobs of a stack, instead of their checkpoints."""
     if task.store is None:
         return outcomes
     finished, checkpoints = (place(task.store, opened=True) for place in (outcomes_in, checkpoints_in))
@@ -266,14 +266,14 @@ def _kept(task: _Task, outcomes: list[TrainingResult]) -> list[TrainingResult]:
     return outcomes
 
 
-def _keep(stack: Stack, i: int, task: _Task) -> str | None:
-    """Keep the network of a member; where, from the store on, or None where the disk does not take it."""
-    member, identity = task.members[i], task.identities[i]
+def _keep(stack: StackedResNets, i: int, task: _Task) -> str | None:
+    """Keep the network of a job; where, from the store on, or None where the disk does not take it."""
+    job, identity = task.jobs[i], task.identities[i]
     assert task.store is not None
     key = key_of(identity) if identity is not None else uuid4().hex
     name = f"{key}/network.npz"
-    note = {"model": repr(member.model), "seed": member.seed, "lr": member.lr, "recipe": repr(task.recipe)}
-    note["member"] = key
+    note = {"model": repr(job.model), "seed": job.seed, "lr": job.lr, "config": repr(task.config)}
+    note["job"] = key
     try:
         save(stack.network(i), task.store / name, note=note)
     except OSError as error:
@@ -283,13 +283,13 @@ def _keep(stack: Stack, i: int, task: _Task) -> str | None:
 
 
 def _is_kept(outcome: TrainingResult, store: Path, identity: Identity) -> bool:
-    """Whether its network is in the store, undamaged, and not that of another member."""
+    """Whether its network is in the store, undamaged, and not that of another job."""
     if outcome.network is None:
         return False
     path = store / outcome.network
     try:
         _, record = read_record(path)
-        if not isinstance(record.content, Mapping) or record.content.get("member") != key_of(identity):
+        if not isinstance(record.content, Mapping) or record.content.get("job") != key_of(identity):
             raise Damaged(f"{path} cannot be taken, because it is of another network")
     except FileNotFoundError:
         return False
@@ -300,7 +300,7 @@ def _is_kept(outcome: TrainingResult, store: Path, identity: Identity) -> bool:
 
 
 def _load(store: Store, identity: Identity | None, networks: bool) -> TrainingResult | None:
-    """The outcome of a finished member, with its network if asked for; None if any is missing or damaged."""
+    """The outcome of a finished job, with its network if asked for; None if any is missing or damaged."""
     record = store.load(identity)
     if identity is None or record is None:
         return None

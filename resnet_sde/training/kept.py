@@ -12,8 +12,8 @@ import torch
 
 from resnet_sde.runs.identity import digests, environment
 from resnet_sde.runs.store import Identity, Record, Store, key_of, write_whole
+from resnet_sde.training.config import TrainingConfig, TrainingJob
 from resnet_sde.training.data import Data
-from resnet_sde.training.recipe import Member, Recipe
 from resnet_sde.training.run import Run
 
 OUTCOME, CHECKPOINT, LOG = "outcome.json", "checkpoint.npz", "log.jsonl"
@@ -22,49 +22,49 @@ Identities = Sequence[Identity | None]
 
 
 def identities(
-    members: Sequence[Member],
-    recipe: Recipe,
+    jobs: Sequence[TrainingJob],
+    config: TrainingConfig,
     data: Data,
     *,
     device: str,
     stacks: Sequence[Sequence[int]] = (),
 ) -> list[Identity | None]:
-    """What decides the bits of each member; None, after a warning, where that cannot be told.
+    """What decides the bits of each job; None, after a warning, where that cannot be told.
 
     Args:
-        stacks: positions of the members of each stack. On a CPU the arithmetic of a member does not depend on
+        stacks: positions of the jobs of each stack. On a CPU the arithmetic of a job does not depend on
             those beside it. On other devices it may, and then they are part of its identity.
     """
-    shared = {"recipe": repr(recipe), "data": data.digest, "environment": environment(device)}
+    shared = {"config": repr(config), "data": data.digest, "environment": environment(device)}
     beside: dict[int, dict[str, Any]] = {}
     if not on_its_own(device):
-        for some in stacks or [range(len(members))]:
-            names = [repr(members[i]) for i in some]
+        for some in stacks or [range(len(jobs))]:
+            names = [repr(jobs[i]) for i in some]
             beside |= {i: {"stack": names, "position": at} for at, i in enumerate(some)}
-    models = digests(member.model for member in members)
+    models = digests(job.model for job in jobs)
     return [
-        None if model is None else {"member": repr(member), "model": model, **shared, **beside.get(i, {})}
-        for i, (member, model) in enumerate(zip(members, models, strict=True))
+        None if model is None else {"job": repr(job), "model": model, **shared, **beside.get(i, {})}
+        for i, (job, model) in enumerate(zip(jobs, models, strict=True))
     ]
 
 
 def on_its_own(device: str) -> bool:
-    """Whether the bits of a member do not depend on those that it is trained beside."""
+    """Whether the bits of a job do not depend on those that it is trained beside."""
     return torch.device(device).type == "cpu"
 
 
 def outcomes_in(store: str | Path, *, opened: bool = False) -> Store:
-    """Where outcomes are kept, each in the folder of its member."""
+    """Where outcomes are kept, each in the folder of its job."""
     return Store(store, f"{{key}}/{OUTCOME}", opened=opened)
 
 
 def checkpoints_in(store: str | Path, *, opened: bool = False) -> Store:
-    """Where checkpoints are kept, each in the folder of its member."""
+    """Where checkpoints are kept, each in the folder of its job."""
     return Store(store, f"{{key}}/{CHECKPOINT}", opened=opened)
 
 
 def save_checkpoint(run: Run, store: Store, identities: Identities) -> None:
-    """Keep the state of every member of a run."""
+    """Keep the state of every job of a run."""
     for i, identity in enumerate(identities):
         if identity is not None:
             tensors, facts = run.member_state(i)
@@ -73,7 +73,7 @@ def save_checkpoint(run: Run, store: Store, identities: Identities) -> None:
 
 
 def load_checkpoint(run: Run, store: Store, identities: Identities) -> bool:
-    """Let a run go on from checkpoints; False unless those of all members are there, of one step."""
+    """Let a run go on from checkpoints; False unless those of all jobs are there, of one step."""
     records = [store.load(identity) for identity in identities]
     found = [record for record in records if record is not None]
     if len(found) < len(records) or len({record.content["step"] for record in found}) > 1:
@@ -85,7 +85,7 @@ def load_checkpoint(run: Run, store: Store, identities: Identities) -> bool:
 
 
 def step_of(store: Store, identity: Identity | None) -> int:
-    """The step from which a member can go on."""
+    """The step from which a job can go on."""
     record = store.load(identity)
     return 0 if record is None else int(record.content["step"])
 
@@ -95,11 +95,11 @@ def write_log(run: Run, folder: Path, identities: Identities) -> None:
     for i, identity in enumerate(identities):
         if identity is not None:
             lines = (json.dumps(plain(line), allow_nan=False) + "\n" for line in run.member_log(i))
-            write_whole(member_folder(folder, identity) / LOG, "".join(lines).encode())
+            write_whole(job_folder(folder, identity) / LOG, "".join(lines).encode())
 
 
-def member_folder(folder: Path, identity: Identity) -> Path:
-    """The folder of a member."""
+def job_folder(folder: Path, identity: Identity) -> Path:
+    """The folder of a job."""
     return folder / key_of(identity)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnet_sde.checks import check_memory
+from resnet_sde.training.config import TrainingConfig, TrainingJob
 from resnet_sde.training.data import Data
-from resnet_sde.training.recipe import Member, Recipe
 
 # Of a parameter: itself, its gradient, and what the optimizer keeps.
 _COPIES = {"adam": 4, "sgd": 2, "rmsprop": 3}
-_MEMBER_BYTES = 1500  # of a member and its outcome, without paths of entries
+_JOB_BYTES = 1500  # of a job and its outcome, without paths of entries
 _LINE_BYTES = 400  # of a line of the log
 _NUMBER_BYTES = 32  # of a number in a list
 _ITEM_BYTES = {"float32": 4, "float64": 8}
@@ -18,12 +18,12 @@ _ITEM_BYTES = {"float32": 4, "float64": 8}
 
 def check_count(networks: int, remedy: str) -> None:
     """Refuse more networks than there is memory to say what became of them. Raises ValueError."""
-    check_memory(f"{networks} networks", networks * _MEMBER_BYTES, remedy)
+    check_memory(f"{networks} networks", networks * _JOB_BYTES, remedy)
 
 
 def check_stacks(
-    stacks: Sequence[Sequence[Member]],
-    recipe: Recipe,
+    stacks: Sequence[Sequence[TrainingJob]],
+    config: TrainingConfig,
     data: Data,
     *,
     workers: int,
@@ -38,32 +38,32 @@ def check_stacks(
     Raises:
         ValueError: states, weights, their gradients, the optimizer and the log need more than there is.
     """
-    log = _LINE_BYTES * _epochs(recipe, data) if to_the_end else 0.0
-    sizes = [len(members) * (bytes_of_member(members[0], recipe, data) + log) for members in stacks]
+    log = _LINE_BYTES * _epochs(config, data) if to_the_end else 0.0
+    sizes = [len(jobs) * (bytes_of_job(jobs[0], config, data) + log) for jobs in stacks]
     largest = max(range(len(stacks)), key=sizes.__getitem__)
-    members, together = stacks[largest], min(workers, len(stacks))
-    what = f"{together * len(members)} networks" if together * len(members) > 1 else "training states"
-    first = members[0]
+    jobs, together = stacks[largest], min(workers, len(stacks))
+    what = f"{together * len(jobs)} networks" if together * len(jobs) > 1 else "training states"
+    first = jobs[0]
     check_memory(
-        f"{what} of width {first.model.width} and depth {first.depth} in batches of {recipe.batch_size}",
+        f"{what} of width {first.model.width} and depth {first.depth} in batches of {config.batch_size}",
         sum(sorted(sizes)[-together:]),
         "give a smaller depth, width, stack or batch_size, fewer epochs or fewer workers",
         device,
     )
 
 
-def bytes_of_member(member: Member, recipe: Recipe, data: Data) -> float:
+def bytes_of_job(job: TrainingJob, config: TrainingConfig, data: Data) -> float:
     """Memory that the training of one network needs at least."""
-    item, width, depth = _ITEM_BYTES[recipe.dtype], member.model.width, float(member.depth)
-    shapes = member.model.block.shapes(width)
-    copies = _COPIES[recipe.optimizer] + (recipe.momentum > 0)
-    states = depth * width * recipe.batch_size * (1 + ("inner" in shapes) + (recipe.keep_rate < 1))
-    entries = 2 * depth * sum(min(recipe.entries, rows * width) for rows, _ in shapes.values())
+    item, width, depth = _ITEM_BYTES[config.dtype], job.model.width, float(job.depth)
+    shapes = job.model.block.shapes(width)
+    copies = _COPIES[config.optimizer] + (config.momentum > 0)
+    states = depth * width * config.batch_size * (1 + ("inner" in shapes) + (config.keep_rate < 1))
+    entries = 2 * depth * sum(min(config.entries, rows * width) for rows, _ in shapes.values())
     layer = sum(rows * columns for rows, columns in shapes.values())
     weights = depth * layer + (data.n_in + data.classes) * width
     return item * (copies * weights + states) + _NUMBER_BYTES * entries
 
 
-def _epochs(recipe: Recipe, data: Data) -> float:
-    steps = len(data.train.x) // recipe.batch_size
-    return recipe.epochs if recipe.steps is None else recipe.steps / steps
+def _epochs(config: TrainingConfig, data: Data) -> float:
+    steps = len(data.train.x) // config.batch_size
+    return config.epochs if config.steps is None else config.steps / steps

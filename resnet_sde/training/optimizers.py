@@ -1,4 +1,4 @@
-"""Optimizers of `torch.optim` on stacked parameters, with a learning rate for every member."""
+"""Optimizers of `torch.optim` on stacked parameters, with a learning rate for every job."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sde.networks import Stack
-from resnet_sde.training.recipe import Recipe
+from resnet_sde.networks import StackedResNets
+from resnet_sde.training.config import TrainingConfig
 
 
 class StackOptimizer:
-    """One parameter group for each member, made of views of the stacked parameters.
+    """One parameter group for each job, made of views of the stacked parameters.
 
-    So every member has a learning rate and a state of its own, and one without gradients stays as it is.
+    So every job has a learning rate and a state of its own, and one without gradients stays as it is.
     """
 
-    def __init__(self, stack: Stack, recipe: Recipe) -> None:
+    def __init__(self, stack: StackedResNets, config: TrainingConfig) -> None:
         self._parameters = list(stack.parameters())
         self._views = [[p.detach()[i] for p in self._parameters] for i in range(len(stack))]
-        self._torch = _make(recipe, [{"params": views} for views in self._views])
+        self._torch = _make(config, [{"params": views} for views in self._views])
 
     def step(self, rates: Sequence[float], moving: Sequence[bool]) -> None:
-        """Move the members that are to move, by the gradients of the stack and their rates."""
+        """Move the jobs that are to move, by the gradients of the stack and their rates."""
         gradients: list[Tensor] = []
         for parameter in self._parameters:
             assert parameter.grad is not None
@@ -40,7 +40,7 @@ class StackOptimizer:
                 view.grad = None
 
     def member_state(self, i: int) -> dict[str, Tensor]:
-        """What is known of one member, by number of the parameter and name."""
+        """What is known of one job, by number of the parameter and name."""
         known = [self._torch.state.get(view, {}) for view in self._views[i]]
         return {
             f"{at} {name}": value
@@ -50,7 +50,7 @@ class StackOptimizer:
         }
 
     def load_member_state(self, i: int, state: Mapping[str, Tensor]) -> None:
-        """Go on with one member from there."""
+        """Go on with one job from there."""
         whole = self._torch.state_dict()
         for name, value in state.items():
             at, _, part = name.partition(" ")
@@ -58,9 +58,9 @@ class StackOptimizer:
         self._torch.load_state_dict(whole)
 
 
-def _make(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
+def _make(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
         return torch.optim.Adam(groups, fused=True)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, fused=True)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, fused=True)
     return torch.optim.RMSprop(groups, foreach=True)

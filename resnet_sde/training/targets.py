@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from resnet_sde.training.config import TrainingConfig
 from resnet_sde.training.data import Data, Examples
-from resnet_sde.training.recipe import Recipe
 
 PARTS = ("train", "validation", "test")
 
 
-def ready(data: Data, recipe: Recipe) -> Data:
+def ready(data: Data, config: TrainingConfig) -> Data:
     """The examples in the shapes and types that the losses of `Run` take them in.
 
     Cross-entropy takes classes, integers (example,) from 0 to classes − 1. The mean square takes numbers
-    (example, classes), of any type, or (example,) for one output. Inputs get the dtype of the recipe.
+    (example, classes), of any type, or (example,) for one output. Inputs get the dtype of the config.
 
     Raises:
         ValueError: targets do not fit the loss or the number of classes, inputs are lost in the dtype, or a
@@ -25,18 +25,18 @@ def ready(data: Data, recipe: Recipe) -> Data:
         raise ValueError(
             f"data must be Data, got {type(data).__name__}; give training.Data or load_data(...)"
         )
-    if len(data.train.x) < recipe.batch_size:
+    if len(data.train.x) < config.batch_size:
         raise ValueError(
-            f"a batch of {recipe.batch_size} is more than the {len(data.train.x)} training examples; "
+            f"a batch of {config.batch_size} is more than the {len(data.train.x)} training examples; "
             "give a smaller batch_size"
         )
-    if recipe.loss == "cross-entropy" and data.classes < 2:
+    if config.loss == "cross-entropy" and data.classes < 2:
         raise ValueError(
             "cross-entropy of one class is 0 whatever the network does; give at least two classes, or "
             "loss='mse' for numbers"
         )
-    of_loss = _numbers if recipe.loss == "mse" else _classes
-    dtype: torch.dtype = getattr(torch, recipe.dtype)
+    of_loss = _numbers if config.loss == "mse" else _classes
+    dtype: torch.dtype = getattr(torch, config.dtype)
     train, validation, test = (
         Examples(_inputs(part, examples.x, dtype), of_loss(part, examples.y, data.classes, dtype))
         for part, examples in zip(PARTS, (data.train, data.validation, data.test), strict=True)

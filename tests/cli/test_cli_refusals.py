@@ -161,7 +161,7 @@ def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         def failing(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr("resnet_sde.ensembles._run_grain", failing)
+        monkeypatch.setattr("resnet_sde.monte_carlo._run_chunk", failing)
         assert "out of memory; give a smaller --width, --depth or --samples" in refusal(*TINY)
 
 
@@ -178,7 +178,7 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("resnet_sde.ensembles._run_grain", interrupted)
+    monkeypatch.setattr("resnet_sde.monte_carlo._run_chunk", interrupted)
     status, output, errors = run(*TINY)
     assert (status, output) == (130, "")
     assert errors == "resnet-sde: interrupted; what was finished under --out is kept\n"

@@ -13,7 +13,7 @@ from command_line import run
 from waiting import PATIENCE
 
 import resnet_sde as rs
-from resnet_sde.training import Member, Recipe, load_data, train
+from resnet_sde.training import TrainingConfig, TrainingJob, load_data, train
 
 TINY = ("--width", 8, "--depth", 4, "--epochs", 1, "--limit", 256)
 KEYS = {"test_accuracy", "train_loss", "roughness_before", "roughness_after", "lr", "diverged"}
@@ -31,7 +31,9 @@ def test_a_cell_is_what_the_library_trains() -> None:
     )
     (cell,) = found["cells"]
     model = rs.Model(rs.TwoLayer(rs.TANH, sigma_b2=0.3), rs.WhiteNoise(), 8, beta=0.5)
-    (expected,) = train([Member(model, 4, 0.02)], Recipe(epochs=1), load_data("digits", limit=256))
+    (expected,) = train(
+        [TrainingJob(model, 4, 0.02)], TrainingConfig(epochs=1), load_data("digits", limit=256)
+    )
     assert cell["test_accuracy"] == expected.test_accuracy
     assert cell["train_loss"] == expected.train_loss
     assert cell["roughness_before"] == expected.roughness_before["outer"]

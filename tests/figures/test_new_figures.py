@@ -20,12 +20,12 @@ from resnet_sde.matrices import Deferred
 def test_deferred_weights_that_forget_are_noticed() -> None:
     """Looks back that are fresh in all directions, those included that were looked along before."""
 
-    def forgetful(self: Deferred, p: torch.Tensor, scale: float) -> torch.Tensor:
+    def without_memory(self: Deferred, p: torch.Tensor, scale: float) -> torch.Tensor:
         return self._source.normal_(torch.empty_like(p)) * p.norm(dim=-1, keepdim=True) * scale
 
     ds, settings = smoke("own/dense_and_deferred"), dense_and_deferred.BUDGETS["smoke"]
     with pytest.MonkeyPatch.context() as patch, as_on_the_command_line():
-        patch.setattr(Deferred, "rmatvec", forgetful)
+        patch.setattr(Deferred, "rmatvec", without_memory)
         found = dense_and_deferred.look(settings.model(), settings.depth, settings.samples, "deferred", 0)
     for name, values in zip(("ratio", "moved_product"), found, strict=True):
         ds[name].loc[{"weights": "deferred"}] = values

@@ -16,7 +16,7 @@ from benchmarks.ensembles import BOTH, Work, ours, usual
 from benchmarks.measure import Row, best
 from benchmarks.workloads import WORKLOADS
 from resnet_sde import ERF
-from resnet_sde.finite_width.squares import squares
+from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
 
 ROWS = {
     "figure2": 2,
@@ -84,7 +84,7 @@ def test_all_schemes_of_the_sde_have_the_same_law(global_random: None) -> None:
 
 def test_both_ways_to_the_sources_agree() -> None:
     kernel = theories.theory(ERF, 5).kernel
-    sources = squares(ERF).sources(kernel, 1.0)[0].tril()
+    sources = phi_squared_moments(ERF).sources(kernel, 1.0)[0].tril()
     assert torch.allclose(torch.as_tensor(theories.sources_by_owen(ERF, 5)), sources, rtol=0, atol=1e-14)
 
 

@@ -113,7 +113,7 @@ def test_the_seed_decides_and_chunks_do_not(gradients: bool, monkeypatch: pytest
     first = run()
     assert torch.equal(first.terminal, run().terminal)
     assert not torch.equal(first.terminal, run(seed=1).terminal)
-    assert torch.equal(first.terminal[:256], run(samples=256).terminal), "networks come in grains of 256"
+    assert torch.equal(first.terminal[:256], run(samples=256).terminal), "networks come in chunks of 256"
     options = {"depths": (4, 8), "samples": 50, "reference": 32, "gradients": gradients}
     assert couple(model, x, **options) == couple(model, x, **options)
     assert couple(model, x, **options) != couple(model, x, seed=1, **options)

@@ -29,7 +29,7 @@ from resnet_sde import (
     meanfield,
     simulate,
 )
-from resnet_sde.networks import Ends, ResNet, dropout_masks
+from resnet_sde.networks import ReadInOut, ResNet, dropout_masks
 from resnet_sde.observables import log10_growth
 from resnet_sde.paths import GridPath, Path
 from resnet_sde.streams import Stream, stream
@@ -157,7 +157,7 @@ def test_dropout_is_on_the_outputs_of_the_activation(block: Block, keep_rate: fl
     if isinstance(block, SingleLayer):
         h = stream(0, "start").normal_(torch.empty(networks, width))  # what φ sees first is Gaussian
     for seed in range(networks):
-        net = ResNet(model, 1, width, width, seed=seed, ends=Ends(embed_w2=None))
+        net = ResNet(model, 1, width, width, seed=seed, read_in_out=ReadInOut(embed_w2=None))
         net.readout.data, net.readout_bias.data = torch.eye(width), torch.zeros(width)
         masks = dropout_masks((2, width, 1), keep_rate, stream(seed, "masks"), h)
         with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde import RELU, TANH, SingleLayer, TwoLayer, ensembles
+from resnet_sde import RELU, TANH, SingleLayer, TwoLayer, monte_carlo
 from resnet_sde import observables as ob
 from resnet_sde.propagate import Dropout
 from resnet_sde.streams import stream
@@ -115,16 +115,16 @@ def of_parameters(t: rs.Trajectory) -> Tensor:
     return t.hidden.natural(-1)[..., 0]
 
 
-def test_memory_of_gradients_of_parameters_is_counted_and_changes_no_grain(
+def test_memory_of_gradients_of_parameters_is_counted_and_changes_no_chunk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needed: list[float] = []
-    monkeypatch.setattr(ensembles, "check_memory", lambda what, bytes_, *rest: needed.append(bytes_))
+    monkeypatch.setattr(monte_carlo, "check_memory", lambda what, bytes_, *rest: needed.append(bytes_))
     model = rs.Model(TwoLayer(TANH), rs.WhiteNoise(), width=16)
     request = {"depth": 40, "samples": 5, "gradients": True, "method": "deferred", "seed": 0}
     plain, asked = (
-        ensembles.plan(model, torch.eye(2, 4, dtype=torch.float32), observe=[o], **request)
+        monte_carlo.plan(model, torch.eye(2, 4, dtype=torch.float32), observe=[o], **request)
         for o in (ob.log10_gradient_growth, of_parameters)
     )
     assert needed[2] - needed[0] == 40 * 2 * 16 * 4, "adjoint states of all layers, in float32"
-    assert (plain.held, plain.grain) == (asked.held, asked.grain)
+    assert (plain.held, plain.chunk) == (asked.held, asked.chunk)

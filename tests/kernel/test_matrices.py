@@ -67,7 +67,7 @@ def test_deferred_has_exactly_the_law_of_dense(kind: str, inputs: int, fan_in: i
 def test_that_comparison_sees_a_small_error() -> None:
     x, p = probes("general", 2, 5), probes("general", 2, 3)
 
-    def forgetful(source: Stream, _: int, fan_out: int) -> Matrix:
+    def without_memory(source: Stream, _: int, fan_out: int) -> Matrix:
         """Looks back without remembering what it has answered before."""
         matrix = Deferred(source, fan_out)
         matrix.matvec(torch.zeros_like(x))
@@ -75,7 +75,7 @@ def test_that_comparison_sees_a_small_error() -> None:
         return _Pair(first, matrix)
 
     exact = covariance(lambda s: answers(dense(s, 5, 3), x, p))
-    wrong = covariance(lambda s: answers(forgetful(s, 5, 3), x, p))
+    wrong = covariance(lambda s: answers(without_memory(s, 5, 3), x, p))
     assert float((exact - wrong).abs().max()) > 0.1
 
 

@@ -11,7 +11,7 @@ from resnet_sde import checks
 from resnet_sde import finite_width as fw
 from resnet_sde import meanfield as mf
 from resnet_sde import observables as ob
-from resnet_sde.networks import ResNet, Stack
+from resnet_sde.networks import ResNet, StackedResNets
 from resnet_sde.propagate import Trajectory
 
 MODEL = rs.Model(rs.SingleLayer(rs.RELU), rs.WhiteNoise(), width=2)
@@ -117,7 +117,7 @@ REQUESTS: dict[str, Callable[[], object]] = {
     "couple, rough": lambda: rs.couple(ROUGH, STATE[0], depths=(10**9, 2 * 10**9), samples=1),
     "couple, samples": lambda: rs.couple(MODEL, STATE[0], depths=(1, 2), samples=10**12),
     "ResNet": lambda: ResNet(MODEL, FAR, 2, 2, seed=0),
-    "Stack": lambda: Stack([MODEL] * 9, FAR, 2, 2, seeds=range(9)),
+    "StackedResNets": lambda: StackedResNets([MODEL] * 9, FAR, 2, 2, seeds=range(9)),
     "solve in law": lambda: rs.limit(rs.Model(rs.TwoLayer(rs.RELU), rs.WhiteNoise(), 2)).solve(
         STATE, steps=10**11
     ),

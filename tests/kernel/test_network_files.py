@@ -12,12 +12,12 @@ import torch
 from command_line import run
 from places import DOCS
 from plain_resnet import BLOCKS, N_OUT, SKIPS, Doubled, inputs, network
-from small_training import RECIPE, data, member
+from small_training import CONFIG, data, job
 from torch import Tensor
 from torch.nn.utils import parametrize
 
 import resnet_sde as rs
-from resnet_sde.networks import Ends, ResNet, load, save
+from resnet_sde.networks import ReadInOut, ResNet, load, save
 from resnet_sde.runs.store import Record, write_record
 from resnet_sde.training import Run, fit, load_data, train
 from resnet_sde.training.kept import OUTCOME
@@ -40,7 +40,7 @@ NETWORKS = {
     **{name: (block, skip, {}) for name, block in BLOCKS.items() for skip in SKIPS.values()},
     "leaky": (rs.SingleLayer(rs.LeakyReLU(0.3)), 1.0, {}),
     "alpha": (rs.TwoLayer(rs.AlphaReLU(0.75)), 1.0, {"biases": False}),
-    "linear": (rs.SingleLayer(rs.LINEAR), 1.0, {"ends": Ends(activated=True)}),
+    "linear": (rs.SingleLayer(rs.LINEAR), 1.0, {"ends": ReadInOut(activated=True)}),
     "float32": (rs.SingleLayer(rs.RELU), 1.0, {"dtype": torch.float32}),
     "bfloat16": (rs.SingleLayer(rs.RELU), 1.0, {"dtype": torch.bfloat16}),
     "float16": (rs.SingleLayer(rs.RELU), 1.0, {"dtype": torch.float16}),
@@ -118,7 +118,7 @@ def test_files_that_are_no_networks(tmp_path: Path) -> None:
 
 
 def test_a_member_becomes_a_network_of_its_own() -> None:
-    stack, _ = fit([member(0.01, 1), member(0.03, 2, beta=0.8)], RECIPE, data())
+    stack, _ = fit([job(0.01, 1), job(0.03, 2, beta=0.8)], CONFIG, data())
     x = data().test.x
     for i in range(2):
         net = stack.network(i)
@@ -131,7 +131,7 @@ def test_a_member_becomes_a_network_of_its_own() -> None:
 
 # What training keeps
 
-GRID = [member(lr, seed, depth) for depth in (3, 5) for lr in (0.01, 0.03) for seed in (0, 1)]
+GRID = [job(lr, seed, depth) for depth in (3, 5) for lr in (0.01, 0.03) for seed in (0, 1)]
 
 
 def scores(net: ResNet) -> tuple[float, float]:
@@ -142,22 +142,22 @@ def scores(net: ResNet) -> tuple[float, float]:
 
 
 def test_every_trained_network_is_kept(tmp_path: Path) -> None:
-    found = train(GRID, RECIPE, data(), stack=3, store=tmp_path, keep_networks=True)
+    found = train(GRID, CONFIG, data(), stack=3, store=tmp_path, keep_networks=True)
     assert len({outcome.network for outcome in found}) == len(GRID)
     for outcome in found:
         loss, accuracy = scores(load(tmp_path / outcome.network))
         assert (loss, accuracy) == (pytest.approx(outcome.test_loss, rel=1e-12), outcome.test_accuracy)
-    assert found == train(GRID, RECIPE, data(), stack=3, store=tmp_path, keep_networks=True)
+    assert found == train(GRID, CONFIG, data(), stack=3, store=tmp_path, keep_networks=True)
 
 
 def test_a_network_that_is_missing_or_damaged_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"stack": 2, "store": tmp_path}
-    without = train(GRID, RECIPE, data(), **options)
+    without = train(GRID, CONFIG, data(), **options)
     assert {outcome.network for outcome in without} == {None}
     assert not list(tmp_path.rglob("*.npz"))
-    found = train(GRID, RECIPE, data(), **options, keep_networks=True)
+    found = train(GRID, CONFIG, data(), **options, keep_networks=True)
     files = [tmp_path / outcome.network for outcome in found]
     before = [file.read_bytes() for file in files]
     files[0].unlink()
@@ -165,32 +165,32 @@ def test_a_network_that_is_missing_or_damaged_is_trained_again(
     trained: list[object] = []
     monkeypatch.setattr(
         "resnet_sde.training.grid.fit",
-        lambda members, *rest, **options: trained.extend(members) or fit(members, *rest, **options),
+        lambda jobs, *rest, **options: trained.extend(jobs) or fit(jobs, *rest, **options),
     )
-    assert train(GRID, RECIPE, data(), **options, keep_networks=True) == found
+    assert train(GRID, CONFIG, data(), **options, keep_networks=True) == found
     assert trained == [GRID[0], GRID[2]]
     damaged = "cannot be taken, because its content does not fit its checksum; it is trained anew"
     assert caplog.messages == [f"{files[2]} {damaged}"]
     assert [file.read_bytes() for file in files] == before
-    assert train(GRID, RECIPE, data(), **options) == found
+    assert train(GRID, CONFIG, data(), **options) == found
     assert len(trained) == 2
     assert len(list(tmp_path.rglob(OUTCOME))) == len(GRID)
 
 
 def test_the_network_of_another_member_is_not_taken(tmp_path: Path) -> None:
     options = {"stack": 2, "store": tmp_path, "keep_networks": True}
-    found = train(GRID, RECIPE, data(), **options)
+    found = train(GRID, CONFIG, data(), **options)
     files = [tmp_path / outcome.network for outcome in found]
     before = [file.read_bytes() for file in files]
     assert before[0] != before[1]
     files[1].write_bytes(before[0])
-    assert train(GRID, RECIPE, data(), **options) == found
+    assert train(GRID, CONFIG, data(), **options) == found
     assert [file.read_bytes() for file in files] == before
 
 
 def test_networks_need_a_store() -> None:
     with pytest.raises(ValueError, match="networks are kept in a store"):
-        train(GRID, RECIPE, data(), keep_networks=True)
+        train(GRID, CONFIG, data(), keep_networks=True)
 
 
 def test_the_program_keeps_networks_that_one_call_loads(tmp_path: Path) -> None:
@@ -230,9 +230,9 @@ def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_networks_that_diverged_are_kept_too(tmp_path: Path) -> None:
-    wild = member(1e100)
-    (outcome,) = train([wild], RECIPE, data(), store=tmp_path, keep_networks=True)
+    wild = job(1e100)
+    (outcome,) = train([wild], CONFIG, data(), store=tmp_path, keep_networks=True)
     assert outcome.diverged
     assert not math.isfinite(scores(load(tmp_path / outcome.network))[0])
-    start = Run([member()], RECIPE, data()).stack.network(0)
+    start = Run([job()], CONFIG, data()).stack.network(0)
     assert math.isfinite(scores(start)[0])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import resnet_sde as rs
-from resnet_sde.networks import Ends, ResNet, Stack, dropout_masks
+from resnet_sde.networks import ReadInOut, ResNet, StackedResNets, dropout_masks
 from resnet_sde.networks.residual import Layers, Pool, Weights
 from resnet_sde.streams import stream
 
@@ -79,7 +79,7 @@ def test_the_gradient_at_the_inputs_is_that_of_autograd() -> None:
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 def test_a_network_is_the_layer_loop_on_the_drawn_weights(block: rs.Block, law: rs.PathLaw) -> None:
     of = model(block, law=law)
-    net = ResNet(of, DEPTH, WIDTH, N_OUT, seed=5, ends=Ends(embed_w2=None, readout_w2=1.0))
+    net = ResNet(of, DEPTH, WIDTH, N_OUT, seed=5, read_in_out=ReadInOut(embed_w2=None, readout_w2=1.0))
     x = inputs(INPUTS, WIDTH)
     layers = of.draw(DEPTH, samples=1, seed=5).layers(DEPTH)
     hidden = rs.forward(block, x[None], layers, of.alpha(DEPTH))[-1, 0]
@@ -94,19 +94,19 @@ def test_a_readout_of_activated_states_is_asked_for_or_comes_with_feed_forward_n
     x, of = inputs(INPUTS, N_IN), model(BLOCKS["res-1 bias tanh"])
     plain_ends, activated = (
         ResNet(of, DEPTH, N_IN, N_OUT),
-        ResNet(of, DEPTH, N_IN, N_OUT, ends=Ends(activated=True)),
+        ResNet(of, DEPTH, N_IN, N_OUT, read_in_out=ReadInOut(activated=True)),
     )
     torch.testing.assert_close(activated(x), plain(activated, x), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(activated(x), plain_ends(x), rtol=1e-2)
-    assert Ends.of(model(BLOCKS["res-1"], 0.0)).activated
-    assert not Ends.of(of).activated
+    assert ReadInOut.of(model(BLOCKS["res-1"], 0.0)).activated
+    assert not ReadInOut.of(of).activated
 
 
 def test_a_member_is_the_network_of_its_seed_and_loads_into_one() -> None:
     models = [
         model(BLOCKS["full"], law=law, beta=b) for law, b in ((rs.WhiteNoise(), 0.5), (rs.SmoothNoise(), 1))
     ]
-    stack = Stack([*models, models[0]], DEPTH, N_IN, N_OUT, seeds=[1, 2, 3])
+    stack = StackedResNets([*models, models[0]], DEPTH, N_IN, N_OUT, seeds=[1, 2, 3])
     x = inputs(INPUTS, N_IN)
     outputs = stack(x)
     for i, (of, seed) in enumerate(zip([*models, models[0]], [1, 2, 3], strict=True)):
@@ -119,7 +119,7 @@ def test_a_member_is_the_network_of_its_seed_and_loads_into_one() -> None:
 
 
 def test_inputs_of_their_own_for_every_member() -> None:
-    stack = Stack([model(BLOCKS["res-1"])] * 3, DEPTH, N_IN, N_OUT, seeds=[1, 1, 2])
+    stack = StackedResNets([model(BLOCKS["res-1"])] * 3, DEPTH, N_IN, N_OUT, seeds=[1, 1, 2])
     x = inputs(3, INPUTS, N_IN)
     for i in range(3):
         torch.testing.assert_close(stack(x)[i], stack(x[i])[i], rtol=1e-12, atol=1e-12)
@@ -130,7 +130,8 @@ def test_inputs_of_their_own_for_every_member() -> None:
 def test_neighbours_keep_their_bits_whatever_a_member_does(block: rs.Block) -> None:
     """Infinite weights in one member, and NaN in another, change no bit of the third and the fourth."""
     stacks = [
-        Stack([model(block)] * 4, DEPTH, N_IN, N_OUT, seeds=range(4), dtype=torch.float32) for _ in "ab"
+        StackedResNets([model(block)] * 4, DEPTH, N_IN, N_OUT, seeds=range(4), dtype=torch.float32)
+        for _ in "ab"
     ]
     with torch.no_grad():
         for parameter in stacks[1].parameters():
@@ -147,7 +148,7 @@ def test_neighbours_keep_their_bits_whatever_a_member_does(block: rs.Block) -> N
 
 
 def test_memory_is_used_again_and_steps_do_not_disturb_each_other() -> None:
-    stack = Stack([model(BLOCKS["full"])] * 2, DEPTH, N_IN, N_OUT, seeds=[0, 1])
+    stack = StackedResNets([model(BLOCKS["full"])] * 2, DEPTH, N_IN, N_OUT, seeds=[0, 1])
     x = inputs(INPUTS, N_IN)
 
     def step() -> list[Tensor]:
@@ -228,7 +229,7 @@ def test_dropout_masks_keep_their_share() -> None:
     [
         ({"depth": 0}, "depth must be a positive integer"),
         ({"n_out": 1.5}, "n_out must be a positive integer"),
-        ({"ends": Ends(embed_w2=None)}, "give embed_w2"),
+        ({"ends": ReadInOut(embed_w2=None)}, "give embed_w2"),
     ],
     ids=["depth", "outputs", "no input layer"],
 )
@@ -251,7 +252,7 @@ def test_a_network_is_refused(changes: dict, message: str) -> None:
 )
 def test_a_stack_is_refused(models: list, seeds: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Stack(models, DEPTH, N_IN, N_OUT, seeds=seeds)
+        StackedResNets(models, DEPTH, N_IN, N_OUT, seeds=seeds)
 
 
 def test_masks_of_another_shape_are_refused() -> None:
@@ -283,8 +284,8 @@ def test_layers_run_in_place_of_autograd_on_weights_of_ones_own() -> None:
 @pytest.mark.gpu
 def test_a_stack_on_a_gpu_is_the_same_network() -> None:
     given = {"depth": DEPTH, "n_in": N_IN, "n_out": N_OUT, "seeds": [1, 2]}
-    here = Stack([model(BLOCKS["full"])] * 2, **given)
-    there = Stack([model(BLOCKS["full"])] * 2, **given, device="cuda")
+    here = StackedResNets([model(BLOCKS["full"])] * 2, **given)
+    there = StackedResNets([model(BLOCKS["full"])] * 2, **given, device="cuda")
     there.load_state_dict(here.state_dict())
     x = inputs(INPUTS, N_IN)
     ends = [here(x), there(x.cuda())]

@@ -29,7 +29,7 @@ from torch.nn.utils import parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
 import resnet_sde as rs
-from resnet_sde.networks import Ends, ResNet, Stack
+from resnet_sde.networks import ReadInOut, ResNet, StackedResNets
 
 # Other arithmetic
 
@@ -210,14 +210,14 @@ def test_inputs_have_any_axes_before_the_last() -> None:
 
 @pytest.mark.parametrize("shape", [(N_IN,), (1, INPUTS, N_IN), (2, 2, INPUTS, N_IN)], ids=str)
 def test_a_stack_takes_inputs_for_all_or_for_each(shape: tuple[int, ...]) -> None:
-    stack = Stack([model()] * 2, DEPTH, N_IN, N_OUT, seeds=[0, 1])
+    stack = StackedResNets([model()] * 2, DEPTH, N_IN, N_OUT, seeds=[0, 1])
     assert stack(inputs(2, INPUTS, N_IN)).shape == stack(inputs()).shape == (2, INPUTS, N_OUT)
     with pytest.raises(ValueError, match="a stack of 2 networks takes inputs"):
         stack(inputs(*shape))
 
 
 def test_a_stack_under_transforms() -> None:
-    stack, x = Stack([model()] * 2, DEPTH, N_IN, N_OUT, seeds=[0, 1]), inputs()
+    stack, x = StackedResNets([model()] * 2, DEPTH, N_IN, N_OUT, seeds=[0, 1]), inputs()
     alone = [network(seed=seed, biases=False) for seed in (0, 1)]
     found = jacrev(stack)(x[:1])
     for i, net in enumerate(alone):
@@ -232,8 +232,8 @@ def test_a_stack_under_transforms() -> None:
 
 
 def test_without_an_input_layer_inputs_may_change_in_place_only_if_noticed() -> None:
-    ends = Ends(embed_w2=None)
-    net = ResNet(model(), DEPTH, WIDTH, N_OUT, ends=ends)
+    read_in_out = ReadInOut(embed_w2=None)
+    net = ResNet(model(), DEPTH, WIDTH, N_OUT, read_in_out=read_in_out)
     x = inputs(INPUTS, WIDTH)
     loss = net(x).square().sum()
     x.mul_(2)
@@ -296,7 +296,7 @@ def test_activations_of_any_kind(phi: rs.Activation) -> None:
     ],
 )
 def test_activations_that_are_refused(fault: str, message: str) -> None:
-    for make in (network, lambda block: Stack([model(block)], DEPTH, N_IN, N_OUT, seeds=[0])):
+    for make in (network, lambda block: StackedResNets([model(block)], DEPTH, N_IN, N_OUT, seeds=[0])):
         with pytest.raises(ValueError, match=message):
             make(rs.TwoLayer(Cubic(fault)))
 
@@ -337,7 +337,7 @@ def test_blocks_that_are_not_those_of_the_layers_are_refused(block: object) -> N
     object.__setattr__(of, "block", block)
     for make in (
         lambda: ResNet(of, DEPTH, N_IN, N_OUT),
-        lambda: Stack([of], DEPTH, N_IN, N_OUT, seeds=[0]),
+        lambda: StackedResNets([of], DEPTH, N_IN, N_OUT, seeds=[0]),
     ):
         with pytest.raises(ValueError, match=r"the branch of|no block with an activation"):
             make()

@@ -1,4 +1,4 @@
-"""Ensembles: what is asked, how it is cut into grains, and that order, threads and company do not matter."""
+"""Ensembles: what is asked, how it is cut into chunks, and that order, threads and company do not matter."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ from resnet_sde import (
     simulate,
 )
 from resnet_sde import observables as ob
-from resnet_sde.ensembles import _GRAIN_ELEMENTS, Ensemble, choose_method, gather, plan, simulate_grains
+from resnet_sde.monte_carlo import _CHUNK_ELEMENTS, Ensemble, choose_method, gather, plan, simulate_chunks
 from resnet_sde.propagate import Trajectory, Workspace
 
 WHITE = WhiteNoise()
@@ -50,10 +50,10 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=str)
 
 
 @pytest.fixture
-def networks_in_a_grain(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def networks_in_a_chunk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     # Imported by name: the package's attribute `simulate` is the function.
-    module = import_module("resnet_sde.ensembles")
-    return lambda count: monkeypatch.setattr(module, "_GRAIN_NETWORKS", count)
+    module = import_module("resnet_sde.monte_carlo")
+    return lambda count: monkeypatch.setattr(module, "_CHUNK_NETWORKS", count)
 
 
 @pytest.fixture
@@ -115,41 +115,41 @@ def test_threads_change_no_bit(method: str) -> None:
 
 
 @every_model
-def test_grains_in_any_order_and_company_give_the_same_bits(
-    model: Model, networks_in_a_grain: Callable[[int], None]
+def test_chunks_in_any_order_and_company_give_the_same_bits(
+    model: Model, networks_in_a_chunk: Callable[[int], None]
 ) -> None:
-    networks_in_a_grain(7)
+    networks_in_a_chunk(7)
     whole, samples = ensemble(model, samples=25), 25
-    assert (whole.grain, whole.grains) == (7, 4)
+    assert (whole.chunk, whole.chunks) == (7, 4)
     assert [whole.networks(g) for g in range(4)] == [slice(0, 7), slice(7, 14), slice(14, 21), slice(21, 25)]
     workspace = Workspace()
     parts = {
         g: part
         for group in ([3, 1], [0], [2])
-        for g, part in zip(group, simulate_grains(whole, X, EVERYTHING, group, workspace), strict=True)
+        for g, part in zip(group, simulate_chunks(whole, X, EVERYTHING, group, workspace), strict=True)
     }
     together = gather([parts[g] for g in range(4)])
     assert_same(together, run(model, samples=samples))
-    assert_same(parts[2], next(simulate_grains(whole, X, EVERYTHING, [2])))
+    assert_same(parts[2], next(simulate_chunks(whole, X, EVERYTHING, [2])))
 
 
-def test_more_samples_keep_the_full_grains(networks_in_a_grain: Callable[[int], None]) -> None:
-    networks_in_a_grain(8)
+def test_more_samples_keep_the_full_chunks(networks_in_a_chunk: Callable[[int], None]) -> None:
+    networks_in_a_chunk(8)
     few, many = run(samples=16), run(samples=30)
     assert_same(few, {name: values[:16] for name, values in many.items()})
 
 
 @every_model
-def test_networks_differ(model: Model, networks_in_a_grain: Callable[[int], None]) -> None:
-    networks_in_a_grain(8)
+def test_networks_differ(model: Model, networks_in_a_chunk: Callable[[int], None]) -> None:
+    networks_in_a_chunk(8)
     out = run(model, samples=24)
     for values in out.values():
         assert len(values.flatten(1).unique(dim=0)) == 24
 
 
 @every_model
-def test_one_x_per_network(model: Model, networks_in_a_grain: Callable[[int], None]) -> None:
-    networks_in_a_grain(8)
+def test_one_x_per_network(model: Model, networks_in_a_chunk: Callable[[int], None]) -> None:
+    networks_in_a_chunk(8)
     assert_same(run(model), run(model, X.expand(20, 2, 3)))
     own = torch.randn(20, 2, 3, generator=generator(0, "own"))
     own[[0, 9, 19]] = X
@@ -299,22 +299,22 @@ LAWS = st.sampled_from([WHITE, WhiteNoise("rademacher"), FractionalNoise(0.3), S
     numbers=st.tuples(*[st.integers(1, 10**k) for k in (5, 6, 9, 4)]),
     flags=st.tuples(st.booleans(), st.booleans()),
 )
-def test_a_grain_holds_a_bounded_number_of_numbers(
+def test_a_chunk_holds_a_bounded_number_of_numbers(
     block: Block, law: PathLaw, numbers: tuple[int, int, int, int], flags: tuple[bool, bool]
 ) -> None:
     width, depth, samples, inputs = numbers
     model = Model(block, law, width, beta=0.5)
     method = choose_method(model, inputs)
     asked = Ensemble(model, depth, samples, inputs, 3, *flags, method, 0)
-    assert 1 <= asked.grain <= 512
-    assert (asked.grains - 1) * asked.grain < samples <= asked.grains * asked.grain
-    assert replace(asked, samples=samples + 1, seed=1, n_in=7).grain == asked.grain
+    assert 1 <= asked.chunk <= 512
+    assert (asked.chunks - 1) * asked.chunk < samples <= asked.chunks * asked.chunk
+    assert replace(asked, samples=samples + 1, seed=1, n_in=7).chunk == asked.chunk
     shapes = block.shapes(width).values()
     stored = depth if any(flags) or not isinstance(law, WhiteNoise) else 1
-    if method == "dense" and asked.grain > 1:
-        assert asked.grain * stored * sum(a * b for a, b in shapes) <= _GRAIN_ELEMENTS["dense"]
+    if method == "dense" and asked.chunk > 1:
+        assert asked.chunk * stored * sum(a * b for a, b in shapes) <= _CHUNK_ELEMENTS["dense"]
 
 
 def test_networks_are_many_where_they_are_small_and_few_where_they_are_large() -> None:
-    assert ensemble(Model(TwoLayer(RELU), WHITE, 4)).grain == 512
-    assert ensemble(Model(TwoLayer(RELU), WHITE, 100_000)).grain == 1
+    assert ensemble(Model(TwoLayer(RELU), WHITE, 4)).chunk == 512
+    assert ensemble(Model(TwoLayer(RELU), WHITE, 100_000)).chunk == 1

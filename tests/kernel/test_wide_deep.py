@@ -1,4 +1,4 @@
-"""Very deep and very wide ensembles: finite numbers, and memory that a grain bounds and not the samples."""
+"""Very deep and very wide ensembles: finite numbers, and memory that a chunk bounds and not the samples."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from resnet_sde import RELU, Model, TwoLayer, WhiteNoise, observables, simulate
 
-width, depth, grain, gradients = {width}, {depth}, {grain}, {gradients}
-import_module("resnet_sde.ensembles")._GRAIN_NETWORKS = grain
+width, depth, chunk, gradients = {width}, {depth}, {chunk}, {gradients}
+import_module("resnet_sde.monte_carlo")._CHUNK_NETWORKS = chunk
 torch.set_num_threads(1)
 observe = [observables.log10_growth]
 observe += [observables.log10_gradient_growth] if gradients else []
@@ -34,7 +34,7 @@ def run(depth, samples):
 
 
 run(2, 1)  # what the libraries need for themselves
-peaks = [run(2, 1), run(depth, grain), run(depth, 3 * grain)]
+peaks = [run(2, 1), run(depth, chunk), run(depth, 3 * chunk)]
 print(json.dumps([[peak for peak, _ in peaks], all(finite for _, finite in peaks)]))
 """
 MEGABYTE = 2**20
@@ -42,19 +42,19 @@ MEGABYTE = 2**20
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize(
-    ("width", "depth", "grain", "gradients"),
+    ("width", "depth", "chunk", "gradients"),
     [(40, 6_000, 16, False), (40, 2_000, 8, True), (100_000, 4, 2, True)],
     ids=["deep", "deep with gradients", "wide with gradients"],
 )
-def test_memory_is_that_of_a_grain(width: int, depth: int, grain: int, gradients: bool) -> None:
-    script = SCRIPT.format(width=width, depth=depth, grain=grain, gradients=gradients)
+def test_memory_is_that_of_a_chunk(width: int, depth: int, chunk: int, gradients: bool) -> None:
+    script = SCRIPT.format(width=width, depth=depth, chunk=chunk, gradients=gradients)
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     (base, first, more), finite = json.loads(answer.stdout)
     assert finite
     # A layer keeps the answers of both matrices, and with gradients their probes; as much again is in flight.
-    held = grain * 8 * (depth if gradients else 1) * 4 * width
+    held = chunk * 8 * (depth if gradients else 1) * 4 * width
     assert first - base < 2 * held + 16 * MEGABYTE
-    assert more - first < 16 * MEGABYTE + 0.1 * held, "three grains need what one needs"
-    dense = 2 * grain * 8 * width**2
+    assert more - first < 16 * MEGABYTE + 0.1 * held, "three chunks need what one needs"
+    dense = 2 * chunk * 8 * width**2
     if width > 1000:
         assert more < dense, "no matrix has been there"

@@ -65,10 +65,10 @@ def log_growth(h: Tensor, start: Tensor) -> Tensor:
     return (h.square().sum((1, 2)) / start.square().sum((1, 2))).log()
 
 
-def network_ends(model: Model, h: Tensor, depth: int, seed: int, grain: int = 2000) -> Tensor:
+def network_ends(model: Model, h: Tensor, depth: int, seed: int, chunk: int = 2000) -> Tensor:
     """Ends of independent networks, one for every sample of h."""
     ends = []
-    for k, start in enumerate(h.split(grain)):
+    for k, start in enumerate(h.split(chunk)):
         path = model.draw(depth, samples=len(start), seed=1000 * seed + k)
         ends.append(forward(model.block, start, path.layers(depth), model.alpha(depth))[-1])
     return torch.cat(ends)

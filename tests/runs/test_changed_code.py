@@ -19,7 +19,7 @@ from resnet_sde.runs.agreement import code_digest
 from resnet_sde.runs.execute import execute
 from resnet_sde.theorems import suite
 from resnet_sde.theorems.core import registry
-from resnet_sde.training import Data, Examples, Member, Recipe, train
+from resnet_sde.training import Data, Examples, TrainingConfig, TrainingJob, train
 
 NAMES = itertools.count()
 MODULE = """
@@ -218,10 +218,10 @@ def test_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     mine = import_module(name)
     part = Examples(torch.ones(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))
     model = rs.Model(rs.SingleLayer(mine.Bent()), rs.WhiteNoise(), 4, beta=0.5)
-    members = [Member(model, depth, lr=0.1, seed=0) for depth in (2, 3)]
+    jobs = [TrainingJob(model, depth, lr=0.1, seed=0) for depth in (2, 3)]
     monkeypatch.setattr(mine, "SLOPE", 2.0)
     with pytest.raises(RuntimeError, match=SENTENCE.format(name=rf"{name}\.Bent")):
-        train(members, Recipe(epochs=1, batch_size=3), Data("ones", part, part, part, 2), workers=2)
+        train(jobs, TrainingConfig(epochs=1, batch_size=3), Data("ones", part, part, part, 2), workers=2)
 
 
 def test_a_study_is_refused_before_anything_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from resnet_sde.cli import main
 from resnet_sde.runs import cluster as of_dask
 from resnet_sde.runs.execute import Executor, _each, execute
 from resnet_sde.theorems.suite import plan, record_of, run_suite
-from resnet_sde.training import Member, Recipe, load_data, train
+from resnet_sde.training import TrainingConfig, TrainingJob, load_data, train
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask and its loops have warnings of their own
@@ -64,14 +64,14 @@ def test_a_study_is_the_same(executor: Executor, tmp_path: Path) -> None:
 def test_training_is_the_same_and_is_kept_by_the_process_that_asks(
     executor: Executor, tmp_path: Path
 ) -> None:
-    members = [Member(build(0.5), depth=depth, lr=0.01, seed=seed) for depth in (3, 6) for seed in (0, 1)]
-    data, recipe = load_data("digits", limit=200), Recipe(steps=12)
-    here = train(members, recipe, data, stack=1)
-    there = train(members, recipe, data, stack=1, executor=executor, store=tmp_path, keep_networks=True)
+    jobs = [TrainingJob(build(0.5), depth=depth, lr=0.01, seed=seed) for depth in (3, 6) for seed in (0, 1)]
+    data, config = load_data("digits", limit=200), TrainingConfig(steps=12)
+    here = train(jobs, config, data, stack=1)
+    there = train(jobs, config, data, stack=1, executor=executor, store=tmp_path, keep_networks=True)
     strip = {"network": None, "seconds": None}
     assert [{**asdict(o), **strip} for o in there] == [{**asdict(o), **strip} for o in here]
     assert all((tmp_path / str(outcome.network)).exists() for outcome in there)
-    assert len(list(tmp_path.glob("*/outcome.json"))) == len(members)
+    assert len(list(tmp_path.glob("*/outcome.json"))) == len(jobs)
     assert not list(tmp_path.glob("*/checkpoint.npz"))
 
 

@@ -14,7 +14,7 @@ from resnet_sde.cli import main
 from resnet_sde.networks import load
 from resnet_sde.runs.merge import Merged, merge
 from resnet_sde.runs.store import Record, Store
-from resnet_sde.training import Member, Recipe, load_data, train
+from resnet_sde.training import TrainingConfig, TrainingJob, load_data, train
 
 
 def test_a_study_in_two_halves(tmp_path: Path) -> None:
@@ -29,12 +29,12 @@ def test_a_study_in_two_halves(tmp_path: Path) -> None:
 
 def test_networks_and_outcomes(tmp_path: Path) -> None:
     model = rs.Model(rs.SingleLayer(rs.RELU), rs.WhiteNoise(), width=6, beta=0.5)
-    members = [Member(model, depth=3, lr=0.01, seed=seed) for seed in (0, 1)]
-    how = {"recipe": Recipe(steps=5), "data": load_data("digits", limit=200)}
-    for name, member in zip("ab", members, strict=True):
-        train([member], store=tmp_path / name, keep_networks=True, **how)
+    jobs = [TrainingJob(model, depth=3, lr=0.01, seed=seed) for seed in (0, 1)]
+    how = {"config": TrainingConfig(steps=5), "data": load_data("digits", limit=200)}
+    for name, job in zip("ab", jobs, strict=True):
+        train([job], store=tmp_path / name, keep_networks=True, **how)
     assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all") == Merged(taken=4, there=0, damaged=0)
-    outcomes = train(members, store=tmp_path / "all", keep_networks=True, **how)
+    outcomes = train(jobs, store=tmp_path / "all", keep_networks=True, **how)
     assert not list((tmp_path / "all").rglob("log.jsonl")), "nothing was trained"
     networks = [load(tmp_path / "all" / str(outcome.network)) for outcome in outcomes]
     assert not torch.equal(*(network(torch.ones(1, 64, dtype=torch.float32)) for network in networks))

@@ -15,7 +15,7 @@ from small_study import DISPLACEMENT, X, small, white
 
 import resnet_sde as rs
 from resnet_sde import observables as ob
-from resnet_sde.ensembles import Ensemble
+from resnet_sde.monte_carlo import Ensemble
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
 from resnet_sde.studies import cells
@@ -134,7 +134,7 @@ def reference() -> xr.Dataset:
 
 
 def mixed(**changes: object) -> xr.Dataset:
-    """White weights in grains of 512, coloured ones in larger or smaller grains, more than one grain each."""
+    """White weights in chunks of 512, coloured ones in larger or smaller chunks, more than one chunk each."""
     changes = {"over": {"law": [rs.WhiteNoise(), rs.FractionalNoise(0.3)], "depth": [3, 5]}, **changes}
     return rs.study(
         lambda law: rs.Model(rs.TwoLayer(rs.RELU), law, width=4),
@@ -181,11 +181,11 @@ def test_seeds_and_inputs_matter() -> None:
     assert not np.isin(small(method="dense").displacement, ds.displacement).any()
 
 
-def test_the_grains_are_what_is_handed_out() -> None:
+def test_the_chunks_are_what_is_handed_out() -> None:
     ensemble = Ensemble(white(), 3, 2000, 1, 5, False, False, "deferred", 0)
     for batch in (1, 512, 513, 10**9):
-        pieces = list(cells.parts(ensemble, range(ensemble.grains), batch))
-        assert [grain for piece in pieces for grain in piece] == list(range(ensemble.grains))
+        pieces = list(cells.parts(ensemble, range(ensemble.chunks), batch))
+        assert [chunk for piece in pieces for chunk in piece] == list(range(ensemble.chunks))
 
 
 # Refusals

@@ -18,10 +18,10 @@ import xarray as xr
 from small_study import X, small, white
 from waiting import PATIENCE, members, wait_until
 
-from resnet_sde import ensembles
+from resnet_sde import monte_carlo
 from resnet_sde import observables as ob
 from resnet_sde.cli import main
-from resnet_sde.ensembles import Ensemble
+from resnet_sde.monte_carlo import Ensemble
 from resnet_sde.observables import observable
 from resnet_sde.propagate import Trajectory
 from resnet_sde.runs.store import Record, Store
@@ -66,8 +66,8 @@ def test_a_larger_grid_computes_what_is_new(tmp_path: Path, tasks: list[pool.Tas
 def test_more_networks_are_added_to_those_that_are_there(
     tmp_path: Path, tasks: list[pool.Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With grains of 2 and records of 4 networks: the last record of the first study is not whole."""
-    monkeypatch.setattr(ensembles, "_GRAIN_NETWORKS", 2)
+    """With chunks of 2 and records of 4 networks: the last record of the first study is not whole."""
+    monkeypatch.setattr(monte_carlo, "_CHUNK_NETWORKS", 2)
     monkeypatch.setattr(cells, "KEPT", 4)
     own = torch.linspace(-1.0, 2.0, 5 * 11, dtype=torch.float64).reshape(11, 1, 5)
     for x, of_each in ((X, lambda n: X), (own, lambda n: own[:n])):

@@ -45,9 +45,9 @@ def study(out: Path, **how: Any) -> bytes:
 def training(out: Path, **how: Any) -> bytes:
     """Two stacks of two networks, with a checkpoint after every step."""
     fitting.fit.__kwdefaults__["checkpoint_every"] = 0.0
-    members = [small_training.member(lr, seed, depth=3) for lr in (0.01, 0.02) for seed in (0, 1)]
-    recipe, data = replace(small_training.RECIPE, batch_size=30), small_training.data()
-    outcomes = train(members, recipe, data, store=out, stack=2, keep_networks=True, **how)
+    jobs = [small_training.job(lr, seed, depth=3) for lr in (0.01, 0.02) for seed in (0, 1)]
+    config, data = replace(small_training.CONFIG, batch_size=30), small_training.data()
+    outcomes = train(jobs, config, data, store=out, stack=2, keep_networks=True, **how)
     return json.dumps([outcome.to_json() for outcome in outcomes]).encode()
 
 

@@ -3,10 +3,10 @@
 import torch
 
 import resnet_sde as rs
-from resnet_sde.training import Data, Examples, Member, Recipe
+from resnet_sde.training import Data, Examples, TrainingConfig, TrainingJob
 
 N_IN, CLASSES = 6, 3
-RECIPE = Recipe(epochs=2, batch_size=16, dtype="float64")
+CONFIG = TrainingConfig(epochs=2, batch_size=16, dtype="float64")
 
 
 def points(count: int, *key: object) -> Examples:
@@ -21,6 +21,6 @@ def data(dtype: torch.dtype = torch.float64) -> Data:
     return Data("points", *(Examples(x.to(dtype), y) for x, y in parts), CLASSES)
 
 
-def member(lr: float = 0.01, seed: int = 0, depth: int = 6, **changes: object) -> Member:
+def job(lr: float = 0.01, seed: int = 0, depth: int = 6, **changes: object) -> TrainingJob:
     given = {"block": rs.SingleLayer(rs.RELU), "law": rs.WhiteNoise(), "width": 8, "beta": 0.5}
-    return Member(rs.Model(**{**given, **changes}), depth, lr, seed)
+    return TrainingJob(rs.Model(**{**given, **changes}), depth, lr, seed)

@@ -12,8 +12,8 @@ from torch import Tensor
 from resnet_sde import ERF, RELU, TANH, FractionalNoise, Model, Reduced, SingleLayer, TwoLayer, WhiteNoise
 from resnet_sde import observables as ob
 from resnet_sde.activations import Activation
-from resnet_sde.ensembles import simulate
 from resnet_sde.meanfield import gradient_log_variance, phase
+from resnet_sde.monte_carlo import simulate
 from resnet_sde.theorems import assert_holds, registry, verify
 from resnet_sde.theorems.lab import Lab
 from resnet_sde.theorems.schoenholz.gradients import typical_log_slope

@@ -19,7 +19,7 @@ from resnet_sde.paths import SmoothPath
 from resnet_sde.theorems import registry, verify
 
 BY_NAME = pytest.mark.parametrize("name", MUTANTS)
-FOUR = ("smooth_variance", "clipped_correlation", "grains_in_pairs", "inner_is_outer_in_simulate")
+FOUR = ("smooth_variance", "clipped_correlation", "chunks_in_pairs", "inner_is_outer_in_simulate")
 
 
 @BY_NAME

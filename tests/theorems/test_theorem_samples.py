@@ -72,7 +72,7 @@ def test_theories_without_memory() -> None:
     """In feed-forward networks there is none to forget; in residual ones 40 % of the variance."""
     for case, kept in ((FEED_FORWARD, 1.0), (ERF_NET, 0.584)):
         full = finite_size(case.model, case.start[0], depth=case.depth)
-        less = case.forgetful(fluctuations=True, feedback=True)
+        less = case.without_memory(fluctuations=True, feedback=True)
         ratio = float(less.branch_covariance[-1, -1]) / float(full.branch_covariance[-1, -1])
         assert ratio == pytest.approx(kept, abs=1e-3)
         assert (abs(float(less.branch_shift[-1] / full.branch_shift[-1]) - 1) < 1e-9) == (kept == 1)

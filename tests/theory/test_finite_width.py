@@ -22,8 +22,8 @@ from resnet_sde import (
 )
 from resnet_sde.activations import GELU, AlphaReLU
 from resnet_sde.finite_width import finite_size, output_response
-from resnet_sde.finite_width.finite_size import forgetful
-from resnet_sde.finite_width.squares import squares
+from resnet_sde.finite_width.finite_size import without_memory
+from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
 
 
 # Tables have twelve significant digits unless a test says otherwise.
@@ -59,7 +59,7 @@ def test_sources_of_one_layer_alone_are_not_enough(name: str) -> None:
     """The negative control: the recursion of feed-forward networks fails in every residual one."""
     case = LAYERS[name]
     model = model_of(case)
-    less = forgetful(model, case["K0"], depth=case["L"]).branch_covariance[-1, -1]
+    less = without_memory(model, case["K0"], depth=case["L"]).branch_covariance[-1, -1]
     assert close(less.squeeze(), case["NVarC_out_diag_source_only"])
     full = finite_size(model, case["K0"], depth=case["L"]).branch_covariance[-1, -1]
     if model.skip == 0:
@@ -77,7 +77,7 @@ def test_against_the_residual_scale() -> None:
         assert close(size.branch_covariance[-1, -1], table["full"][row], rtol=5e-10)
         assert close(size.branch_shift[-1], table["mean_corr"][row], rtol=5e-10)
         assert close(size.branch[-1], table["C_out"][row], rtol=5e-10)
-        less = forgetful(model, table["K0"], depth=20).branch_covariance[-1, -1]
+        less = without_memory(model, table["K0"], depth=20).branch_covariance[-1, -1]
         assert close(less.squeeze(), table["diag_only"][row], rtol=5e-10)
 
 
@@ -88,7 +88,10 @@ def test_deep_networks(rows: str) -> None:
     forgotten = []
     for depth, *values in table[rows]:
         model = Model(SingleLayer(ERF, table["sw2"], table["sb2"]), WhiteNoise(), 100, gain=gain)  # beta 1/2
-        size, less = finite_size(model, table["K0"], depth=depth), forgetful(model, table["K0"], depth=depth)
+        size, less = (
+            finite_size(model, table["K0"], depth=depth),
+            without_memory(model, table["K0"], depth=depth),
+        )
         found = [
             size.kernel[-1],
             size.output_response,
@@ -193,7 +196,7 @@ def test_covariances_by_inversion(skip: float) -> None:
     block = SingleLayer(ERF, weight, 0.05)
     model = Model(block, WhiteNoise(), 50, beta=0.0, gain=math.sqrt(rho2), skip=skip)
     size = finite_size(model, q0, depth=depth)
-    known = squares(ERF)
+    known = phi_squared_moments(ERF)
     layers = torch.arange(depth + 1)
     lag = layers[:, None] - layers - 1  # of what layer m adds, when layer l > m is read
     carried = torch.where(lag >= 0, torch.tensor(skip**2) ** lag.clamp_min(0), 0.0)

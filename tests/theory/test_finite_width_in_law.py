@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resnet_sde import ERF, Model, SingleLayer, Trajectory, WhiteNoise, simulate
 from resnet_sde.finite_width import FiniteSize, finite_size_pair, output_response, posterior_shift
-from resnet_sde.finite_width.finite_size import forgetful
+from resnet_sde.finite_width.finite_size import without_memory
 from resnet_sde.theorems.fischer.networks import look
 from resnet_sde.theorems.lab import Lab
 
@@ -94,7 +94,7 @@ def test_a_theory_without_memory_is_caught(name: str) -> None:
     """The planted error: sources of one layer are taken to be independent of those of the others."""
     case, (width, samples) = LAYERS[name], WIDTHS["deferred"]
     found = comparisons(case, case_of(case, width).theory, "deferred", samples)
-    less = forgetful(model_of(case, width), case["K0"], depth=case["L"])
+    less = without_memory(model_of(case, width), case["K0"], depth=case["L"])
     wrong = float(less.branch_covariance[-1, -1])
     claimed = [(what, value, error, wrong) for what, value, error, _ in found if what.startswith("readout")]
     assert len(missed(claimed, width)) == 1

@@ -18,7 +18,7 @@ from resnet_sde.finite_width import (
     saturation_scale,
     sensitive_band,
 )
-from resnet_sde.finite_width.continuum import Growth, pair_peak
+from resnet_sde.finite_width.depth_flow import Growth, pair_peak
 
 BASE = erf_model(1.0, 0.05)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from resnet_sde import ERF, LINEAR, RELU, TANH, Activation, Model, SingleLayer, WhiteNoise
 from resnet_sde.activations import GELU
 from resnet_sde.finite_width import finite_size, finite_size_pair, off_diagonal_response, posterior_shift
-from resnet_sde.finite_width.quartets import quartet
-from resnet_sde.finite_width.squares import squares
+from resnet_sde.finite_width.four_point import four_point
+from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
 from resnet_sde.finite_width.two_inputs import derivatives, second_moments
 from resnet_sde.streams import generator
 
@@ -94,9 +94,9 @@ def test_orthogonal_linear_networks() -> None:
 def test_quartets_of_exchanged_pairs(phi: Activation) -> None:
     first, second = square([0.6, 0.9, 0.2])[None], square([0.5, 0.4, -0.1])[None]
     between = torch.tensor([[[0.3, 0.1], [-0.05, 0.35]]])
-    there, back = quartet(phi, first, second, between), quartet(phi, second, first, between.mT)
+    there, back = four_point(phi, first, second, between), four_point(phi, second, first, between.mT)
     assert math.isclose(float(there), float(back), rel_tol=1e-12)
-    swapped = quartet(phi, first.flip(1, 2), second, between.flip(1))
+    swapped = four_point(phi, first.flip(1, 2), second, between.flip(1))
     assert math.isclose(float(there), float(swapped), rel_tol=1e-12)
 
 
@@ -106,15 +106,15 @@ def test_products_of_relu_tend_to_squares() -> None:
     square_of = torch.full((1, 2, 2), 0.7)
     pair, between = square([0.5, 0.4, 0.1])[None], torch.tensor([[[0.3, 0.2], [0.3, 0.2]]])
     for other, across in ((pair, between), (torch.full((1, 2, 2), 0.5), torch.full((1, 2, 2), 0.3))):
-        product, limit = (quartet(RELU, first, other, across) for first in (close, square_of))
+        product, limit = (four_point(RELU, first, other, across) for first in (close, square_of))
         assert torch.allclose(product, limit, rtol=1e-5)  # the distance is of the order of the noise
 
 
 @pytest.mark.parametrize("variance", [2.0, 8.5, 30.0])
 def test_quartets_of_erf_at_large_variances(variance: float) -> None:
     ones = torch.ones(1, 2, 2)
-    found = float(quartet(ERF, variance * ones, 0.98 * variance * ones, 0.98 * variance * ones))
-    expected = squares(ERF).sources(variance * torch.tensor([0.98, 1.0]), 1.0)[0][1, 0]
+    found = float(four_point(ERF, variance * ones, 0.98 * variance * ones, 0.98 * variance * ones))
+    expected = phi_squared_moments(ERF).sources(variance * torch.tensor([0.98, 1.0]), 1.0)[0][1, 0]
     assert math.isclose(found, float(expected), rel_tol=1e-11)
     assert abs(gauss_hermite(ERF, variance, 0.98 * variance, 0.98 * variance, 32) / found - 1) > 1e-4
 
@@ -136,7 +136,7 @@ def test_quartets_against_samples(phi: Activation) -> None:
             product = (one - one.mean()) * (other - other.mean())
             rows, columns = [a, b], [c, d]
             blocks = (late[rows][:, rows], early[columns][:, columns], cross[rows][:, columns])
-            expected = float(quartet(phi, *(x[None] for x in blocks)))
+            expected = float(four_point(phi, *(x[None] for x in blocks)))
             error = float(product.std()) / math.sqrt(count)
             misses.append(abs(float(product.mean()) - expected) / error)
             assert expected > 8 * error  # so that a covariance wrong by its own size would be seen

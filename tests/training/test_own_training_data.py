@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_training import CLASSES, N_IN, RECIPE, data, member
+from small_training import CLASSES, CONFIG, N_IN, data, job
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from resnet_sde.networks import ResNet
-from resnet_sde.training import Data, Examples, Recipe, Run, TrainingResult, best_rate, fit, train
+from resnet_sde.training import Data, Examples, Run, TrainingConfig, TrainingResult, best_rate, fit, train
 
 PARTS = ("train", "validation", "test")
-MSE = Recipe(**{**vars(RECIPE), "loss": "mse", "epochs": 8})
+MSE = TrainingConfig(**{**vars(CONFIG), "loss": "mse", "epochs": 8})
 
 
 def own(change, classes: int = CLASSES, parts: tuple[str, ...] = PARTS) -> Data:
@@ -32,8 +32,8 @@ def heights(part: Examples) -> Tensor:
     return part.x[:, 0]
 
 
-def same_training(one: Data, other: Data, how: Recipe = RECIPE) -> bool:
-    stacks = [fit([member(0.05)], how, each)[0] for each in (one, other)]
+def same_training(one: Data, other: Data, how: TrainingConfig = CONFIG) -> bool:
+    stacks = [fit([job(0.05)], how, each)[0] for each in (one, other)]
     return all(torch.equal(a, b) for a, b in zip(*(s.parameters() for s in stacks), strict=True))
 
 
@@ -51,13 +51,13 @@ def test_one_number_for_each_example_is_a_column() -> None:
     flat = with_targets(heights, classes=1)
     column = with_targets(lambda part: heights(part)[:, None], classes=1)
     assert same_training(flat, column, MSE)
-    run = Run([member(0.05)], MSE, flat)
-    net = ResNet(member().model, 6, N_IN, 1)
+    run = Run([job(0.05)], MSE, flat)
+    net = ResNet(job().model, 6, N_IN, 1)
     outputs, y = net(flat.train.x)[:, 0].detach(), flat.train.y
     pairs, all_pairs = (outputs - y).square().mean(), (outputs[:, None] - y).square().mean()
     assert run.evaluate(run.data.train)[0].item() == pytest.approx(pairs.item(), rel=1e-12)
     assert abs(all_pairs / pairs - 1) > 0.1
-    assert fit([member(0.05)], MSE, flat)[1][0].train_loss < 0.8 * pairs
+    assert fit([job(0.05)], MSE, flat)[1][0].train_loss < 0.8 * pairs
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int8, torch.int16], ids=str)
@@ -77,12 +77,12 @@ def test_whole_numbers_are_numbers_to_a_square_loss() -> None:
     assert same_training(whole, with_targets(lambda part: one_hot(part.y, CLASSES).double()), MSE)
 
 
-@pytest.mark.parametrize("of_recipe", ["float32", "float64"])
-def test_inputs_get_the_dtype_of_the_recipe(of_recipe: str) -> None:
-    how = Recipe(**{**vars(RECIPE), "dtype": of_recipe})
-    other = torch.float64 if of_recipe == "float32" else torch.float32
+@pytest.mark.parametrize("of_config", ["float32", "float64"])
+def test_inputs_get_the_dtype_of_the_configuration(of_config: str) -> None:
+    how = TrainingConfig(**{**vars(CONFIG), "dtype": of_config})
+    other = torch.float64 if of_config == "float32" else torch.float32
     given = own(lambda part: Examples(part.x.float().to(other), part.y))
-    expected = own(lambda part: Examples(part.x.float().to(getattr(torch, of_recipe)), part.y))
+    expected = own(lambda part: Examples(part.x.float().to(getattr(torch, of_config)), part.y))
     assert same_training(given, expected, how)
 
 
@@ -97,11 +97,11 @@ def test_pairs_and_lists_are_examples_and_graphs_are_left_behind() -> None:
 
 def test_one_example_and_constant_inputs_are_examples() -> None:
     one = own(lambda part: Examples(part.x[:1], part.y[:1]))
-    how = Recipe(batch_size=1, steps=30, dtype="float64")
-    _, (outcome,) = fit([member(0.01)], how, one)
+    how = TrainingConfig(batch_size=1, steps=30, dtype="float64")
+    _, (outcome,) = fit([job(0.01)], how, one)
     assert (outcome.steps, outcome.train_accuracy) == (30, 1.0)
     same = own(lambda part: Examples(torch.ones_like(part.x), part.y))
-    _, (outcome,) = fit([member(0.01)], RECIPE, same)
+    _, (outcome,) = fit([job(0.01)], CONFIG, same)
     assert outcome.test_accuracy in {(same.test.y == i).double().mean().item() for i in range(CLASSES)}
 
 
@@ -133,47 +133,49 @@ REFUSED = {
     ),
     "one-hot classes": (
         lambda: with_targets(lambda p: one_hot(p.y, CLASSES).double()),
-        RECIPE,
+        CONFIG,
         r"y\.argmax\(1\)",
     ),
-    "one-hot integers": (lambda: with_targets(lambda p: one_hot(p.y, CLASSES)), RECIPE, r"y\.argmax\(1\)"),
-    "classes as floats": (lambda: with_targets(lambda p: p.y.double()), RECIPE, r"y\.long\(\)"),
-    "a column of classes": (lambda: with_targets(lambda p: p.y[:, None]), RECIPE, r"shape \(example,\)"),
-    "a label too many": (lambda: with_targets(lambda p: p.y, classes=2), RECIPE, "give classes=3"),
+    "one-hot integers": (lambda: with_targets(lambda p: one_hot(p.y, CLASSES)), CONFIG, r"y\.argmax\(1\)"),
+    "classes as floats": (lambda: with_targets(lambda p: p.y.double()), CONFIG, r"y\.long\(\)"),
+    "a column of classes": (lambda: with_targets(lambda p: p.y[:, None]), CONFIG, r"shape \(example,\)"),
+    "a label too many": (lambda: with_targets(lambda p: p.y, classes=2), CONFIG, "give classes=3"),
     "a label too many, in the test part": (
         lambda: with_targets(lambda p: p.y + 1, parts=("test",)),
-        RECIPE,
+        CONFIG,
         "the test targets run from 1 to 3",
     ),
     "the label that torch leaves out": (
         lambda: with_targets(lambda p: torch.where(p.y == 1, -100, p.y)),
-        RECIPE,
+        CONFIG,
         "run from -100",
     ),
-    "labels from 1": (lambda: with_targets(lambda p: p.y + 1), RECIPE, "from 0 to 2"),
-    "one class": (lambda: with_targets(lambda p: 0 * p.y, classes=1), RECIPE, "at least two classes"),
+    "labels from 1": (lambda: with_targets(lambda p: p.y + 1), CONFIG, "from 0 to 2"),
+    "one class": (lambda: with_targets(lambda p: 0 * p.y, classes=1), CONFIG, "at least two classes"),
     "too large for float32": (
         lambda: own(lambda p: Examples(1e300 * p.x, p.y)),
-        Recipe(batch_size=16),
+        TrainingConfig(batch_size=16),
         "too large or too small",
     ),
     "too small for float32": (
         lambda: own(lambda p: Examples(1e-60 * p.x, p.y), parts=("validation",)),
-        Recipe(batch_size=16),
+        TrainingConfig(batch_size=16),
         "validation examples is too large or too small",
     ),
-    "a batch of all and one": (data, Recipe(batch_size=91), "smaller batch_size"),
+    "a batch of all and one": (data, TrainingConfig(batch_size=91), "smaller batch_size"),
 }
 
 
 @pytest.mark.parametrize(("make", "how", "message"), REFUSED.values(), ids=REFUSED)
-def test_examples_that_do_not_fit_the_recipe(make, how: Recipe, message: str, tmp_path: Path) -> None:
+def test_examples_that_do_not_fit_the_configuration(
+    make, how: TrainingConfig, message: str, tmp_path: Path
+) -> None:
     """Each before the first step, and before a store is touched."""
     examples = make()
     with pytest.raises(ValueError, match=message):
-        Run([member()], how, examples)
+        Run([job()], how, examples)
     with pytest.raises(ValueError, match=message):
-        train([member()], how, examples, store=tmp_path / "store", workers=2)
+        train([job()], how, examples, store=tmp_path / "store", workers=2)
     assert not (tmp_path / "store").exists()
 
 
@@ -227,7 +229,7 @@ def outcome(loss: float, accuracy: float = math.nan, **changes: object) -> Train
 def test_the_best_rate_of_a_square_loss_has_the_least_loss() -> None:
     flat = with_targets(heights, classes=1)
     rates = (1e-6, 0.05)
-    outcomes = train([member(lr) for lr in rates], MSE, flat)
+    outcomes = train([job(lr) for lr in rates], MSE, flat)
     assert outcomes[1].validation_loss < 0.8 * outcomes[0].validation_loss
     assert best_rate(dict(zip(rates, ([o] for o in outcomes), strict=True))) == 0.05
 

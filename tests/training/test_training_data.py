@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_training import member
+from small_training import job
 
 import resnet_sde as rs
-from resnet_sde.training import Member, Recipe, load_data, roughness
+from resnet_sde.training import TrainingConfig, TrainingJob, load_data, roughness
 
 SCALED = {
     "image": lambda x: (x.mean(1), x.square().mean(1)),
@@ -81,9 +81,9 @@ def test_data_are_refused(options: dict, message: str) -> None:
     ],
     ids=str,
 )
-def test_a_recipe_is_refused(fields: dict, message: str) -> None:
+def test_a_configuration_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Recipe(**fields)
+        TrainingConfig(**fields)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_recipe_is_refused(fields: dict, message: str) -> None:
 )
 def test_a_member_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Member(**{"model": member().model, "depth": 5, "lr": 0.1, **fields})
+        TrainingJob(**{"model": job().model, "depth": 5, "lr": 0.1, **fields})
 
 
 @pytest.mark.parametrize(

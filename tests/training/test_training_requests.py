@@ -7,13 +7,13 @@ import pytest
 import torch
 from command_line import run
 from ids import plain
-from small_training import RECIPE, data, member
+from small_training import CONFIG, data, job
 
 import resnet_sde as rs
 from resnet_sde import checks
-from resnet_sde.networks import Ends, ResNet, Stack
-from resnet_sde.training import Member, Recipe, Run, best_rate, fit, train
-from resnet_sde.training.memory import bytes_of_member
+from resnet_sde.networks import ReadInOut, ResNet, StackedResNets
+from resnet_sde.training import Run, TrainingConfig, TrainingJob, best_rate, fit, train
+from resnet_sde.training.memory import bytes_of_job
 
 
 @pytest.mark.parametrize(
@@ -40,31 +40,31 @@ def test_the_program_refuses_what_does_not_fit_into_memory(
 
 def test_stacks_side_by_side_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """One stack fits, two of them do not; nor does the stack of all four."""
-    one = bytes_of_member(member(), RECIPE, data())
+    one = bytes_of_job(job(), CONFIG, data())
     monkeypatch.setattr(checks, "memory_of", lambda device="cpu": 2.5 * one)
-    four = [member(seed=seed) for seed in range(4)]
-    assert len(train(four, RECIPE, data(), stack=2)) == 4
+    four = [job(seed=seed) for seed in range(4)]
+    assert len(train(four, CONFIG, data(), stack=2)) == 4
     with pytest.raises(ValueError, match=r"4 networks of width 8 and depth 6 .* give a smaller depth"):
-        train(four, RECIPE, data(), stack=4)
+        train(four, CONFIG, data(), stack=4)
     with pytest.raises(ValueError, match="4 networks of width 8"):
-        train(four, RECIPE, data(), stack=2, workers=2)
+        train(four, CONFIG, data(), stack=2, workers=2)
     with pytest.raises(ValueError, match="4 networks of width 8"):
-        Run(four, RECIPE, data())
+        Run(four, CONFIG, data())
 
 
 @pytest.mark.parametrize("more", [{"depth": 60}, {"block": rs.TwoLayer(rs.RELU)}, {"width": 80}], ids=str)
 def test_memory_grows_with_what_is_kept(more: dict) -> None:
-    assert bytes_of_member(member(**more), RECIPE, data()) > 1.5 * bytes_of_member(member(), RECIPE, data())
+    assert bytes_of_job(job(**more), CONFIG, data()) > 1.5 * bytes_of_job(job(), CONFIG, data())
 
 
 def test_memory_is_about_what_is_held() -> None:
     """Weights, gradients, the two moments of Adam, and the states of a batch in every layer."""
-    of, how = member(width=50, depth=40), Recipe(epochs=1, batch_size=64, dtype="float64")
+    of, how = job(width=50, depth=40), TrainingConfig(epochs=1, batch_size=64, dtype="float64")
     training = Run([of], how, data())
     training.advance()
     weights = sum(p.numel() for p in training.stack.parameters())
     states = 40 * 50 * 64
-    expected = bytes_of_member(of, how, data())
+    expected = bytes_of_job(of, how, data())
     assert 0.9 * 8 * (4 * weights + states) < expected < 1.1 * 8 * (4 * weights + states)
 
 
@@ -76,27 +76,29 @@ def test_devices_that_are_not_there(device: object) -> None:
         devices = [device]
     for each in devices:
         for call in (
-            lambda each=each: train([member()], RECIPE, data(), device=each),
-            lambda each=each: fit([member()], RECIPE, data(), device=each),
-            lambda each=each: Run([member()], RECIPE, data(), device=each),
-            lambda each=each: ResNet(member().model, 3, 4, 2, device=each),
-            lambda each=each: Stack([member().model], 3, 4, 2, seeds=[0], device=each),
+            lambda each=each: train([job()], CONFIG, data(), device=each),
+            lambda each=each: fit([job()], CONFIG, data(), device=each),
+            lambda each=each: Run([job()], CONFIG, data(), device=each),
+            lambda each=each: ResNet(job().model, 3, 4, 2, device=each),
+            lambda each=each: StackedResNets([job().model], 3, 4, 2, seeds=[0], device=each),
         ):
             with pytest.raises(ValueError, match=r"give .*'cpu'"):
                 call()
 
 
-@pytest.mark.parametrize("members", [[], (), member(), [member(), None], iter([member()]), None], ids=plain)
-def test_members_are_a_list_of_them(members: object) -> None:
+@pytest.mark.parametrize("jobs", [[], (), job(), [job(), None], iter([job()]), None], ids=plain)
+def test_jobs_are_a_list_of_them(jobs: object) -> None:
     for call in (train, fit, Run):
-        with pytest.raises(ValueError, match=r"members must be a list|at least one member"):
-            call(members, RECIPE, data())
+        with pytest.raises(ValueError, match=r"jobs must be a list|at least one job"):
+            call(jobs, CONFIG, data())
 
 
 def test_dropout_is_refused_for_every_member_before_any_is_trained(tmp_path) -> None:
-    feed_forward = member(skip=0.0, beta=0.0)
+    feed_forward = job(skip=0.0, beta=0.0)
     with pytest.raises(ValueError, match="feed-forward"):
-        train([feed_forward, member()], Recipe(keep_rate=0.5, batch_size=16), data(), store=tmp_path / "s")
+        train(
+            [feed_forward, job()], TrainingConfig(keep_rate=0.5, batch_size=16), data(), store=tmp_path / "s"
+        )
     assert not (tmp_path / "s").exists()
 
 
@@ -107,7 +109,7 @@ def test_dropout_is_refused_for_every_member_before_any_is_trained(tmp_path) -> 
         ({"entries": 2.5}, "entries must be a positive integer"),
         ({"entries": True}, "entries must be a positive integer"),
         ({"biases": 1}, "biases must be True or False"),
-        ({"ends": "activated"}, "ends must be None or Ends"),
+        ({"ends": "activated"}, "read_in_out must be None or ReadInOut"),
         ({"keep_rate": math.nan}, "keep_rate must lie in"),
         ({"keep_rate": True}, "keep_rate must be a number"),
         ({"keep_rate": None}, "keep_rate must be a number"),
@@ -118,9 +120,9 @@ def test_dropout_is_refused_for_every_member_before_any_is_trained(tmp_path) -> 
     ],
     ids=str,
 )
-def test_recipes_are_refused(fields: dict, message: str) -> None:
+def test_configurations_are_refused(fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Recipe(**fields)
+        TrainingConfig(**fields)
 
 
 @pytest.mark.parametrize(
@@ -137,24 +139,24 @@ def test_recipes_are_refused(fields: dict, message: str) -> None:
     ],
     ids=str,
 )
-def test_members_are_refused(fields: dict, message: str) -> None:
+def test_jobs_are_refused(fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Member(**{"model": member().model, "depth": 5, "lr": 0.1, **fields})
+        TrainingJob(**{"model": job().model, "depth": 5, "lr": 0.1, **fields})
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "1", True, None], ids=repr)
 @pytest.mark.parametrize("name", ["embed_w2", "embed_b2", "readout_w2", "readout_b2"])
 def test_ends_have_variances(name: str, value: object) -> None:
     if (name, value) == ("embed_w2", None):
-        assert Ends(embed_w2=None).embed_w2 is None
+        assert ReadInOut(embed_w2=None).embed_w2 is None
         return
     with pytest.raises(ValueError, match=f"{name} is a variance"):
-        Ends(**{name: value})
+        ReadInOut(**{name: value})
 
 
 def test_ends_say_whether_the_readout_is_of_activated_states() -> None:
     with pytest.raises(ValueError, match="activated must be True or False"):
-        Ends(activated=1.0)
+        ReadInOut(activated=1.0)
 
 
 AROUND = {
@@ -168,29 +170,32 @@ AROUND = {
 @pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 def test_what_is_set_around_training_is_not_for_it(around) -> None:
     """bfloat16 products would change the third digit of a loss."""
-    how = Recipe(epochs=1, batch_size=16)
-    expected = train([member()], how, data(torch.float32))
+    how = TrainingConfig(epochs=1, batch_size=16)
+    expected = train([job()], how, data(torch.float32))
     given = data(torch.float32)
     with around():
-        assert train([member()], how, given) == expected
+        assert train([job()], how, given) == expected
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: train([member()], None, data()), "recipe must be a Recipe"),
-        (lambda: train([member()], RECIPE, (data().train, data().test)), "data must be Data"),
+        (lambda: train([job()], None, data()), "config must be a TrainingConfig"),
+        (lambda: train([job()], CONFIG, (data().train, data().test)), "data must be Data"),
         (lambda: best_rate([0.1]), "by learning rate"),
-        (lambda: best_rate({0.1: train([member()], RECIPE, data())[0]}), "no list of TrainingResult"),
+        (lambda: best_rate({0.1: train([job()], CONFIG, data())[0]}), "no list of TrainingResult"),
         (lambda: best_rate({0.1: "good"}), "no list of TrainingResult"),
         (lambda: ResNet(None, 3, 4, 2), "drawn from a Model, got NoneType"),
         (lambda: ResNet(rs.TANH, 3, 4, 2), "drawn from a Model, got Tanh"),
-        (lambda: ResNet(member().model, 3, 4, 2, dtype=torch.int64), "weights are real numbers"),
-        (lambda: ResNet(member().model, 3, 4, 2, dtype=torch.complex64), "weights are real numbers"),
-        (lambda: ResNet(member().model, 3, 4, 2, ends={"activated": True}), "ends must be None or Ends"),
-        (lambda: ResNet(member().model, 3, 4, 2)(torch.ones(5, 3)), "dimension 3, but the network takes 4"),
-        (lambda: ResNet(member().model, 3, 4, 2)(torch.tensor(1.0)), "one number is no input"),
-        (lambda: Stack([None], 3, 4, 2, seeds=[0]), "drawn from a Model"),
+        (lambda: ResNet(job().model, 3, 4, 2, dtype=torch.int64), "weights are real numbers"),
+        (lambda: ResNet(job().model, 3, 4, 2, dtype=torch.complex64), "weights are real numbers"),
+        (
+            lambda: ResNet(job().model, 3, 4, 2, read_in_out={"activated": True}),
+            "read_in_out must be None or ReadInOut",
+        ),
+        (lambda: ResNet(job().model, 3, 4, 2)(torch.ones(5, 3)), "dimension 3, but the network takes 4"),
+        (lambda: ResNet(job().model, 3, 4, 2)(torch.tensor(1.0)), "one number is no input"),
+        (lambda: StackedResNets([None], 3, 4, 2, seeds=[0]), "drawn from a Model"),
     ],
 )
 def test_arguments_of_another_kind(call, message: str) -> None:

@@ -19,7 +19,17 @@ from waiting import PATIENCE, wait_until
 
 import resnet_sde as rs
 from resnet_sde.runs.store import Store
-from resnet_sde.training import Data, Examples, Member, Recipe, Run, TrainingResult, fit, kept, train
+from resnet_sde.training import (
+    Data,
+    Examples,
+    Run,
+    TrainingConfig,
+    TrainingJob,
+    TrainingResult,
+    fit,
+    kept,
+    train,
+)
 from resnet_sde.training.fitting import _Keeper
 
 RATES = (0.01, 0.03, 0.1)
@@ -32,24 +42,24 @@ def data(examples: int = 90, dtype: torch.dtype = torch.float64) -> Data:
     return Data("plane", part, part, part, 2)
 
 
-RECIPE = Recipe(epochs=2, batch_size=18, dtype="float64")
+CONFIG = TrainingConfig(epochs=2, batch_size=18, dtype="float64")
 
 
-def member(lr: float = 0.01, seed: int = 0, activation: rs.Activation = rs.RELU, width: int = 5) -> Member:
-    return Member(rs.Model(rs.SingleLayer(activation), rs.WhiteNoise(), width, beta=0.5), 4, lr, seed)
+def job(lr: float = 0.01, seed: int = 0, activation: rs.Activation = rs.RELU, width: int = 5) -> TrainingJob:
+    return TrainingJob(rs.Model(rs.SingleLayer(activation), rs.WhiteNoise(), width, beta=0.5), 4, lr, seed)
 
 
-GRID = [member(lr, seed) for lr in RATES for seed in (0, 1)]
+GRID = [job(lr, seed) for lr in RATES for seed in (0, 1)]
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[Member]:
-    """All members that are trained, as they are."""
-    seen: list[Member] = []
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainingJob]:
+    """All jobs that are trained, as they are."""
+    seen: list[TrainingJob] = []
 
-    def recorded(members: list[Member], *rest: object, **options: object) -> object:
-        seen.extend(members)
-        return fit(members, *rest, **options)
+    def recorded(jobs: list[TrainingJob], *rest: object, **options: object) -> object:
+        seen.extend(jobs)
+        return fit(jobs, *rest, **options)
 
     monkeypatch.setattr("resnet_sde.training.grid.fit", recorded)
     return seen
@@ -63,39 +73,39 @@ def test_no_bit_depends_on_the_neighbours(
 ) -> None:
     """Neither of weights nor of losses, also where examples are evaluated in several parts."""
     monkeypatch.setattr("resnet_sde.training.run._EVALUATED", 2**14)
-    how = Recipe(epochs=2, batch_size=50, optimizer=optimizer, dtype=dtype)
+    how = TrainingConfig(epochs=2, batch_size=50, optimizer=optimizer, dtype=dtype)
     width, examples = 20, data(120, getattr(torch, dtype))
-    members = [member(lr, seed, width=width) for lr in RATES for seed in (0, 1)]
-    _, alone = fit([members[3]], how, examples)
-    for some in (members, members[2:4], members[3:]):
+    jobs = [job(lr, seed, width=width) for lr in RATES for seed in (0, 1)]
+    _, alone = fit([jobs[3]], how, examples)
+    for some in (jobs, jobs[2:4], jobs[3:]):
         _, found = fit(some, how, examples)
-        assert found[some.index(members[3])] == alone[0]
+        assert found[some.index(jobs[3])] == alone[0]
 
 
-def test_one_more_rate_trains_the_new_one_alone(tmp_path: Path, trained: list[Member]) -> None:
-    found = train(GRID[:4], RECIPE, data(), store=tmp_path)
+def test_one_more_rate_trains_the_new_one_alone(tmp_path: Path, trained: list[TrainingJob]) -> None:
+    found = train(GRID[:4], CONFIG, data(), store=tmp_path)
     trained.clear()
-    assert train(GRID, RECIPE, data(), store=tmp_path) == train(GRID, RECIPE, data())
+    assert train(GRID, CONFIG, data(), store=tmp_path) == train(GRID, CONFIG, data())
     assert trained == [*GRID[4:], *GRID]
     trained.clear()
-    assert train(GRID[1:3][::-1], RECIPE, data(), stack=1, store=tmp_path) == found[1:3][::-1]
+    assert train(GRID[1:3][::-1], CONFIG, data(), stack=1, store=tmp_path) == found[1:3][::-1]
     assert not trained
 
 
 def test_where_bits_may_depend_on_the_neighbours_stacks_are_kept_whole(
-    tmp_path: Path, trained: list[Member], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained: list[TrainingJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU."""
     for module in (kept, sys.modules["resnet_sde.training.grid"]):
         monkeypatch.setattr(module, "on_its_own", lambda device: False)
-    train(GRID[:3], RECIPE, data(), stack=2, store=tmp_path)
+    train(GRID[:3], CONFIG, data(), stack=2, store=tmp_path)
     trained.clear()
-    found = train(GRID[:4], RECIPE, data(), stack=2, store=tmp_path)
+    found = train(GRID[:4], CONFIG, data(), stack=2, store=tmp_path)
     assert trained == GRID[2:4], "the third has another neighbour now"
     trained.clear()
-    names = kept.identities(GRID[:4], RECIPE, data(), device="cpu", stacks=[(0, 1), (2, 3)])
+    names = kept.identities(GRID[:4], CONFIG, data(), device="cpu", stacks=[(0, 1), (2, 3)])
     kept.outcomes_in(tmp_path).path(names[1]).unlink()
-    assert train(GRID[:4], RECIPE, data(), stack=2, store=tmp_path) == found
+    assert train(GRID[:4], CONFIG, data(), stack=2, store=tmp_path) == found
     assert trained == GRID[:2]
 
 
@@ -114,36 +124,39 @@ SLOPE = 1.0
 
 
 def test_edited_code_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    members = [member(activation=Bent())]
-    first = train(members, RECIPE, data(), store=tmp_path)
+    jobs = [job(activation=Bent())]
+    first = train(jobs, CONFIG, data(), store=tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "SLOPE", 0.1)
-    second = train(members, RECIPE, data(), store=tmp_path)
-    assert second == train(members, RECIPE, data())
+    second = train(jobs, CONFIG, data(), store=tmp_path)
+    assert second == train(jobs, CONFIG, data())
     assert second[0].train_loss != first[0].train_loss
 
 
 def test_what_no_key_covers_is_trained_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[Member], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trained: list[TrainingJob],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Stubborn(float):
         def __reduce_ex__(self, protocol: object) -> object:
             raise TypeError("no")
 
     monkeypatch.setattr(sys.modules[__name__], "SLOPE", Stubborn(1.0))
-    members = [member(activation=Bent()), member()]
+    jobs = [job(activation=Bent()), job()]
     for number in (1, 2):
         caplog.clear()
-        found = train(members, RECIPE, data(), stack=1, store=tmp_path)
-        assert found == train(members, RECIPE, data())
+        found = train(jobs, CONFIG, data(), stack=1, store=tmp_path)
+        assert found == train(jobs, CONFIG, data())
         assert caplog.text.count("SLOPE is an object of type") == 1
         assert len(list(tmp_path.glob(f"*/{kept.OUTCOME}"))) == 1, number
     assert [one.model.block.activation for one in trained].count(Bent()) == 4
 
 
 def test_damaged_outcomes_are_computed_anew(
-    tmp_path: Path, trained: list[Member], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, trained: list[TrainingJob], caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = train(GRID, RECIPE, data(), store=tmp_path)
+    whole = train(GRID, CONFIG, data(), store=tmp_path)
     for path in sorted(tmp_path.glob(f"*/{kept.OUTCOME}"))[:3]:
         content = path.read_bytes()
         at = content.index(b'"test_loss": 0.') + 16
@@ -151,7 +164,7 @@ def test_damaged_outcomes_are_computed_anew(
         json.loads(path.read_text())
         trained.clear()
         caplog.clear()
-        assert train(GRID, RECIPE, data(), store=tmp_path) == whole
+        assert train(GRID, CONFIG, data(), store=tmp_path) == whole
         assert len(trained) == 1
         assert f"{path} is not taken, because its content does not fit its checksum" in caplog.text
         assert path.read_bytes() == content
@@ -160,7 +173,7 @@ def test_damaged_outcomes_are_computed_anew(
 def test_a_full_disk_costs_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = train(GRID[:2], RECIPE, data(), store=tmp_path / "whole", keep_networks=True)
+    whole = train(GRID[:2], CONFIG, data(), store=tmp_path / "whole", keep_networks=True)
 
     def full(*_: object, **options: object) -> IO[bytes] | None:
         if opened:
@@ -172,7 +185,7 @@ def test_a_full_disk_costs_no_result(
     monkeypatch.setattr(os, "fsync", full)
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     monkeypatch.setattr(Run, "advance", lambda self: opened.append(True) or run_one(self))
-    found = train(GRID[:2], RECIPE, data(), store=tmp_path / "full", keep_networks=True)
+    found = train(GRID[:2], CONFIG, data(), store=tmp_path / "full", keep_networks=True)
     assert [one.test_loss for one in found] == [one.test_loss for one in whole]
     assert [one.network for one in found] == [None, None]
     assert "No space left on device" in caplog.text
@@ -183,7 +196,7 @@ def test_a_full_disk_costs_no_result(
 def test_what_an_end_leaves_undone_is_done_by_the_next_run(
     ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(GRID[:2], RECIPE, data(), store=tmp_path / "whole")
+    whole = train(GRID[:2], CONFIG, data(), store=tmp_path / "whole")
     write = kept.write_log
 
     def end(run: Run, *rest: object) -> None:
@@ -201,9 +214,9 @@ def test_what_an_end_leaves_undone_is_done_by_the_next_run(
             interrupted_after(5, tmp_path / "kept", context, GRID[:2])
             context.setattr(Store, "remove", end_there)
         with pytest.raises(KeyboardInterrupt):
-            train(GRID[:2], RECIPE, data(), store=tmp_path / "kept")
+            train(GRID[:2], CONFIG, data(), store=tmp_path / "kept")
     assert list((tmp_path / "kept").glob(f"*/{kept.CHECKPOINT}"))
-    assert train(GRID[:2], RECIPE, data(), store=tmp_path / "kept") == whole
+    assert train(GRID[:2], CONFIG, data(), store=tmp_path / "kept") == whole
     contents = [
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json*")}
         for folder in (tmp_path / "whole", tmp_path / "kept")
@@ -221,16 +234,16 @@ def test_a_folder_removed_while_it_trains(tmp_path: Path, monkeypatch: pytest.Mo
         run_one(self)
 
     monkeypatch.setattr(Run, "advance", advance)
-    found = train(GRID[:2], RECIPE, data(), store=store)
+    found = train(GRID[:2], CONFIG, data(), store=store)
     monkeypatch.setattr(Run, "advance", run_one)
-    assert found == train(GRID[:2], RECIPE, data())
+    assert found == train(GRID[:2], CONFIG, data())
     assert len(list(store.glob(f"*/{kept.OUTCOME}"))) == 2
 
 
 def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    train(GRID[:1], RECIPE, data(), store="~/kept", keep_networks=True)
+    train(GRID[:1], CONFIG, data(), store="~/kept", keep_networks=True)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert len(list((tmp_path / "kept").glob("*/*"))) == 3
 
@@ -239,7 +252,7 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def interrupted_after(
-    steps: int, store: Path, monkeypatch: pytest.MonkeyPatch, members: list[Member]
+    steps: int, store: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[TrainingJob]
 ) -> None:
     run_one = Run.advance
 
@@ -251,7 +264,7 @@ def interrupted_after(
     with monkeypatch.context() as interrupted:
         interrupted.setattr(Run, "advance", advance)
         with pytest.raises(KeyboardInterrupt):
-            train(members, RECIPE, data(), store=store)
+            train(jobs, CONFIG, data(), store=store)
 
 
 @pytest.mark.parametrize("steps", [1, 5, 7])
@@ -259,7 +272,7 @@ def test_an_interrupt_leaves_a_checkpoint(
     steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long before the next one is due; and one more rate starts beside those that go on."""
-    whole = train(GRID, RECIPE, data(), store=tmp_path / "whole")
+    whole = train(GRID, CONFIG, data(), store=tmp_path / "whole")
     interrupted_after(steps, tmp_path, monkeypatch, GRID[:4])
     assert len(list(tmp_path.glob(f"*/{kept.CHECKPOINT}"))) == 4
     started: list[int] = []
@@ -267,10 +280,10 @@ def test_an_interrupt_leaves_a_checkpoint(
 
     def recorded(self: _Keeper, run: Run, *rest: object, **options: object) -> None:
         before(self, run, *rest, **options)
-        started.extend([run.step] * len(run.members))
+        started.extend([run.step] * len(run.jobs))
 
     monkeypatch.setattr(_Keeper, "__init__", recorded)
-    assert train(GRID, RECIPE, data(), store=tmp_path) == whole
+    assert train(GRID, CONFIG, data(), store=tmp_path) == whole
     assert sorted(started) == [0, 0, *[steps] * 4]
     assert not list(tmp_path.glob(f"*/{kept.CHECKPOINT}"))
     for path in (tmp_path / "whole").glob(f"*/{kept.LOG}"):
@@ -279,7 +292,7 @@ def test_an_interrupt_leaves_a_checkpoint(
 
 def test_an_interrupt_in_the_middle_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real signal, in the middle of what must not be left half done: the step is done first."""
-    whole = train(GRID[:2], RECIPE, data())
+    whole = train(GRID[:2], CONFIG, data())
     close = Run._close_epoch
 
     def interrupted(self: Run, *rest: int) -> None:
@@ -292,11 +305,11 @@ def test_an_interrupt_in_the_middle_of_a_step(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as context:
         context.setattr(Run, "_close_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(GRID[:2], RECIPE, data(), store=tmp_path)
+            train(GRID[:2], CONFIG, data(), store=tmp_path)
     assert [one.step for one in seen] == [5], "the interrupt waited"
-    names = kept.identities(GRID[:2], RECIPE, data(), device="cpu")
+    names = kept.identities(GRID[:2], CONFIG, data(), device="cpu")
     assert [kept.step_of(kept.checkpoints_in(tmp_path), name) for name in names] == [5, 5]
-    assert train(GRID[:2], RECIPE, data(), store=tmp_path) == whole
+    assert train(GRID[:2], CONFIG, data(), store=tmp_path) == whole
 
 
 def test_checkpoints_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -308,7 +321,7 @@ def test_checkpoints_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPa
         clock[0] += 3.0
 
     monkeypatch.setattr("resnet_sde.training.fitting.save_checkpoint", slow)
-    long = Recipe(steps=150, batch_size=90, dtype="float64")
+    long = TrainingConfig(steps=150, batch_size=90, dtype="float64")
     run_one = Run.advance
 
     def advance(self: Run) -> None:
@@ -340,11 +353,11 @@ def test_the_program_goes_on_after_an_interrupt(tmp_path: Path) -> None:
     record = kept.Store(tmp_path, "{key}/checkpoint.npz")
     assert record.folder == tmp_path
     status, output, _ = run(*TINY[:-1], 1, "--out", tmp_path, "--json", command="train")
-    assert status == 0, "another recipe has nothing to do with it"
+    assert status == 0, "another config has nothing to do with it"
     assert path.exists()
     assert json.loads(output)["cells"][0]["test_accuracy"] > 0
 
 
 def test_an_outcome_is_the_same_from_json() -> None:
-    (found,) = train(GRID[:1], RECIPE, data())
+    (found,) = train(GRID[:1], CONFIG, data())
     assert TrainingResult.from_json(json.loads(json.dumps(found.to_json()))) == found

@@ -19,7 +19,7 @@ from torch import Tensor
 from resnet_sde.activations import ERF
 from resnet_sde.claims import Claim, equal
 from resnet_sde.finite_width import posterior_shift
-from resnet_sde.finite_width.continuum import Growth
+from resnet_sde.finite_width.depth_flow import Growth
 from resnet_sde.finite_width.finite_size import check_model
 from resnet_sde.theorems.core import theorem
 from resnet_sde.theorems.fischer.networks import (
@@ -87,7 +87,7 @@ def feed_forward_fluctuations(lab: Lab, *, skip: float = 0.0) -> Iterator[Claim]
 def depth_limit(lab: Lab, *, depth: int, memory: bool = True, beta: float = 0.5) -> Iterator[Claim]:
     """Steps from L layers to 2L and from there to 4L, which halve."""
     cases = [Case(network(ERF, 1.0, 0.05, n**-beta), (0.05,), n) for n in (depth, 2 * depth, 4 * depth)]
-    found = [case.theory if memory else case.forgetful(fluctuations=True) for case in cases]
+    found = [case.theory if memory else case.without_memory(fluctuations=True) for case in cases]
     growth = Growth(check_model(cases[0].model))
     time = growth.time(0.05, float(2 * found[2].kernel[-1] - found[1].kernel[-1]))
     yield equal("time of the flow to K^L", time, 1.0, 0.001)

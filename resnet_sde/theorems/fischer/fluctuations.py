@@ -102,7 +102,7 @@ def kernel_fluctuations(
     if lab.model is not None:
         cases = {str(lab.model): (Case(lab.model, (start,), depth), 0.1 + 5 / lab.model.width)}
     for name, (case, tolerance) in cases.items():
-        theory = case.theory if memory else case.forgetful(fluctuations=True)
+        theory = case.theory if memory else case.without_memory(fluctuations=True)
         (values,) = collect(lab, case, lambda s: covariance(s.c(), s.c()))
         exact = float(theory.branch_covariance[-1, -1])
         yield lab.ratio(f"N Var C / theory, {name}", values, exact, within=tolerance)
@@ -161,7 +161,7 @@ def mean_shift(lab: Lab, *, feedback: bool = True) -> Iterator[Claim]:
     }
     for name, (each, tolerance) in cases.items():
         case = each.at(32)
-        theory = case.theory if feedback else case.forgetful(feedback=True)
+        theory = case.theory if feedback else case.without_memory(feedback=True)
         (entry,) = collect(lab, case, lambda s: s.c().entry)
         found = 32 * (entry - theory.branch[-1, 0])
         yield lab.equal(f"N (E C − C̄), {name}", found, float(theory.branch_shift[-1, 0]), within=tolerance)
@@ -218,7 +218,7 @@ def output_kurtosis(lab: Lab, *, memory: bool = True) -> Iterator[Claim]:
     source = stream(lab.seed, "readouts", lab.samples)
     y = x @ source.normal_(torch.empty(lab.samples, 16, outputs))
     y = y + source.normal_(torch.empty(lab.samples, 1, outputs)) * math.sqrt(block.sigma_b2)
-    theory = case.theory if memory else case.forgetful(fluctuations=True)
+    theory = case.theory if memory else case.without_memory(fluctuations=True)
     second, fourth = y.square().mean((1, 2)), y.pow(4).mean((1, 2))
     m2, m4 = float(second.mean()), float(fourth.mean())
     near = (fourth - 2 * m4 / m2 * (second - m2)) / m2**2  # of their ratio, to first order

@@ -19,7 +19,7 @@ from torch import Tensor
 from resnet_sde.activations import ERF, LINEAR, RELU, TANH, Activation
 from resnet_sde.blocks import SingleLayer
 from resnet_sde.finite_width import FiniteSize, finite_size, finite_size_pair
-from resnet_sde.finite_width.finite_size import check_model, forgetful
+from resnet_sde.finite_width.finite_size import check_model, without_memory
 from resnet_sde.finite_width.two_inputs import PAIRS, second_moments
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.model import Model
@@ -58,13 +58,13 @@ class Case:
             return ask(finite_size_pair, self.model, square(self.start), depth=self.depth)
         return with_entries(ask(finite_size, self.model, self.start[0], depth=self.depth))
 
-    def forgetful(self, *, fluctuations: bool = False, feedback: bool = False) -> FiniteSize:
+    def without_memory(self, *, fluctuations: bool = False, feedback: bool = False) -> FiniteSize:
         """The theory of one input without the memory of its fluctuations, or of its feedback.
 
         Sources of different layers are then independent, or neurons do not feed back on themselves.
         """
         model, start = self.model, self.start[0]
-        return forgetful(model, start, depth=self.depth, fluctuations=fluctuations, feedback=feedback)
+        return without_memory(model, start, depth=self.depth, fluctuations=fluctuations, feedback=feedback)
 
 
 def network(

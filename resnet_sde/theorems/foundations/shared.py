@@ -30,7 +30,7 @@ _LONG = 16  # layers, whose 320 numbers tell two networks apart
 
 @theorem(
     "independent-networks",
-    words="The networks of an ensemble share no weights: no two of them have any in common, whatever grain, "
+    words="The networks of an ensemble share no weights: no two of them have any in common, whatever chunk, "
     "seed or depth they belong to.",
     statement=r"(A, V_1, \dots, V_L) \text{ independent of } (A', V'_1, \dots, V'_{L'}) \text{ for two "
     r"networks, seeds or depths}",

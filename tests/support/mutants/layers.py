@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mutants import Patch, caught_by
-from resnet_sde import blocks, ensembles, matrices, model, propagate
+from resnet_sde import blocks, matrices, model, monte_carlo, propagate
 from resnet_sde import observables as ob
 from resnet_sde.activations import Tanh
 from resnet_sde.blocks import Block, Layer, SingleLayer, TwoLayer
@@ -146,7 +146,7 @@ def transposed_coefficients(patch: Patch) -> None:
 @caught_by("independent-matrices")
 def inner_is_outer_in_simulate(patch: Patch) -> None:
     """In `simulate` alone, two matrices of correlated weights are the same."""
-    patch.setattr(ensembles, "WeightPaths", _one_path)
+    patch.setattr(monte_carlo, "WeightPaths", _one_path)
 
 
 def _one_path(paths: dict, *drawn: object) -> WeightPaths:
@@ -171,7 +171,7 @@ def inner_is_outer_for_white_weights(patch: Patch) -> None:
                 matrices = {**matrices, "outer": inner}
             return Layer.of(matrices)
 
-    patch.setattr(ensembles, "Layer", Same)
+    patch.setattr(monte_carlo, "Layer", Same)
 
 
 @caught_by("parameter-gradients")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from mutants import Patch, caught_by
-from resnet_sde import ensembles
+from resnet_sde import monte_carlo
 from resnet_sde.streams import Stream
 
 
@@ -40,8 +40,8 @@ def _restart(patch: Patch, when: Callable[[int], bool]) -> None:
 
 
 @caught_by("independent-networks")
-def grains_in_pairs(patch: Patch) -> None:
-    """Two grains share a stream."""
+def chunks_in_pairs(patch: Patch) -> None:
+    """Two chunks share a stream."""
     _rename(patch, lambda seed, key: (seed, *key[:-1], key[-1] // 2))
 
 
@@ -58,6 +58,6 @@ def seed_missing(patch: Patch) -> None:
 
 
 def _rename(patch: Patch, name: Callable[[int, tuple], tuple]) -> None:
-    """Streams of `simulate`, whose key is (…, model, depth, …, grain), have other names."""
-    real = ensembles.stream
-    patch.setattr(ensembles, "stream", lambda seed, *key, **where: real(*name(seed, key), **where))
+    """Streams of `simulate`, whose key is (…, model, depth, …, chunk), have other names."""
+    real = monte_carlo.stream
+    patch.setattr(monte_carlo, "stream", lambda seed, *key, **where: real(*name(seed, key), **where))

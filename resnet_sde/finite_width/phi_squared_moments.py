@@ -48,7 +48,7 @@ def cross_kernel(kernel: Tensor, skip: float) -> Tensor:
     return kernel[first] * weight.reshape(*weight.shape, *[1] * (kernel.ndim - 1))
 
 
-class Squares(ABC):
+class PhiSquaredMoments(ABC):
     """The Gaussian moments of φ² along the layers of a network."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Squares(ABC):
         """
 
 
-class _Pairwise(Squares):
+class _Pairwise(PhiSquaredMoments):
     """Moments that are a closed form of two variances and a covariance."""
 
     @abstractmethod
@@ -163,7 +163,7 @@ class HalfLines(_Pairwise):
 
 
 @dataclass(frozen=True)
-class Hermite(Squares):
+class Hermite(PhiSquaredMoments):
     """Any smooth φ, by Mehler's series Σ c_n(K) c_n(K') (κ / √(KK'))ⁿ.
 
     The c_n are the coefficients of φ(√K z)² in normalized Hermite polynomials. The series is slow where φ
@@ -220,7 +220,7 @@ class Hermite(Squares):
         return found
 
 
-def squares(activation: Activation) -> Squares:
+def phi_squared_moments(activation: Activation) -> PhiSquaredMoments:
     """The moments of the square of this activation.
 
     Raises:

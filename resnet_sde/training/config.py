@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model
-from resnet_sde.networks import Ends, check_block, structure
+from resnet_sde.networks import ReadInOut, check_block, structure
 from resnet_sde.streams import check_seed
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
@@ -16,7 +16,7 @@ LOSSES = ("cross-entropy", "mse")
 
 
 @dataclass(frozen=True)
-class Member:
+class TrainingJob:
     """One network to train.
 
     seed: of its initial weights, of the order of its examples and of its dropout masks.
@@ -42,7 +42,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """How networks are trained.
 
     epochs: passes over the training examples, each in an order of its own.
@@ -54,7 +54,7 @@ class Recipe:
     decay_every, decay: after so many epochs, and again after as many, rates are multiplied by `decay`.
     keep_rate: share of the φ of every layer that dropout keeps in training; for feed-forward networks.
     biases: give every layer biases, which start at 0 where the block has none.
-    ends: variances around the layers; those of `Ends.of` if None.
+    read_in_out: variances around the layers; those of `ReadInOut.of` if None.
     entries: how many entries of each matrix are kept as paths along depth, before and after.
     dtype: "float32" or "float64".
 
@@ -72,7 +72,7 @@ class Recipe:
     decay: float = 0.1
     keep_rate: float = 1.0
     biases: bool = False
-    ends: Ends | None = None
+    read_in_out: ReadInOut | None = None
     entries: int = 0
     dtype: str = "float32"
 
@@ -99,8 +99,11 @@ class Recipe:
             object.__setattr__(self, "entries", entries)
         if not isinstance(self.biases, bool):
             raise ValueError(f"biases must be True or False, got {self.biases!r}; give True for biases")
-        if self.ends is not None and not isinstance(self.ends, Ends):
-            raise ValueError(f"ends must be None or Ends, got {type(self.ends).__name__}; give networks.Ends")
+        if self.read_in_out is not None and not isinstance(self.read_in_out, ReadInOut):
+            raise ValueError(
+                f"read_in_out must be None or ReadInOut, got {type(self.read_in_out).__name__}; give "
+                "networks.ReadInOut"
+            )
         if not 0 < self.keep_rate <= 1:
             raise ValueError(f"keep_rate must lie in (0, 1], got {self.keep_rate}; give for example 0.9")
         if not 0 <= self.momentum < 1 or (self.momentum > 0 and self.optimizer != "sgd"):
@@ -125,22 +128,24 @@ def _number(name: str, value: object, what: str, example: str) -> float:
         raise ValueError(f"{name} must be {what}, got {value!r}; give for example {example}") from None
 
 
-def check_members(members: object, recipe: Recipe) -> None:
-    """Refuse what is no list of members, or what no recipe of this kind trains. Raises ValueError."""
-    if not isinstance(recipe, Recipe):
-        raise ValueError(f"recipe must be a Recipe, got {type(recipe).__name__}; give for example Recipe()")
-    if not isinstance(members, Sequence) or not all(isinstance(member, Member) for member in members):
+def check_jobs(jobs: object, config: TrainingConfig) -> None:
+    """Refuse what is no list of jobs, or what no config of this kind trains. Raises ValueError."""
+    if not isinstance(config, TrainingConfig):
         raise ValueError(
-            f"members must be a list of Member, got {type(members).__name__}; give [Member(...)]"
+            f"config must be a TrainingConfig, got {type(config).__name__}; give for example TrainingConfig()"
         )
-    if not members:
-        raise ValueError("there is no network to train; give at least one member")
-    for block in {id(member.model.block): member.model.block for member in members}.values():
+    if not isinstance(jobs, Sequence) or not all(isinstance(job, TrainingJob) for job in jobs):
+        raise ValueError(
+            f"jobs must be a list of TrainingJob, got {type(jobs).__name__}; give [TrainingJob(...)]"
+        )
+    if not jobs:
+        raise ValueError("there is no network to train; give at least one job")
+    for block in {id(job.model.block): job.model.block for job in jobs}.values():
         check_block(block)
-    if recipe.keep_rate < 1 and any(member.model.skip != 0 for member in members):
+    if config.keep_rate < 1 and any(job.model.skip != 0 for job in jobs):
         raise ValueError("dropout is for feed-forward networks; give models with skip=0, or keep_rate=1")
 
 
-def kind(member: Member, recipe: Recipe) -> tuple[object, ...]:
-    """What the members of a stack must share."""
-    return (member.depth, *structure(member.model, recipe.biases))
+def kind(job: TrainingJob, config: TrainingConfig) -> tuple[object, ...]:
+    """What the jobs of a stack must share."""
+    return (job.depth, *structure(job.model, config.biases))

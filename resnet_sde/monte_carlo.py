@@ -1,8 +1,8 @@
 """Monte Carlo over independent random networks.
 
-Networks are computed in grains. A grain has a random stream of its own, named by the model, the depth, the
+Networks are computed in chunks. A chunk has a random stream of its own, named by the model, the depth, the
 method and its number, and a size that depends on these (and on the number of inputs) alone; its arithmetic
-runs on one thread. So no result can depend on how grains are spread over batches and workers.
+runs on one thread. So no result can depend on how chunks are spread over batches and workers.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
 from resnet_sde.streams import Stream, check_seed, stream
 
 METHODS = ("auto", "dense", "deferred")
-# Numbers held by one grain, half a gigabyte and one gigabyte in float32. Deferred networks reach theirs only
+# Numbers held by one chunk, half a gigabyte and one gigabyte in float32. Deferred networks reach theirs only
 # when they are deep, and need many networks at once for the cost of a layer not to be that of calling torch.
-_GRAIN_ELEMENTS = {"dense": 2**27, "deferred": 2**28}
-_GRAIN_STATE = 2**15  # numbers in the states of one layer: they stay in cache
-_GRAIN_NETWORKS = 512
+_CHUNK_ELEMENTS = {"dense": 2**27, "deferred": 2**28}
+_CHUNK_STATE = 2**15  # numbers in the states of one layer: they stay in cache
+_CHUNK_NETWORKS = 512
 _LAYER_BYTES = 4096  # of the objects that describe one layer which is kept, whatever its width
 _RESULT_BYTES = 16  # of a number that is kept: itself, and its copy when the parts are joined
 _LARGEST_FACTOR = 1e12  # of one layer; a float32 state stays in its range until it is rescaled
@@ -72,19 +72,19 @@ class Ensemble:
         return layers * sum(fan_in * fan_out for fan_in, fan_out in shapes)
 
     @property
-    def grain(self) -> int:
-        """Networks in a grain."""
+    def chunk(self) -> int:
+        """Networks in a chunk."""
         states = self.inputs * self.model.width
-        return max(1, min(_GRAIN_NETWORKS, _GRAIN_STATE // states, _GRAIN_ELEMENTS[self.method] // self.held))
+        return max(1, min(_CHUNK_NETWORKS, _CHUNK_STATE // states, _CHUNK_ELEMENTS[self.method] // self.held))
 
     @property
-    def grains(self) -> int:
-        """Number of grains, the last of which may be smaller."""
-        return -(-self.samples // self.grain)
+    def chunks(self) -> int:
+        """Number of chunks, the last of which may be smaller."""
+        return -(-self.samples // self.chunk)
 
-    def networks(self, grain: int) -> slice:
-        """Which networks a grain holds."""
-        return slice(grain * self.grain, min((grain + 1) * self.grain, self.samples))
+    def networks(self, chunk: int) -> slice:
+        """Which networks a chunk holds."""
+        return slice(chunk * self.chunk, min((chunk + 1) * self.chunk, self.samples))
 
 
 def simulate(
@@ -116,7 +116,7 @@ def simulate(
             at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds,
             inputs are few, and the block looks at a matrix once forward and once back.
         seed: a non-negative integer. Asking for gradients or for observables of every layer makes other
-            grains, and so draws other networks of the same law.
+            chunks, and so draws other networks of the same law.
 
     Returns:
         Tensors on the CPU, shape (samples, ...).
@@ -138,7 +138,7 @@ def simulate(
     )
     warn_of_rounding(ensemble, x)
     parts: list[dict[str, Tensor]] = []
-    for part in simulate_grains(ensemble, x, observe, range(ensemble.grains), in_turn=True):
+    for part in simulate_chunks(ensemble, x, observe, range(ensemble.chunks), in_turn=True):
         if not parts:
             check_results(ensemble, part)
         parts.append(part)
@@ -215,39 +215,39 @@ def choose_method(model: Model, inputs: int, method: str = "auto", *, gradients:
     return "deferred" if deferred and looks_once(model.block, model.width, gradients=gradients) else "dense"
 
 
-def simulate_grains(
+def simulate_chunks(
     ensemble: Ensemble,
     x: Tensor,
     observe: Sequence[object],
-    grains: Sequence[int],
+    chunks: Sequence[int],
     workspace: Workspace | None = None,
     *,
     in_turn: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """The observables of one grain after the other, each (networks of the grain, ...), on the CPU.
+    """The observables of one chunk after the other, each (networks of the chunk, ...), on the CPU.
 
-    in_turn: whether these are all grains that there are.
+    in_turn: whether these are all chunks that there are.
     """
     workspace = Workspace() if workspace is None else workspace
-    for grain in grains:
-        networks = ensemble.networks(grain)
+    for chunk in chunks:
+        networks = ensemble.networks(chunk)
         own = x[networks] if x.ndim == 3 else x.expand(networks.stop - networks.start, *x.shape)
         with one_thread():
-            t = _run_grain(ensemble, own, grain, workspace)
-            results = observed(observe, t, first=grain == 0, in_turn=in_turn)
+            t = _run_chunk(ensemble, own, chunk, workspace)
+            results = observed(observe, t, first=chunk == 0, in_turn=in_turn)
         yield results
 
 
 def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Results of consecutive grains, joined along the networks."""
+    """Results of consecutive chunks, joined along the networks."""
     check_parts(parts)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _run_grain(ensemble: Ensemble, x: Tensor, grain: int, workspace: Workspace) -> Trajectory:
+def _run_chunk(ensemble: Ensemble, x: Tensor, chunk: int, workspace: Workspace) -> Trajectory:
     model, depth = ensemble.model, ensemble.depth
     key = (model, depth, ensemble.method, ensemble.inputs, ensemble.n_in, ensemble.stores_layers)
-    source = stream(ensemble.seed, "simulate", *key, grain, device=x.device)
+    source = stream(ensemble.seed, "simulate", *key, chunk, device=x.device)
     h = Deferred(source, model.width).matvec(x.detach().contiguous(), ensemble.n_in**-0.5)
     top = None
     if ensemble.gradients:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from resnet_sde._gaussian import ErfMixture, logistic
 from resnet_sde.activations import Activation, AlphaReLU, Erf, LeakyReLU, Linear, ReLU, Tanh
-from resnet_sde.finite_width.squares import HalfLines
+from resnet_sde.finite_width.phi_squared_moments import HalfLines
 
 _NODES = 32  # of the integral: rounding error up to variances of 30, 1e-10 at 100
 _TANH_NODES = 20  # the same where a product of mixtures stands under the integral: 1e-12 up to variances of 3
@@ -31,7 +31,7 @@ _TURN = 2 * math.pi
 _Matrix = list[list[Tensor]]
 
 
-def quartet(activation: Activation, first: Tensor, second: Tensor, between: Tensor) -> Tensor:
+def four_point(activation: Activation, first: Tensor, second: Tensor, between: Tensor) -> Tensor:
     """Cov(φ(x0) φ(x1), φ(x2) φ(x3)).
 
     Args:

@@ -8,13 +8,18 @@ from finite_width_cases import ORACLES, gauss_hermite, owen
 
 from resnet_sde import ERF, LINEAR, RELU, TANH, Activation, LeakyReLU, activation
 from resnet_sde.activations import GELU, SIGMOID, AlphaReLU, Erf
-from resnet_sde.finite_width.squares import GaussianSum, Hermite, cross_kernel, squares
+from resnet_sde.finite_width.phi_squared_moments import (
+    GaussianSum,
+    Hermite,
+    cross_kernel,
+    phi_squared_moments,
+)
 
 KERNEL = torch.tensor([0.05, 0.1, 0.3, 0.5, 0.9, 1.5, 2.0], dtype=torch.float64)
 
 
 def pair(phi: Activation, late: float, early: float, cross: float) -> tuple[float, float]:
-    found = squares(phi).pair(*(torch.tensor([float(x)]) for x in (late, early, cross)))
+    found = phi_squared_moments(phi).pair(*(torch.tensor([float(x)]) for x in (late, early, cross)))
     return float(found[0]), float(found[1])
 
 
@@ -27,8 +32,8 @@ def test_tabulated_moments(phi: Activation, row: dict) -> None:
     k = torch.tensor([row["K"]])
     found = {
         "f": phi.second_moment(k),
-        "a": squares(phi).slope(k),
-        "fpp": squares(phi).curvature(k),
+        "a": phi_squared_moments(phi).slope(k),
+        "fpp": phi_squared_moments(phi).curvature(k),
         "var_phi2": torch.tensor(pair(phi, row["K"], row["K"], row["K"])[0]),
     }
     found["m4"] = found["var_phi2"] + found["f"].square()
@@ -78,7 +83,7 @@ def test_gauss_hermite_serves_small_variances() -> None:
 @pytest.mark.parametrize("name", ["erf", "tanh", "linear"])
 def test_closed_forms_agree_with_the_series_of_mehler(name: str, skip: float) -> None:
     phi = activation(name)
-    closed, series = squares(phi), Hermite(phi)
+    closed, series = phi_squared_moments(phi), Hermite(phi)
     for a, b in zip(closed.sources(KERNEL, skip), series.sources(KERNEL, skip), strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-14)
     assert torch.allclose(closed.slope(KERNEL), series.slope(KERNEL), rtol=1e-14)
@@ -107,7 +112,7 @@ def test_half_lines_agree_with_quadrature(phi: Activation, cosine: float) -> Non
 @pytest.mark.parametrize("phi", [ERF, TANH, SIGMOID, GELU], ids=str)
 def test_derivatives_of_sources_and_slopes(phi: Activation) -> None:
     """Feedback is the derivative of the source in the later variance, the curvature that of the slope."""
-    known, step = squares(phi), 1e-4
+    known, step = phi_squared_moments(phi), 1e-4
     shift = torch.zeros_like(KERNEL)
     shift[-1] = step
     _, feedback = known.sources(KERNEL, 1.0)
@@ -120,7 +125,7 @@ def test_derivatives_of_sources_and_slopes(phi: Activation) -> None:
 
 def test_sources_at_one_layer_are_variances() -> None:
     for phi in (SIGMOID, GELU):
-        source, feedback = squares(phi).sources(torch.tensor([0.4, 0.7]), 0.0)
+        source, feedback = phi_squared_moments(phi).sources(torch.tensor([0.4, 0.7]), 0.0)
         assert source[0, 1] == source[1, 0] == 0
         assert not feedback.any()
         assert math.isclose(float(source[1, 1]), gauss_hermite(phi, 0.7, 0.7, 0.7, 80), rel_tol=1e-10)
@@ -135,12 +140,12 @@ def test_kernel_between_layers() -> None:
 
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match=r"1/width theory of AlphaReLU.*is not known; give erf"):
-        squares(AlphaReLU(0.7))
+        phi_squared_moments(AlphaReLU(0.7))
     with pytest.raises(ValueError, match=r"needs more than 400 Hermite polynomials.*give a smaller gain"):
-        squares(SIGMOID).sources(torch.tensor([1.0, 1e4]), 1.0)
+        phi_squared_moments(SIGMOID).sources(torch.tensor([1.0, 1e4]), 1.0)
 
 
 def test_kinds_of_activations() -> None:
-    assert isinstance(squares(Erf()), GaussianSum)
-    assert squares(AlphaReLU(1.0)) == squares(RELU)
-    assert isinstance(squares(SIGMOID), Hermite)
+    assert isinstance(phi_squared_moments(Erf()), GaussianSum)
+    assert phi_squared_moments(AlphaReLU(1.0)) == phi_squared_moments(RELU)
+    assert isinstance(phi_squared_moments(SIGMOID), Hermite)

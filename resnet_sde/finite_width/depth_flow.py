@@ -27,7 +27,7 @@ from torch import Tensor
 
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import SingleLayer
-from resnet_sde.finite_width.squares import Squares, squares
+from resnet_sde.finite_width.phi_squared_moments import PhiSquaredMoments, phi_squared_moments
 
 _NODES = 96
 _DECADES = 10.0  # of kernels that are searched for a peak
@@ -41,9 +41,9 @@ class Growth:
     block: SingleLayer
 
     @property
-    def squares(self) -> Squares:
+    def phi_squared_moments(self) -> PhiSquaredMoments:
         """The moments of φ²."""
-        return squares(self.block.activation)
+        return phi_squared_moments(self.block.activation)
 
     def rate(self, k: Tensor) -> Tensor:
         """G = σ_w² f + σ_b²."""
@@ -58,7 +58,7 @@ class Growth:
 
     def log_slope(self, k: Tensor) -> Tensor:
         """Derivative of ln(a G) in K."""
-        known, weight = self.squares, self.block.sigma_w2
+        known, weight = self.phi_squared_moments, self.block.sigma_w2
         slope = known.slope(k)
         return known.curvature(k) / slope + weight * slope / self.rate(k)
 
@@ -66,7 +66,7 @@ class Growth:
         """The kernel from `start` on where a G is largest: `start` itself, or infinity, or between."""
         grid = np.geomspace(start, start * 10**_DECADES, 401)
         k = torch.as_tensor(grid)
-        height = (self.squares.slope(k).log() + self.rate(k).log()).nan_to_num(-math.inf)
+        height = (self.phi_squared_moments.slope(k).log() + self.rate(k).log()).nan_to_num(-math.inf)
         best = int(height.argmax())
         rising = float(self.log_slope(k[:1])) > 0
         if best == len(grid) - 1 or self.block.activation.homogeneous:
@@ -83,8 +83,8 @@ class Growth:
         """ρ² L at which a network of L layers responds most, less s*, times L; `end` is K*."""
         time = self.time(start, end)
         k = torch.tensor([start, end], dtype=torch.float64, requires_grad=True)
-        rate, slope = self.rate(k), self.block.sigma_w2 * self.squares.slope(k)
-        bend = self.block.sigma_w2 * self.squares.curvature(k)[1]
+        rate, slope = self.rate(k), self.block.sigma_w2 * self.phi_squared_moments.slope(k)
+        bend = self.block.sigma_w2 * self.phi_squared_moments.curvature(k)[1]
         (second,) = torch.autograd.grad(self.log_slope(k)[1], k)
         moved = (time / 2 * bend + (slope[1] - slope[0]) / (2 * rate[1])) / second[1]
         return float((moved / rate[1] + time / 2 * (rate[1] / rate[0]).log()).detach())
@@ -194,7 +194,7 @@ class _PairFlow:
         (bent,) = torch.autograd.grad(slope.sum(), y)
         gap = torch.tensor([1 - cosine], dtype=torch.float64)
         alone, both, moved = phi.second_moment(k), phi.dual(k, k, gap=gap), phi.mean_curvature(k, k, gap=gap)
-        own = squares(phi).slope(k)
+        own = phi_squared_moments(phi).slope(k)
         e = float(slope.detach())
         velocity = np.array([weight * float(alone) + bias, weight * float(both) + bias])
         jacobian = weight * np.array([[float(own), 0.0], [float(moved), e]])
