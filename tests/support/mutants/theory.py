@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mutants import Patch, caught_by
-from resnet_sde.finite_width import expansion, squares
+from resnet_sde.finite_width import expansion, phi_squared_moments
 from resnet_sde.finite_width.homogeneous import HomogeneousMoments
 from resnet_sde.meanfield import one_time, pairs, parameters, phases
 from resnet_sde.meanfield.two_time import Moved
@@ -131,13 +131,15 @@ def one_pairing(patch: Patch) -> None:
 @caught_by("linear-moments")
 def source_of_a_square(patch: Patch) -> None:
     """Var φ² of half-lines misses the factor 2 of the variance of a square."""
-    real = squares.HalfLines.pair
+    real = phi_squared_moments.HalfLines.pair
 
-    def half(self: squares.HalfLines, late: Tensor, early: Tensor, cross: Tensor) -> tuple[Tensor, Tensor]:
+    def half(
+        self: phi_squared_moments.HalfLines, late: Tensor, early: Tensor, cross: Tensor
+    ) -> tuple[Tensor, Tensor]:
         source, feedback = real(self, late, early, cross)
         return source - ((self.right + self.left) / 2) ** 2 * cross.square(), feedback
 
-    patch.setattr(squares.HalfLines, "pair", half)
+    patch.setattr(phi_squared_moments.HalfLines, "pair", half)
 
 
 @caught_by("second-moment")
