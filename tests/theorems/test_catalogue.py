@@ -87,7 +87,13 @@ def test_the_wheel_has_what_is_read(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    data = ("py.typed", "theorems/catalogue.json", "report/templates/page.html", "report/templates/page.css")
+    data = (
+        "py.typed",
+        "__init__.pyi",
+        "theorems/catalogue.json",
+        "report/templates/page.html",
+        "report/templates/page.css",
+    )
     assert {f"resnet_sde/{name}" for name in data} <= inside
     others = {p.relative_to(ROOT).as_posix() for p in (ROOT / "resnet_sde").rglob("*") if p.suffix in {".py"}}
     assert others <= inside
