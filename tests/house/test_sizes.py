@@ -59,3 +59,24 @@ def test_tests_are_not_much_longer_than_what_they_test() -> None:
 def test_theorems_are_short() -> None:
     """On average, with all that serves several of them; the plan asks for 55."""
     assert sizes()["theorems"] <= 65 * len(registry)
+
+
+# Lines of a figure, with what it claims and with the violations that its claims must catch.
+FIGURE = 180 + 70  # the plan's number; controls and what they are made of
+LARGER_FIGURES = {
+    "own/dense_and_deferred": "the laws of two methods and their costs",
+    "own/defective_noise": "faults of a published generator, and what each does to a figure",
+    "own/orders": "orders of four kinds of weights, on the path and in law",
+    "own/plane_of_blocks": "six panels, with the rate at which each boundary is reached",
+    "own/trajectories": "weights of every regularity, each with its limit",
+}
+
+
+def test_figures_are_short() -> None:
+    found = {
+        file.relative_to(ROOT / "paper_figs").with_suffix("").as_posix(): len(
+            file.read_text(encoding="utf-8").splitlines()
+        )
+        for file in (ROOT / "paper_figs").glob("*/*.py")
+    }
+    assert {name for name, n in found.items() if n > FIGURE} <= LARGER_FIGURES.keys()
