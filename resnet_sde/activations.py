@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from typing_extensions import override
 
 from resnet_sde import _gaussian
 from resnet_sde._gaussian import Moments
+from resnet_sde.parts import ACTIVATIONS, spelled
 
 
 class Activation(ABC):
@@ -119,7 +121,7 @@ class Linear(Activation):
     @property
     @override
     def _moments(self) -> Moments:
-        return _gaussian.IdentityMoments()
+        return _gaussian.Identity()
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class LeakyReLU(Activation):
     @property
     @override
     def _moments(self) -> Moments:
-        return _gaussian.IdentityMoments() if self.slope == 1 else _gaussian.Rectified(self.slope)
+        return _gaussian.Identity() if self.slope == 1 else _gaussian.Rectified(self.slope)
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ class Gelu(Activation):
     @property
     @override
     def _moments(self) -> Moments:
-        return _gaussian.GeluMoments()
+        return _gaussian.Gelu()
 
 
 @dataclass(frozen=True)
@@ -308,16 +310,6 @@ ERF = Erf()
 GELU = Gelu()
 SIGMOID = Sigmoid()
 
-_PLAIN: dict[str, Activation] = {
-    "linear": LINEAR,
-    "relu": RELU,
-    "tanh": TANH,
-    "erf": ERF,
-    "gelu": GELU,
-    "sigmoid": SIGMOID,
-}
-_WITH_NUMBER = {"leaky-relu": LeakyReLU, "alpha-relu": AlphaReLU}
-
 
 def activation(name: str) -> Activation:
     """The activation of this name: one of linear, relu, tanh, erf, gelu, sigmoid, leaky-relu:S, alpha-relu:A.
@@ -329,14 +321,15 @@ def activation(name: str) -> Activation:
         >>> activation("leaky-relu:0.8")
         LeakyReLU(slope=0.8)
     """
-    if name in _PLAIN:
-        return _PLAIN[name]
-    family, _, number = name.partition(":")
-    if family not in _WITH_NUMBER:
-        known = ", ".join([*_PLAIN, "leaky-relu:S", "alpha-relu:A"])
+    family, colon, number = name.partition(":")
+    part = ACTIVATIONS.get(family)
+    if part is None or (colon and not part.choices):
+        known = ", ".join(spelled(ACTIVATIONS.values()))
         raise ValueError(f"unknown activation {name!r}; give one of {known}")
+    if not part.choices:
+        return cast(Activation, part.made_of)
     try:
         value = float(number)
     except ValueError:
         raise ValueError(f"activation {name!r} needs a number after the colon, as in {family}:0.8") from None
-    return _WITH_NUMBER[family](value)
+    return cast(Activation, part.make(value))

@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from resnet_sde.parts import BLOCKS, LAWS, choices
+
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", (0, (5, 1, 1, 1, 1, 1))), ("v", "-"), ("P", "--"))
@@ -25,11 +27,14 @@ _THEORY: dict[str, dict[str, Any]] = {
         **{"color": "black", "lw": 1.0, "ls": (0, (4, 2))},
     },
 }
-_OF_A_LAW = ("law", "entries", "hurst", "length_scale")
+_CHOICES = choices(LAWS)
+_NUMBERS = [option for option, choice in _CHOICES.items() if not choice.words]  # of laws
+_WORDS = [option for option, choice in _CHOICES.items() if choice.words]
+_OF_A_LAW = ("law", *_WORDS, *_NUMBERS)
 _SYMBOLS = {
-    **{"hurst": "H", "length_scale": r"\ell", "width": "d", "beta": r"\beta", "gain": r"\rho"},
-    **{"skip": r"\lambda", "sw2": r"\sigma_w^2", "sb2": r"\sigma_b^2", "sv2": r"\sigma_v^2"},
-    **{"sa2": r"\sigma_a^2"},
+    **{option: _CHOICES[option].symbol for option in _NUMBERS},
+    **{"width": "d", "beta": r"\beta", "gain": r"\rho", "skip": r"\lambda"},
+    **{option: choice.symbol for option, choice in choices(BLOCKS).items() if not choice.words},
 }
 _PANELS = (
     ("displacement", r"states, $\|h_L - h_0\| / \|h_0\|$"),
@@ -129,7 +134,7 @@ def _common(cells: Sequence[Mapping[str, Any]], samples: int, seed: int) -> str:
         found = {cell.get(name) for cell in cells}
         return found.pop() if len(found) == 1 else None
 
-    words = [one("law"), one("entries"), _label({n: one(n) for n in _OF_A_LAW[2:]}, _OF_A_LAW[2:])]
+    words = [one("law"), *map(one, _WORDS), _label({n: one(n) for n in _NUMBERS}, _NUMBERS)]
     law = " ".join(str(word) for word in words if word)
     parts = [f"block {one('block')}" if one("block") else "", one("activation") or ""]
     parts += [f"{law} weights" if law else "", _label({n: one(n) for n in ("width", "beta")}, _SYMBOLS)]
@@ -150,11 +155,8 @@ def _series(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Points]
     """Cells grouped by what tells models apart: their law, and all the rest."""
     names = dict.fromkeys(n for c in cells for n, v in c.items() if not isinstance(v, Mapping))
     telling = [n for n in names if n not in ("depth", "method") and len({c.get(n) for c in cells}) > 1]
-    for name in (
-        "entries",
-        *_SYMBOLS,
-    ):  # what only some models have tells nothing unless it varies among them
-        if name not in _OF_A_LAW[2:] and len({cell[name] for cell in cells if name in cell}) < 2:
+    for name in (*_WORDS, *_SYMBOLS):  # what only some models have tells nothing unless it varies among them
+        if name not in _NUMBERS and len({cell[name] for cell in cells if name in cell}) < 2:
             telling = [n for n in telling if n != name]
     grouped: dict[tuple[str, str], Points] = {}
     for cell in cells:

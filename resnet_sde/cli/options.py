@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections import Counter
@@ -13,15 +14,10 @@ import click
 from typing_extensions import override
 
 import resnet_sde as rs
+from resnet_sde.parts import ACTIVATIONS, BLOCKS, LAWS, Choice, choices, having, spelled
 
 if TYPE_CHECKING:
     import torch
-
-BLOCKS = ("res-1", "res-2", "res-3", "full", "reduced", "feed-forward")
-LAWS = ("white", "fractional", "smooth", "constant")
-VARIANCES = {"sw2": "sigma_w2", "sb2": "sigma_b2", "sv2": "sigma_v2", "sa2": "sigma_a2"}
-_OUTER = ("sv2", "sa2")
-LAW_OPTIONS = {"hurst": "fractional", "length_scale": "smooth", "entries": "white"}
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -83,10 +79,23 @@ def _option(*names: str, type: Any, help: str, default: Any = None, many: bool =
     return click.option(*names, type=type, help=help, default=default, multiple=many, show_default=True)
 
 
+def _chosen(choice: Choice) -> Callable[[_F], _F]:
+    """The option for what can be chosen of a law or a block."""
+    range_ = Number(choice.kind, choice.low, choice.high, choice.example, open=choice.open)
+    default = choice.default if choice.words or choice.default is None else f"{choice.default:g}"
+    return _option(
+        f"--{choice.option.replace('_', '-')}",
+        type=click.Choice(choice.words) if choice.words else range_,
+        many=True,
+        help=f"{choice.help}{'' if default is None else f'; {default} if left out'}.",
+    )
+
+
+_ACTIVATIONS = spelled(ACTIVATIONS.values())
 MODEL_OPTIONS = (
     _option(
         "--block",
-        type=click.Choice(BLOCKS),
+        type=click.Choice(list(BLOCKS)),
         many=True,
         help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU; res-3 if "
         "left out, or res-2 with another --activation.",
@@ -96,24 +105,16 @@ MODEL_OPTIONS = (
         type=str,
         default="relu",
         many=True,
-        help="linear, relu, leaky-relu:S, tanh, erf, gelu, sigmoid or alpha-relu:A.",
+        help=f"{', '.join(_ACTIVATIONS[:-1])} or {_ACTIVATIONS[-1]}.",
     ),
     _option(
-        "--law", type=click.Choice(LAWS), default="white", many=True, help="Law of the weights along depth."
-    ),
-    _option("--hurst", type=Number(float, 0, 1, "0.7", open=True), many=True, help="Of fractional laws."),
-    _option(
-        "--length-scale",
-        type=Number(float, 0.005, 1e6, "0.1"),
+        "--law",
+        type=click.Choice(list(LAWS)),
+        default="white",
         many=True,
-        help="Of smooth laws; 0.1 if left out.",
+        help="Law of the weights along depth.",
     ),
-    _option(
-        "--entries",
-        type=click.Choice(("gaussian", "uniform", "rademacher")),
-        many=True,
-        help="Of white laws; gaussian if left out.",
-    ),
+    *map(_chosen, choices(LAWS).values()),
     _option("--width", type=Number(int, 1, 10**7, "40"), default=40, many=True, help="Of the hidden states."),
     _option(
         "--beta",
@@ -133,10 +134,7 @@ MODEL_OPTIONS = (
         many=True,
         help="Weight of the identity; 1 if left out.",
     ),
-    _option("--sw2", type=VARIANCE, many=True, help="Variance of the inner (or only) matrix; 1 if left out."),
-    _option("--sb2", type=VARIANCE, many=True, help="Variance of its bias; 0 if left out."),
-    _option("--sv2", type=VARIANCE, many=True, help="Variance of the outer matrix; 1 if left out."),
-    _option("--sa2", type=VARIANCE, many=True, help="Variance of its bias; 0 if left out."),
+    *map(_chosen, choices(BLOCKS).values()),
 )
 
 STATE_OPTIONS = (
@@ -200,62 +198,82 @@ def with_options(options: Sequence[Callable[[_F], _F]]) -> Callable[[_F], _F]:
     return add
 
 
-def laws(given: Mapping[str, Sequence[Any]]) -> list[rs.PathLaw]:
+NUMBERS_OF_LAWS = [option for option, choice in choices(LAWS).items() if not choice.words]
+MODEL_NAMES = {option.name for option in with_options(MODEL_OPTIONS)(click.Command("model")).params}
+
+
+@dataclass(frozen=True)
+class ChosenLaw:
+    """A law, and what options call it."""
+
+    label: Mapping[str, Any]
+    law: rs.PathLaw
+
+    def __str__(self) -> str:
+        return str(self.law)
+
+
+def laws(given: Mapping[str, Sequence[Any]]) -> list[ChosenLaw]:
     """The laws that the options name: each option of a law multiplies the cells of that law only."""
-    for option, law in LAW_OPTIONS.items():
-        if given[option] and law not in given["law"]:
-            raise click.UsageError(
-                f"--{option.replace('_', '-')} is of the {law} law; give --law {law} with it."
-            )
-    if "fractional" in given["law"] and not given["hurst"]:
-        raise click.UsageError("--law fractional needs its Hurst index; give for example --hurst 0.7.")
-    found: list[rs.PathLaw] = []
-    for law in given["law"]:
-        if law == "white":
-            found += [rs.WhiteNoise(entries) for entries in given["entries"] or ("gaussian",)]
-        elif law == "fractional":
-            found += [rs.FractionalNoise(hurst) for hurst in given["hurst"]]
-        elif law == "smooth":
-            found += [rs.SmoothNoise(length) for length in given["length_scale"] or (0.1,)]
-        else:
-            found.append(rs.ConstantNoise())
-    return list(dict.fromkeys(found))
+    for option, choice in choices(LAWS).items():
+        of = having(LAWS, choice)
+        if given[option] and not {*of} & {*given["law"]}:
+            words = f"--{option.replace('_', '-')} is of the {' and the '.join(of)} law"
+            raise click.UsageError(f"{words}; give --law {of[0]} with it.")
+    return [
+        ChosenLaw(label, law) for name in dict.fromkeys(given["law"]) for label, law in _laws(name, given)
+    ]
 
 
-def make_block(
-    name: str, phi: rs.Activation, variances: Mapping[str, float]
-) -> tuple[rs.Block, float | None]:
-    """The block of this name, and the skip weight that it implies (None: any)."""
-    single = name in ("res-1", "reduced", "feed-forward")
-    for option in _OUTER if single else ():
-        if option in variances:
+def _laws(name: str, given: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], rs.PathLaw]]:
+    """Labels and laws of this name, at all values of what can be chosen of it."""
+    part = LAWS[name]
+    for choice in part.choices:
+        if choice.default is None and not given[choice.option]:
+            option = choice.option.replace("_", "-")
             raise click.UsageError(
-                f"--{option}: block {name} has one matrix; give its variances as --sw2 and --sb2."
+                f"--law {name} needs --{option}; give for example --{option} {choice.example}."
             )
-    if name == "res-3" and phi != rs.activation("relu"):
+    axes = [dict.fromkeys(given[choice.option] or [choice.default]) for choice in part.choices]
+    for values in itertools.product(*axes):
+        chosen = {choice.option: value for choice, value in zip(part.choices, values, strict=True)}
+        yield {"law": name, **chosen}, part.make(**chosen)
+
+
+def make_block(name: str, phi: rs.Activation, chosen: Mapping[str, Any]) -> rs.Block:
+    """The block of this name."""
+    part = BLOCKS[name]
+    options = [choice.option for choice in part.choices]
+    for option in chosen:
+        if option not in options:
+            raise click.UsageError(
+                f"--{option}: block {name} has {part.matrices}; give its variances as --"
+                f"{' and --'.join(options)}."
+            )
+    if part.activation is not None and phi != rs.activation(part.activation):
         raise click.UsageError(
-            "--activation: block res-3 is the ReLU one; give --block res-2 for any other activation."
+            f"--activation: block {name} has the activation {part.activation}; give --block res-2 for any "
+            "other."
         )
-    fields = {VARIANCES[option]: value for option, value in variances.items()}
-    kinds: dict[str, Any] = {"res-1": rs.SingleLayer, "feed-forward": rs.SingleLayer, "reduced": rs.Reduced}
-    return kinds.get(name, rs.TwoLayer)(phi, **fields), 0.0 if name == "feed-forward" else None
+    block: rs.Block = part.make(phi, **chosen)
+    return block
 
 
 def make_model(point: Mapping[str, Any]) -> rs.Model:
     """The model at one point of the grid of options."""
-    variances = {option: point[option] for option in VARIANCES if point.get(option) is not None}
+    chosen = {option: point[option] for option in choices(BLOCKS) if point.get(option) is not None}
     scaling = {option: point[option] for option in ("beta", "gain", "skip") if point.get(option) is not None}
-    name = point["block"]
-    block, implied = make_block(name, rs.activation(point["activation"]), variances)
-    if implied is not None:
+    part = BLOCKS[point["block"]]
+    block = make_block(part.name, rs.activation(point["activation"]), chosen)
+    if part.skip is not None:
         if scaling:
             raise click.UsageError(
-                f"block {name} has no residual scale; leave out --beta, --gain and --skip."
+                f"block {part.name} has no residual scale; leave out --beta, --gain and --skip."
             )
-        scaling["skip"] = implied
-    if name in ("feed-forward", "reduced"):
-        scaling.setdefault("beta", 0.0)
-    return rs.Model(block, point["law"], point["width"], **scaling)
+        scaling["skip"] = part.skip
+    if part.beta is not None:
+        scaling.setdefault("beta", part.beta)
+    return rs.Model(block, point["law"].law, point["width"], **scaling)
 
 
 def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -264,7 +282,7 @@ def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
     if not given["block"]:
         relu = all(rs.activation(name) == rs.activation("relu") for name in given["activation"])
         axes["block"] = ["res-3" if relu else "res-2"]
-    for option in ("block", "activation", "width", "beta", "gain", "skip", *VARIANCES):
+    for option in ("block", "activation", "width", "beta", "gain", "skip", *choices(BLOCKS)):
         if given[option]:
             axes[option] = list(dict.fromkeys(given[option]))
     return axes
@@ -289,14 +307,10 @@ def emit(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def coordinates(model: rs.Model) -> Iterator[tuple[str, Any]]:
-    """What the options call the parts of a model."""
-    law = model.law
-    yield "law", str(law).partition(":")[0].partition("-")[0]
-    for option in LAW_OPTIONS:
-        if hasattr(law, option):
-            yield option, getattr(law, option)
+def coordinates(law: ChosenLaw, model: rs.Model) -> Iterator[tuple[str, Any]]:
+    """What the options call the parts of a model of this law."""
+    yield from law.label.items()
     yield from (("width", model.width), ("beta", model.beta), ("gain", model.gain), ("skip", model.skip))
-    for option, field in VARIANCES.items():
-        if hasattr(model.block, field):
-            yield option, getattr(model.block, field)
+    for option, choice in choices(BLOCKS).items():
+        if hasattr(model.block, choice.field):
+            yield option, getattr(model.block, choice.field)

@@ -9,12 +9,7 @@ from typing import Any
 import click
 
 import resnet_sde as rs
-from resnet_sde.cli.options import VARIANCES, coordinates, make_model, model_axes
-
-MODEL_NAMES = {
-    *("block", "activation", "law", "hurst", "length_scale", "entries", "width", "beta", "gain", "skip"),
-    *VARIANCES,
-}
+from resnet_sde.cli.options import MODEL_NAMES, coordinates, make_model, model_axes
 
 
 def once(command: click.Command) -> click.Command:
@@ -41,7 +36,8 @@ def one_model(given: Mapping[str, Any]) -> tuple[rs.Model, dict[str, Any]]:
             )
     point = {option: values[0] for option, values in model_axes(given).items()}
     model = make_model(point)
-    return model, {"block": point["block"], "activation": point["activation"], **dict(coordinates(model))}
+    names = {"block": point["block"], "activation": point["activation"]}
+    return model, {**names, **dict(coordinates(point["law"], model))}
 
 
 def document(label: Mapping[str, Any], seed: int, answer: Mapping[str, Any]) -> str:

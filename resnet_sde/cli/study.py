@@ -15,9 +15,10 @@ import resnet_sde as rs
 from resnet_sde._json import json_number
 from resnet_sde.checks import check_memory
 from resnet_sde.cli.options import (
-    LAW_OPTIONS,
     MODEL_OPTIONS,
+    NUMBERS_OF_LAWS,
     RUN_OPTIONS,
+    ChosenLaw,
     Command,
     Number,
     coordinates,
@@ -28,6 +29,7 @@ from resnet_sde.cli.options import (
     with_options,
 )
 from resnet_sde.cli.places import Folder
+from resnet_sde.parts import LAWS, choices
 from resnet_sde.runs.cluster import engine
 
 if TYPE_CHECKING:
@@ -74,11 +76,11 @@ def study_command(**given: Any) -> None:
     fixed = {name: values[0] for name, values in axes.items() if len(values) == 1 and name not in _ALWAYS}
     over = {name: values for name, values in axes.items() if name not in fixed}
     x = inputs(given["source"], given["samples"], given["seed"])
-    models: list[rs.Model] = []
+    made: list[tuple[ChosenLaw, rs.Model]] = []
 
     def build(**point: Any) -> rs.Model:
-        models.append(make_model({**fixed, **point}))
-        return models[-1]
+        made.append((point["law"], make_model({**fixed, **point})))
+        return made[-1][1]
 
     with engine(given["cluster"], given["workers"]) as how:
         dataset = rs.study(
@@ -95,7 +97,7 @@ def study_command(**given: Any) -> None:
         )
     dataset.attrs["input"] = given["source"]
     labels = {"block": fixed.get("block"), "activation": fixed.get("activation")}
-    cells = _cells(dataset, models, {name: label for name, label in labels.items() if label is not None})
+    cells = _cells(dataset, made, {name: label for name, label in labels.items() if label is not None})
     table = "\n".join(_tables(cells, list(over["depth"])))
     if not given["as_json"]:
         emit(table)  # before anything else can go wrong
@@ -106,7 +108,7 @@ def study_command(**given: Any) -> None:
             files["dataset"] = _write(dataset, out)
         except OSError as error:
             lost = error
-        files["figure"] = _draw(cells, models, out, given)
+        files["figure"] = _draw(cells, [model for _, model in made], out, given)
     if given["as_json"]:
         emit(json.dumps({**_header(dataset, cells), **files, "cells": cells}, allow_nan=False))
     for name, path in files.items() if not given["as_json"] else ():
@@ -145,16 +147,23 @@ def inputs(source: str, samples: int, seed: int) -> Tensor:
     return images[torch.arange(samples) % len(images)][:, None]
 
 
-def _cells(dataset: Any, models: list[rs.Model], labels: dict[str, str]) -> list[dict[str, Any]]:
+def _cells(
+    dataset: Any, made: list[tuple[ChosenLaw, rs.Model]], labels: dict[str, str]
+) -> list[dict[str, Any]]:
     """One record a cell, in the order of the grid."""
     import numpy as np
 
     axes = dataset["model"].dims
     cells = []
-    for model, index in zip(models, np.ndindex(dataset["model"].shape), strict=True):
+    for (law, model), index in zip(made, np.ndindex(dataset["model"].shape), strict=True):
         point = dataset.isel(dict(zip(axes, index, strict=True)))
         own = {name: point[name].item() for name in axes if name != "law"}
-        cell: dict[str, Any] = {**labels, **dict(coordinates(model)), **own, "method": point["method"].item()}
+        cell: dict[str, Any] = {
+            **labels,
+            **dict(coordinates(law, model)),
+            **own,
+            "method": point["method"].item(),
+        }
         for ratio in RATIOS:
             cell[ratio] = _statistics(point[f"log10_{ratio}"].values.ravel())
         exact = _exact(model, cell["depth"])
@@ -286,11 +295,11 @@ def _row_names(cells: list[dict[str, Any]]) -> list[str]:
     """Coordinates that tell the rows of the table apart, and law and beta always."""
     names = dict.fromkeys(n for c in cells for n, v in c.items() if not isinstance(v, dict))
     values = {n: {c[n] for c in cells if n in c} for n in names if n not in ("depth", "method")}
-    one_law = all(n in c for c in cells for n in ("hurst", "length_scale") if n in names)
+    one_law = all(n in c for c in cells for n in NUMBERS_OF_LAWS if n in names)
     return [
         n
-        for n in sorted(values, key=lambda n: n not in ("block", "activation", "law", *LAW_OPTIONS))
-        if n in ("law", "beta") or len(values[n]) > 1 or (n in ("hurst", "length_scale") and not one_law)
+        for n in sorted(values, key=lambda n: n not in ("block", "activation", "law", *choices(LAWS)))
+        if n in ("law", "beta") or len(values[n]) > 1 or (n in NUMBERS_OF_LAWS and not one_law)
     ]
 
 

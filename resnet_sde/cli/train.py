@@ -15,6 +15,7 @@ from resnet_sde._json import json_number
 from resnet_sde.cli.options import (
     KEEP_RATE_OPTION,
     MODEL_OPTIONS,
+    NUMBERS_OF_LAWS,
     RUN_OPTION,
     Command,
     Number,
@@ -137,7 +138,7 @@ def _points(
         point = dict(zip(axes, values, strict=True))
         model, depth = make_model(point), point["depth"]
         names = {"block": point["block"], "activation": point["activation"]}
-        label = {**names, **dict(coordinates(model)), "depth": depth}
+        label = {**names, **dict(coordinates(point["law"], model)), "depth": depth}
         yield label, model, {lr: [TrainingJob(model, depth, lr, seed) for seed in seeds] for lr in rates}
 
 
@@ -239,7 +240,7 @@ def _table(cells: list[dict[str, Any]]) -> Iterator[str]:
 
 def _is_coordinate(name: str, cells: list[dict[str, Any]]) -> bool:
     values = [cell[name] for cell in cells if name in cell]
-    of_some = name in ("hurst", "length_scale") and len(values) < len(cells)
+    of_some = name in NUMBERS_OF_LAWS and len(values) < len(cells)
     return name in _ALWAYS or of_some or (name not in _RESULTS and len(set(values)) > 1)
 
 

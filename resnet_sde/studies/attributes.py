@@ -10,12 +10,11 @@ import numpy as np
 import xarray as xr
 
 from resnet_sde._observed import observable_name
+from resnet_sde.parts import BLOCKS, LAWS, choices
 
 _LONG_NAMES = {
     "law": "law of the weights along depth",
-    "entries": "law of the entries of white weights",
-    "hurst": "Hurst index H of fractional weights",
-    "length_scale": "length scale of smooth weights, in units of the depth",
+    **{option: choice.title for option, choice in {**choices(LAWS), **choices(BLOCKS)}.items()},
     "block": "residual branch",
     "activation": "activation φ",
     "width": "width d of the hidden states",
@@ -23,10 +22,6 @@ _LONG_NAMES = {
     "beta": "scaling exponent β of the residual scale gain · L^(−β)",
     "gain": "residual scale at depth 1",
     "skip": "weight of the identity branch",
-    "sw2": "variance of the inner (or only) matrix times fan-in",
-    "sb2": "variance of the inner (or only) bias",
-    "sv2": "variance of the outer matrix times fan-in",
-    "sa2": "variance of the outer bias",
     "model": "model of a cell",
     "method": "how weights were drawn in a cell: in full (dense), or where they are looked at (deferred)",
 }

@@ -14,9 +14,7 @@ LIMITS = {
     + 650  # infinite width and limits: kernels of any size, facts of laws, equations that describe themselves
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 600,  # probe, depth-check, advise, merge, clusters
-    "theorems": 5_800
-    + 250  # the catalogue of foundations; its page is in report
-    + 40,  # medians and deciles, for laws of which one network would decide a mean
+    "theorems": 5_800 + 250,  # the catalogue of foundations; its page is in report
     "practice": 4_650,
     "report": 500,
     "experiments and figures": 13_300
