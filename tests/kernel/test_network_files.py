@@ -40,7 +40,7 @@ NETWORKS = {
     **{name: (block, skip, {}) for name, block in BLOCKS.items() for skip in SKIPS.values()},
     "leaky": (rs.SingleLayer(rs.LeakyReLU(0.3)), 1.0, {}),
     "alpha": (rs.TwoLayer(rs.AlphaReLU(0.75)), 1.0, {"biases": False}),
-    "linear": (rs.SingleLayer(rs.LINEAR), 1.0, {"ends": ReadInOut(activated=True)}),
+    "linear": (rs.SingleLayer(rs.LINEAR), 1.0, {"read_in_out": ReadInOut(activated=True)}),
     "float32": (rs.SingleLayer(rs.RELU), 1.0, {"dtype": torch.float32}),
     "bfloat16": (rs.SingleLayer(rs.RELU), 1.0, {"dtype": torch.bfloat16}),
     "float16": (rs.SingleLayer(rs.RELU), 1.0, {"dtype": torch.float16}),
@@ -161,7 +161,7 @@ def test_a_network_that_is_missing_or_damaged_is_trained_again(
     files = [tmp_path / outcome.network for outcome in found]
     before = [file.read_bytes() for file in files]
     files[0].unlink()
-    files[2].write_bytes(before[2][:-1] + b"0")
+    files[2].write_bytes(before[2][:-1] + bytes([before[2][-1] ^ 1]))
     trained: list[object] = []
     monkeypatch.setattr(
         "resnet_sde.training.grid.fit",

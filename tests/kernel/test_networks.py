@@ -229,7 +229,7 @@ def test_dropout_masks_keep_their_share() -> None:
     [
         ({"depth": 0}, "depth must be a positive integer"),
         ({"n_out": 1.5}, "n_out must be a positive integer"),
-        ({"ends": ReadInOut(embed_w2=None)}, "give embed_w2"),
+        ({"read_in_out": ReadInOut(embed_w2=None)}, "give embed_w2"),
     ],
     ids=["depth", "outputs", "no input layer"],
 )

@@ -109,7 +109,7 @@ def test_dropout_is_refused_for_every_member_before_any_is_trained(tmp_path) -> 
         ({"entries": 2.5}, "entries must be a positive integer"),
         ({"entries": True}, "entries must be a positive integer"),
         ({"biases": 1}, "biases must be True or False"),
-        ({"ends": "activated"}, "read_in_out must be None or ReadInOut"),
+        ({"read_in_out": "activated"}, "read_in_out must be None or ReadInOut"),
         ({"keep_rate": math.nan}, "keep_rate must lie in"),
         ({"keep_rate": True}, "keep_rate must be a number"),
         ({"keep_rate": None}, "keep_rate must be a number"),
