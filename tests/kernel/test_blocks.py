@@ -5,16 +5,14 @@ from itertools import product
 
 import pytest
 import torch
+from every import EVERY_ACTIVATION
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from resnet_sde import (
-    ERF,
-    GELU,
     LINEAR,
     RELU,
-    SIGMOID,
     TANH,
     AlphaReLU,
     Block,
@@ -34,11 +32,10 @@ from resnet_sde import (
 from resnet_sde.matrices import Deferred, Dense, Identity
 from resnet_sde.streams import Stream, stream
 
-ACTIVATIONS = [LINEAR, RELU, LeakyReLU(0.3), TANH, ERF, GELU, SIGMOID, AlphaReLU(0.8)]
 BLOCKS: list[Block] = [
-    *(SingleLayer(phi, sigma_w2=1.5, sigma_b2=b) for phi, b in product(ACTIVATIONS, (0.0, 0.4))),
-    *(Reduced(phi, sigma_w2=1.5, sigma_b2=b) for phi, b in product(ACTIVATIONS, (0.0, 0.4))),
-    *(TwoLayer(phi, 1.5, b, 0.7, a) for phi, a, b in product(ACTIVATIONS, (0.0, 0.2), (0.0, 0.4))),
+    *(SingleLayer(phi, sigma_w2=1.5, sigma_b2=b) for phi, b in product(EVERY_ACTIVATION, (0.0, 0.4))),
+    *(Reduced(phi, sigma_w2=1.5, sigma_b2=b) for phi, b in product(EVERY_ACTIVATION, (0.0, 0.4))),
+    *(TwoLayer(phi, 1.5, b, 0.7, a) for phi, a, b in product(EVERY_ACTIVATION, (0.0, 0.2), (0.0, 0.4))),
 ]
 WIDTH, SAMPLES, INPUTS = 5, 3, 2
 

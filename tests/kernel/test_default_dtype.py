@@ -7,13 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from every import every_activation
 from torch import Tensor
 
 from resnet_sde import (
-    ERF,
     GELU,
-    LINEAR,
-    RELU,
     SIGMOID,
     TANH,
     Activation,
@@ -35,7 +33,6 @@ from resnet_sde import (
     simulate,
 )
 
-ACTIVATIONS = [LINEAR, RELU, LeakyReLU(0.3), TANH, ERF, GELU, SIGMOID, AlphaReLU(0.8)]
 BLOCKS = [SingleLayer(LeakyReLU(0.3), 1.3, 0.1), TwoLayer(TANH, 1.3, 0.1, 0.7, 0.2), Reduced(GELU, 1.3, 0.1)]
 WHITE = WhiteNoise()
 X = torch.tensor([[1.0, -0.3, 0.7], [0.2, 0.9, -0.4]], dtype=torch.float64)
@@ -44,7 +41,6 @@ Q, GAP = (
     torch.tensor([0.0, 0.2, 1.3], dtype=torch.float64),
 )
 
-every_activation = pytest.mark.parametrize("phi", ACTIVATIONS, ids=str)
 every_block = pytest.mark.parametrize("block", BLOCKS, ids=str)
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from every import EVERY_LAW
 from hypothesis import given
 from hypothesis import strategies as st
 from linear_maps import covariance, linear_map
@@ -27,9 +28,7 @@ GAUSSIAN = [
     ConstantNoise(),
 ]
 LAWS = [
-    *GAUSSIAN,
-    WhiteNoise("uniform"),
-    WhiteNoise("rademacher"),
+    *dict.fromkeys([*GAUSSIAN, *EVERY_LAW]),
     FractionalNoise(0.7, sampler="hosking"),
     FractionalNoise(0.7, sampler="cholesky"),
 ]

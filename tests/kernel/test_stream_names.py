@@ -3,14 +3,13 @@
 import dataclasses
 import enum
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from every import EVERY_ACTIVATION, EVERY_LAW, blocks_of
 from ids import plain
 from torch import Tensor
 
@@ -124,23 +123,12 @@ def test_other_things_have_other_names(first: object, second: object) -> None:
     assert names == [stable_name(Shaped(thing)) for thing in (first, second)]
 
 
-ACTIVATIONS = [rs.RELU, rs.LeakyReLU(0.3), rs.TANH, rs.ERF, rs.GELU, rs.SIGMOID, rs.AlphaReLU(0.8), rs.LINEAR]
-LAWS = [
-    *(rs.WhiteNoise(), rs.WhiteNoise("uniform"), rs.FractionalNoise(0.7), rs.FractionalNoise(0.3, "hosking")),
-    *(rs.SmoothNoise(), rs.ConstantNoise()),
-]
-BLOCKS: list[Callable[[rs.Activation], rs.Block]] = [
-    lambda phi: rs.SingleLayer(phi, 1.3, 0.1),
-    lambda phi: rs.TwoLayer(phi, 1, 0.2, 3.0, 1e-7),
-    lambda phi: rs.Reduced(phi, 2),
-]
-
-
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("law", [*EVERY_LAW, rs.FractionalNoise(0.3, "hosking")], ids=str)
 def test_models_keep_their_names(law: rs.PathLaw) -> None:
     """The numbers of a seed are those of the `repr` of the model."""
-    for phi, block in product(ACTIVATIONS, BLOCKS):
-        model = rs.Model(block(phi), law, 40, beta=0.5, gain=2)
+    fine = rs.TwoLayer(rs.TANH, 1, 0.2, 3.0, 1e-7)
+    for block in (fine, *(block for phi in EVERY_ACTIVATION for block in blocks_of(phi))):
+        model = rs.Model(block, law, 40, beta=0.5, gain=2)
         for thing in (model, (0, "simulate", model, 3), model.block.shapes(4), model.block.variances):
             assert stable_name(thing) == repr(thing)
 

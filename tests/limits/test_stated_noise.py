@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from every import EVERY_LAW
 from test_limit_choice import CARD, REFUSED
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from resnet_sde.paths import GridPath, Path
 from resnet_sde.streams import Stream
 
 WHITE, ROUGH, SMOOTH = rs.WhiteNoise(), rs.FractionalNoise(0.8), rs.SmoothNoise(0.3)
-LAWS = [WHITE, rs.WhiteNoise("uniform"), ROUGH, rs.FractionalNoise(0.3), SMOOTH, rs.ConstantNoise()]
+LAWS = [*EVERY_LAW, ROUGH, rs.FractionalNoise(0.3), SMOOTH]
 TANH = rs.SingleLayer(rs.TANH)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from every import EVERY_LAW, blocks_of
 from hypothesis import given
 from hypothesis import strategies as st
 from small_study import DISPLACEMENT, X, small, white
@@ -267,13 +268,9 @@ def test_any_numbers_are_served_or_refused(**numbers: object) -> None:
     assert "\n" not in sentence
 
 
-LAWS = [rs.WhiteNoise(), rs.FractionalNoise(0.3), rs.SmoothNoise(0.1), rs.ConstantNoise()]
-BLOCKS = [rs.SingleLayer(rs.RELU), rs.TwoLayer(rs.TANH, sigma_b2=0.1), rs.Reduced(rs.GELU)]
-
-
 @given(
-    block=st.sampled_from(BLOCKS),
-    law=st.sampled_from(LAWS),
+    block=st.sampled_from([*blocks_of(rs.RELU), rs.TwoLayer(rs.TANH, sigma_b2=0.1), rs.Reduced(rs.GELU)]),
+    law=st.sampled_from([*EVERY_LAW, rs.FractionalNoise(0.3)]),
     width=COUNTS,
     beta=st.one_of(st.none(), st.floats()),
     gain=st.floats(),
@@ -297,13 +294,13 @@ def test_any_model_is_served_or_refused(
 
 
 def test_models_that_no_machine_can_hold_are_refused() -> None:
-    for depth, width, law in ((10**12, 4, LAWS[0]), (10**6, 10**4, LAWS[2])):
+    for depth, width, law in ((10**12, 4, rs.WhiteNoise()), (10**6, 10**4, rs.SmoothNoise())):
         with pytest.raises(ValueError, match="GB; give a smaller width or depth"):
             rs.study(
                 lambda law=law, width=width: rs.Model(rs.TwoLayer(rs.RELU), law, width),
                 X,
                 over={},
-                observe=DISPLACEMENT if law is not LAWS[0] else [ob.gradient_growth],
+                observe=DISPLACEMENT if law != rs.WhiteNoise() else [ob.gradient_growth],
                 samples=1,
                 depth=depth,
             )
