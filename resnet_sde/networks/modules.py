@@ -4,65 +4,139 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resnet_sde.activations import Activation
-from resnet_sde.checks import check_device, check_memory, positive_integer
+from resnet_sde.checks import check_device, check_memory
 from resnet_sde.model import Model
-from resnet_sde.networks.claims import MATRICES, check_block, scaled, variances_of
+from resnet_sde.networks.blocks import ResidualBlock, as_made, blocks_of
+from resnet_sde.networks.claims import variances_of
+from resnet_sde.networks.drawing import ReadInOut, checked_dtype, checked_sizes, draw_parameters
 from resnet_sde.networks.residual import Layers, Weights
-from resnet_sde.streams import Stream, stream
+from resnet_sde.streams import Stream
 
 
-@dataclass(frozen=True)
-class ReadInOut:
-    """What surrounds the layers: h_0 = A x + a, and the outputs B h_L + b or B φ(h_L) + b.
+class Network(nn.Module):
+    """What `ResNet` and `StackedResNets` have in common.
 
-    embed_w2, embed_b2: variances of A (times n_in) and of a; embed_w2 None for no such layer, h_0 = x.
-    readout_w2, readout_b2: the same for B (times the width) and b.
-    activated: whether the readout reads φ(h_L).
-
-    Raises:
-        ValueError: a variance is no finite number from 0 on.
+    Attributes:
+        blocks: the residual layers, to put hooks on; modules without parameters, which take and give states
+            (..., width). Layers run one after the other through them as long as one has a hook, is another
+            module or was taken out, and all at once otherwise; the numbers are the same up to rounding.
     """
 
-    embed_w2: float | None = 1.0
-    embed_b2: float = 0.0
-    readout_w2: float = 1.0
-    readout_b2: float = 0.0
-    activated: bool = False
+    alpha: Tensor
+    blocks: nn.ModuleList
+    _axes = 0  # of members, before the others of every parameter
 
-    def __post_init__(self) -> None:
-        for name in ("embed_w2", "embed_b2", "readout_w2", "readout_b2"):
-            value = getattr(self, name)
-            if name == "embed_w2" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-                raise ValueError(
-                    f"{name} is a variance: it must be finite and not negative, got {value!r}; give for "
-                    "example 1"
-                )
-        if not isinstance(self.activated, bool):
-            raise ValueError(f"activated must be True or False, got {self.activated!r}; give True for φ(h_L)")
+    def _hold(self, layers: Layers, alpha: Tensor, tensors: Mapping[str, Tensor], *, activated: bool) -> None:
+        self._layers, self._activated, self._names = layers, activated, tuple(tensors)
+        self._running: list[Weights] | None = None
+        self.register_buffer("alpha", alpha)
+        for name, value in tensors.items():
+            self.register_parameter(name, nn.Parameter(value))
+        self.blocks = blocks_of(self, self._weights(self._members()).depth)
 
-    @classmethod
-    def of(cls, model: Model) -> ReadInOut:
-        """What surrounds the layers of a model.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for block in self.modules():
+            if isinstance(block, ResidualBlock) and block.alone:
+                block.belong_to(self)
 
-        Those of feed-forward networks are like their layers. Those of residual networks have A and B of
-        variance 1 and biases that start at 0, and the readout reads h_L itself.
+    def extra_repr(self) -> str:
+        """What a network is made of."""
+        held = {name: value for name in self._names if (value := getattr(self, name, None)) is not None}
+        matrices = [name for name in ("inner", "outer") if name in held]
+        of_layers = held[matrices[-1]].shape if matrices else (0, 0, 0)
+        n_in = held["embed"].shape[-2] if "embed" in held else of_layers[-1]
+        alphas = sorted({f"{value:.4g}" for value in self.alpha.detach().flatten().tolist()}, key=float)
+        said = {
+            **({"members": len(self.alpha)} if self._axes else {}),
+            "block": {"inner": "Reduced", "outer": "SingleLayer"}.get("".join(matrices), "TwoLayer"),
+            "activation": self._layers.activation,
+            "depth": of_layers[-3],
+            "width": of_layers[-1],
+            "alpha": alphas[0] if len(alphas) == 1 else f"{alphas[0]} … {alphas[-1]}",
+            "skip": f"{self._layers.skip:g}",
+            "n_in": n_in,
+            "n_out": held["readout"].shape[-1] if "readout" in held else None,
+            "biases": any(name in held for name in ("inner_bias", "outer_bias")),
+        }
+        return ", ".join(f"{name}={value}" for name, value in said.items())
+
+    def step(self, layer: int, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The states that a layer puts out, from those that it starts from; as `blocks` run it.
+
+        Shape: h and result (..., width), of many networks (member, input, width); mask as h.
         """
-        if model.skip != 0.0:
-            return cls()
-        weight, bias = variances_of(model.block)["outer" if "outer" in model.block.shapes(1) else "inner"]
-        return cls(weight, bias, weight, bias, activated=True)
+        each = self._weights(self._members()).each() if self._running is None else self._running
+        own, alpha = each[layer], self.alpha.reshape(-1, 1, 1)
+        rows = h if self._axes else h.reshape(1, -1, h.shape[-1])
+        mask = None if mask is None else mask.reshape(rows.shape).mT[None]
+        return self._layers.plain(rows.mT, alpha, own, mask).mT.reshape(h.shape)
+
+    def _members(self) -> dict[str, Tensor]:
+        """The parameters as they are now, with an axis of members; they may be computed from others.
+
+        A bias may have been removed.
+        """
+        found = {name: getattr(self, name) for name in self._names}
+        for name, value in found.items():
+            if value is None and not name.endswith("bias"):
+                raise ValueError(f"the parameter {name} was removed; a network cannot do without")
+        given = {name: value for name, value in found.items() if value is not None}
+        return given if self._axes else {name: value[None] for name, value in given.items()}
+
+    @staticmethod
+    def _weights(parameters: Mapping[str, Tensor]) -> Weights:
+        return Weights(*(parameters.get(name) for name in Weights._fields))
+
+    def _outputs(self, x: Tensor, masks: Tensor | None) -> Tensor:
+        """Outputs of every member, (member, input, n_out), or (..., n_out) of one network.
+
+        Args:
+            x: inputs, (member, input, n_in), or (..., n_in) of one network.
+            masks: (depth + 1, member, width, input).
+        """
+        parameters = self._members()
+        h = (x if self._axes else x.reshape(1, -1, x.shape[-1])).mT
+        n_in = parameters["embed"].shape[-2] if "embed" in parameters else parameters["readout"].shape[-2]
+        if h.shape[-2] != n_in:
+            raise ValueError(f"inputs have dimension {h.shape[-2]}, but the network takes {n_in}; give that")
+        if "embed" in parameters:
+            h = _affine(parameters, "embed", h)
+        weights = self._weights(parameters)
+        if masks is not None and masks.shape != (weights.depth + 1, *h.shape):
+            raise ValueError(
+                f"masks of shape {tuple(masks.shape)} are not one for every layer and the readout; give "
+                f"shape {(weights.depth + 1, *h.shape)}"
+            )
+        if as_made(self.blocks, weights.depth):
+            h = self._layers(h, self.alpha.reshape(-1), weights, None if masks is None else masks[:-1])
+        else:
+            rows = h.mT if self._axes else h.mT.reshape(*x.shape[:-1], h.shape[-2])
+            h = self._through_blocks(rows, weights, masks).reshape(h.mT.shape).mT
+        if self._activated:
+            h = self._layers.activation(h)
+            h = h if masks is None else h * masks[-1]
+        found = _affine(parameters, "readout", h).mT
+        return found if self._axes else found.reshape(*x.shape[:-1], found.shape[-1])
+
+    def _through_blocks(self, h: Tensor, weights: Weights, masks: Tensor | None) -> Tensor:
+        """h_L through the blocks that there are, which ask for their weights as they are in this pass."""
+        before, self._running = self._running, weights.each()
+        try:
+            for k, block in enumerate(self.blocks):
+                h = block(h) if masks is None else block(h, masks[k].mT.reshape(h.shape))
+        finally:
+            self._running = before
+        return h
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """A network drawn from a model: x → h_0 → L residual layers → outputs.
 
     The path of a matrix along depth is one parameter, `outer` or `inner`, (depth, in, out): the weights as
@@ -90,8 +164,6 @@ class ResNet(nn.Module):
         (torch.Size([20, 8, 8]), torch.Size([5, 10]))
     """
 
-    alpha: Tensor
-
     def __init__(
         self,
         model: Model,
@@ -106,17 +178,15 @@ class ResNet(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        dtype, device = _checked([model], read_in_out, dtype), check_device(device)
-        sizes = _sizes(depth, n_in, n_out)
+        dtype, device = checked_dtype([model], read_in_out, dtype), check_device(device)
+        sizes = checked_sizes(depth, n_in, n_out)
         read_in_out = read_in_out or ReadInOut.of(model)
-        self._layers, self._activated = Layers(model.block.activation, model.skip), read_in_out.activated
-        drawn = _draw(
+        drawn = draw_parameters(
             model, *sizes, seed=seed, read_in_out=read_in_out, biases=biases, dtype=dtype, device=device
         )
-        self.register_buffer("alpha", torch.tensor(model.alpha(sizes[0]), dtype=dtype, device=device))
-        self._names = tuple(drawn)
-        for name, value in drawn.items():
-            self.register_parameter(name, nn.Parameter(value))
+        alpha = torch.tensor(model.alpha(sizes[0]), dtype=dtype, device=device)
+        layers = Layers(model.block.activation, model.skip)
+        self._hold(layers, alpha, drawn, activated=read_in_out.activated)
 
     @classmethod
     def of_tensors(
@@ -125,10 +195,7 @@ class ResNet(nn.Module):
         """The network of these weights, by their names; what else it is made of is not drawn, but given."""
         net = cls.__new__(cls)
         nn.Module.__init__(net)
-        net._layers, net._activated, net._names = layers, activated, tuple(tensors)
-        net.register_buffer("alpha", alpha)
-        for name, value in tensors.items():
-            net.register_parameter(name, nn.Parameter(value))
+        net._hold(layers, alpha, tensors, activated=activated)
         return net
 
     @property
@@ -148,7 +215,7 @@ class ResNet(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights by name, as layers use them now."""
-        return {name: value.detach() for name, value in _parameters(self, self._names).items()}
+        return {name: value[0].detach() for name, value in self._members().items()}
 
     def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
         """Outputs, (..., n_out), of inputs (..., n_in).
@@ -157,15 +224,12 @@ class ResNet(nn.Module):
             masks: factors on φ in each layer, and at a readout that reads φ, see `dropout_masks`; (depth + 1,
                 width, input), of all inputs in a row.
         """
-        parameters = {name: value[None] for name, value in _parameters(self, self._names).items()}
         if x.dim() == 0:
             raise ValueError("one number is no input; give (..., n_in)")
-        rows, masks = x.reshape(1, -1, x.shape[-1]), None if masks is None else masks[:, None]
-        found = _outputs(self._layers, parameters, self.alpha[None], rows, masks, self._activated)[0]
-        return found.reshape(*x.shape[:-1], found.shape[-1])
+        return self._outputs(x, None if masks is None else masks[:, None])
 
 
-class StackedResNets(nn.Module):
+class StackedResNets(Network):
     """Many networks as one module, with one batched product a layer.
 
     They may differ in law, β, gain, variances and seed. Parameters and buffers are those of `ResNet` with a
@@ -188,7 +252,7 @@ class StackedResNets(nn.Module):
         torch.Size([2, 5, 10])
     """
 
-    alpha: Tensor
+    _axes = 1
 
     def __init__(
         self,
@@ -209,30 +273,28 @@ class StackedResNets(nn.Module):
                 f"a stack has one seed for each model and at least one, got {len(models)} models and "
                 f"{len(seeds)} seeds; give as many seeds as models"
             )
-        dtype, device = _checked(models, read_in_out, dtype), check_device(device)
+        dtype, device = checked_dtype(models, read_in_out, dtype), check_device(device)
         kinds = {structure(model, biases) for model in models}
         if len(kinds) > 1:
             raise ValueError(
                 f"these models have layers of {len(kinds)} different shapes or forms; stack models with the "
                 "same kind of block, activation, width, skip and biases"
             )
-        sizes = _sizes(depth, n_in, n_out)
-        self._layers = Layers(models[0].block.activation, models[0].skip)
-        self._activated = (read_in_out or ReadInOut.of(models[0])).activated
+        sizes = checked_sizes(depth, n_in, n_out)
         alphas = torch.tensor([model.alpha(sizes[0]) for model in models], dtype=dtype, device=device)
-        self.register_buffer("alpha", alphas)
+        tensors: dict[str, Tensor] = {}
         for i, (model, seed) in enumerate(zip(models, seeds, strict=True)):
-            drawn = _draw(
+            drawn = draw_parameters(
                 model, *sizes, seed=seed, read_in_out=read_in_out, biases=biases, dtype=dtype, device=device
             )
             if i == 0:
                 needed = len(models) * sum(value.numel() * value.element_size() for value in drawn.values())
                 check_memory(f"{len(models)} such networks", needed, "give fewer, or smaller ones", device)
-            self._names = tuple(drawn)
+                tensors = {name: value.new_empty(len(models), *value.shape) for name, value in drawn.items()}
             for name, value in drawn.items():
-                if i == 0:
-                    self.register_parameter(name, nn.Parameter(value.new_empty(len(models), *value.shape)))
-                self.get_parameter(name).data[i] = value
+                tensors[name][i] = value
+        layers = Layers(models[0].block.activation, models[0].skip)
+        self._hold(layers, alphas, tensors, activated=(read_in_out or ReadInOut.of(models[0])).activated)
 
     def __len__(self) -> int:
         return len(self.alpha)
@@ -249,8 +311,7 @@ class StackedResNets(nn.Module):
                 f"a stack of {len(self)} networks takes inputs (input, n_in), or ({len(self)}, input, n_in), "
                 f"but got shape {tuple(x.shape)}; give one of these"
             )
-        parameters = _parameters(self, self._names)
-        return _outputs(self._layers, parameters, self.alpha, x, masks, self._activated)
+        return self._outputs(x, masks)
 
     def member_state(self, member: int) -> dict[str, Tensor]:
         """The state dict of one network, a copy, which a `ResNet` of the same shapes can load."""
@@ -288,105 +349,6 @@ def dropout_masks(shape: tuple[int, ...], keep_rate: float, source: Stream, like
     return (uniform < threshold).to(like.dtype).div_(keep_rate)
 
 
-def _parameters(module: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The parameters as they are now, which may be computed from others; a bias may have been removed."""
-    found = {name: getattr(module, name) for name in names}
-    for name, value in found.items():
-        if value is None and not name.endswith("bias"):
-            raise ValueError(f"the parameter {name} was removed; a network cannot do without")
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _outputs(
-    layers: Layers,
-    parameters: Mapping[str, Tensor],
-    alpha: Tensor,
-    x: Tensor,
-    masks: Tensor | None,
-    activated: bool,
-) -> Tensor:
-    """Outputs of every member, (member, input, n_out); inside, inputs are the last axis."""
-    h = x.mT
-    n_in = parameters["embed"].shape[-2] if "embed" in parameters else parameters["readout"].shape[-2]
-    if h.shape[-2] != n_in:
-        raise ValueError(f"inputs have dimension {h.shape[-2]}, but the network takes {n_in}; give that")
-    if "embed" in parameters:
-        h = _affine(parameters, "embed", h)
-    weights = Weights(*(parameters.get(name) for name in Weights._fields))
-    if masks is not None and masks.shape != (weights.depth + 1, *h.shape):
-        raise ValueError(
-            f"masks of shape {tuple(masks.shape)} are not one for every layer and the readout; give shape "
-            f"{(weights.depth + 1, *h.shape)}"
-        )
-    h = layers(h, alpha, weights, None if masks is None else masks[:-1])
-    if activated:
-        h = layers.activation(h)
-        h = h if masks is None else h * masks[-1]
-    return _affine(parameters, "readout", h).mT
-
-
 def _affine(parameters: Mapping[str, Tensor], name: str, h: Tensor) -> Tensor:
     matrix, bias = parameters[name].mT, parameters.get(f"{name}_bias")
     return torch.bmm(matrix, h) if bias is None else torch.baddbmm(bias[..., None], matrix, h)
-
-
-def _draw(
-    model: Model,
-    depth: int,
-    n_in: int,
-    n_out: int,
-    *,
-    seed: int,
-    read_in_out: ReadInOut | None,
-    biases: bool,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> dict[str, Tensor]:
-    """The parameters of one network by name, in a fixed order."""
-    read_in_out = read_in_out or ReadInOut.of(model)
-    width, drawn = model.width, {}
-    source = stream(seed, "ends", n_in, width, n_out, device=device)
-
-    def end(name: str, rows: int, columns: int, weight: float, bias: float) -> None:
-        numbers = source.normal_(torch.empty(rows + 1, columns, dtype=dtype, device=device))
-        drawn[name], drawn[f"{name}_bias"] = (
-            numbers[:rows] * math.sqrt(weight / rows),
-            numbers[rows] * bias**0.5,
-        )
-
-    if read_in_out.embed_w2 is not None:
-        end("embed", n_in, width, read_in_out.embed_w2, read_in_out.embed_b2)
-    elif n_in != width:
-        raise ValueError(f"without an input layer n_in is the width, got {n_in} and {width}; give embed_w2")
-    paths = model.draw(depth, samples=1, seed=seed, dtype=dtype, device=device).matrices
-    for name in (name for name in MATRICES if name in paths):
-        path = paths[name].weights(depth)[:, 0]
-        drawn |= scaled(name, path, variances_of(model.block)[name], width, biases)
-    end("readout", width, n_out, read_in_out.readout_w2, read_in_out.readout_b2)
-    return drawn
-
-
-def _checked(
-    models: Sequence[Model], read_in_out: ReadInOut | None, dtype: torch.dtype | None
-) -> torch.dtype:
-    """The dtype of networks, once it is known that they are some."""
-    for model in models:
-        if not isinstance(model, Model):
-            raise ValueError(f"a network is drawn from a Model, got {type(model).__name__}; give one")
-    for block in {id(model.block): model.block for model in models}.values():
-        check_block(block)
-    if read_in_out is not None and not isinstance(read_in_out, ReadInOut):
-        raise ValueError(
-            f"read_in_out must be None or ReadInOut, got {type(read_in_out).__name__}; give "
-            "networks.ReadInOut"
-        )
-    dtype = dtype or torch.get_default_dtype()
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"weights are real numbers, got dtype {dtype}; give for example torch.float32")
-    return dtype
-
-
-def _sizes(depth: int, n_in: int, n_out: int) -> tuple[int, int, int]:
-    given = {"depth": depth, "n_in": n_in, "n_out": n_out}
-    found = [positive_integer(name, value, "give for example 10") for name, value in given.items()]
-    return found[0], found[1], found[2]

@@ -48,6 +48,11 @@ class Weights(NamedTuple):
                 columns.append((values[..., None] if name.endswith("bias") else values).unbind(1))
         return (Weights(*layer) for layer in zip(*columns, strict=True))
 
+    def each(self) -> list[Weights]:
+        """The weights of one layer after another as weights of a network of one layer."""
+        columns = [[None] * self.depth if w is None else w.split(1, dim=1) for w in self]
+        return [Weights(*layer) for layer in zip(*columns, strict=True)]
+
     @property
     def depth(self) -> int:
         """Number of layers."""

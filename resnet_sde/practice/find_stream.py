@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter
 
+from resnet_sde.networks.blocks import ResidualBlock
 from resnet_sde.practice.calling import Call
 from resnet_sde.practice.errors import NoStream
 
@@ -80,9 +81,14 @@ def _runs(name: str, parent: nn.Module) -> Iterator[Blocks]:
         runs.append(children)
     for run in runs:
         modules = tuple(child for _, child in run)
-        bare = any(isinstance(m, _CONTAINERS) or next(m.parameters(), None) is None for m in modules)
+        bare = any(isinstance(m, _CONTAINERS) or not _may_add(m) for m in modules)
         if len(run) >= FEWEST and not bare:
             yield Blocks(name, tuple(f"{name}.{n}".lstrip(".") for n, _ in run), modules)
+
+
+def _may_add(module: nn.Module) -> bool:
+    """Whether a module may be a block: it has parameters, or its network holds them."""
+    return isinstance(module, ResidualBlock) or next(module.parameters(), None) is not None
 
 
 def covered(modules: Iterable[nn.Module]) -> int:

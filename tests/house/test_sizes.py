@@ -13,6 +13,7 @@ LIMITS = {
     + 950  # training network by network, data of one's own, networks that are kept and changed
     + 650  # infinite width and limits: kernels of any size, facts of laws, equations that describe themselves
     + 100  # parts by name, with what can be chosen of them
+    + 130  # blocks of networks, for hooks
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 600,  # probe, depth-check, advise, merge, clusters
     "theorems": 5_800 + 250,  # the catalogue of foundations; its page is in report
@@ -25,6 +26,7 @@ LIMITS = {
     + 9_500  # cases that once went wrong, parts of one's own, stores, processes
     + 3_600  # practice
     + 3_800  # fuzz, injected faults, planted bugs
+    + 420  # blocks of networks
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
 }
 ROOM = 200  # for what is too small to be argued for
