@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from resnet_sde._threads import default_dtype as default_dtype
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.checks import finite_number, flag

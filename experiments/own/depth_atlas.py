@@ -26,7 +26,7 @@ from experiments.own.stock_models import library
 from resnet_sde.checks import positive_integer
 from resnet_sde.practice import DepthCheck, NoStream, NotAStream, depth_check
 from resnet_sde.practice.coherence import COHERENT_ABOVE
-from resnet_sde.propagate import one_thread
+from resnet_sde.propagate import default_dtype, one_thread
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.progress import progress_bar
@@ -162,22 +162,17 @@ def _measure(name: str, shared: tuple[DepthAtlas, int]) -> dict[str, Any]:
 
 
 def _measured(architecture: Architecture, atlas: DepthAtlas, seed: int) -> dict[str, Any]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with one_thread():
-            check = depth_check(
-                architecture.factory,
-                architecture.batch(atlas.rows),
-                depths=atlas.depths,
-                seeds=atlas.seeds,
-                optimizer=_adamw,
-                rate_depths=atlas.rate_depths,
-                rate_seeds=atlas.rate_seeds,
-                seed=seed,
-            )
-    finally:
-        torch.set_default_dtype(before)
+    with one_thread(), default_dtype(torch.float32):
+        check = depth_check(
+            architecture.factory,
+            architecture.batch(atlas.rows),
+            depths=atlas.depths,
+            seeds=atlas.seeds,
+            optimizer=_adamw,
+            rate_depths=atlas.rate_depths,
+            rate_seeds=atlas.rate_seeds,
+            seed=seed,
+        )
     return _row(check)
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -37,7 +37,7 @@ from experiments.own.transferred import FACTORIES, PERCEPTRONS, examples
 from resnet_sde.checks import positive_integer
 from resnet_sde.estimate import Estimate
 from resnet_sde.practice.over_seeds import over_seeds
-from resnet_sde.propagate import one_thread
+from resnet_sde.propagate import default_dtype, one_thread
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.progress import progress_bar
@@ -202,7 +202,7 @@ class DepthTransfer:
 def measured(task: tuple[Scheme, int | None], shared: tuple[DepthTransfer, int]) -> np.ndarray:
     """The losses of a scheme at a place, or its law."""
     (scheme, place), (of, seed) = task, shared
-    with one_thread(), float32():
+    with one_thread(), default_dtype(torch.float32):
         return rate_law(of, scheme, seed) if place is None else sweep(of, scheme, place, seed)
 
 
@@ -251,17 +251,6 @@ def rate_law(of: DepthTransfer, scheme: Scheme, seed: int) -> np.ndarray:
     law = next(law for law in check.rates if law.group == "blocks")
     found = law.exponent if law.power_law else None
     return np.array([math.nan] * len(ENDS) if found is None else [getattr(found, end) for end in ENDS])
-
-
-@contextmanager
-def float32() -> Iterator[None]:
-    """In single precision, whatever torch's default is."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def factors(scheme: Scheme, net: nn.Module, deeper: float) -> dict[str, float | None]:

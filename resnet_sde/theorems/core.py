@@ -24,7 +24,7 @@ import torch
 from resnet_sde.checks import positive_integer
 from resnet_sde.claims import Claim
 from resnet_sde.estimate import Estimate, Outcome
-from resnet_sde.propagate import one_thread
+from resnet_sde.propagate import default_dtype, one_thread
 from resnet_sde.streams import check_seed
 from resnet_sde.theorems.lab import AssumptionNotMet as AssumptionNotMet
 from resnet_sde.theorems.lab import Lab
@@ -282,7 +282,7 @@ def verify(
     changed = {**(found.controls[control] if control is not None else {}), **overrides}
     found.accept(changed)
     start = time.perf_counter()
-    with one_thread(), _float64():
+    with one_thread(), default_dtype(torch.float64):
         claims = _claims(found, {**found.budgets[budget], **changed}, check_seed(seed), level)
     seconds = time.perf_counter() - start
     shown = {name: str(value) for name, value in changed.items()}
@@ -321,14 +321,3 @@ def _claims(found: Theorem, settings: Mapping[str, Any], seed: int, level: float
     if not claims:
         raise RuntimeError(f"theorem {found.id} makes no claim; let its check yield at least one")
     return claims
-
-
-class _float64:
-    """Makes float64 torch's default for a while: no verdict depends on the default of the caller."""
-
-    def __enter__(self) -> None:
-        self._before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_default_dtype(self._before)

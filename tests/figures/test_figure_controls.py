@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
-from drawn_figures import as_on_the_command_line, module, smoke
+from drawn_figures import module, smoke
 
 from paper_figs.catalogue import PICTURES
 from paper_figs.controls import Control, verify
@@ -13,11 +14,12 @@ from paper_figs.program import main
 from paper_figs.stored import KEPT, load, store
 from resnet_sde.claims import at_most
 from resnet_sde.estimate import Outcome
+from resnet_sde.propagate import default_dtype
 from resnet_sde.theorems.core import Verdict
 
 
 def outcomes(name: str, ds: xr.Dataset) -> list[Verdict]:
-    with as_on_the_command_line():
+    with default_dtype(torch.float32):
         return [verify(name, control, ds) for control in module(name).CONTROLS]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from drawn_figures import (
-    as_on_the_command_line,
     failures,
     smoke,
 )
@@ -15,6 +14,7 @@ import resnet_sde as rs
 from experiments.marion import correlated_weights as weights
 from experiments.own import dense_and_deferred
 from resnet_sde.matrices import Deferred
+from resnet_sde.propagate import default_dtype
 
 
 def test_deferred_weights_that_forget_are_noticed() -> None:
@@ -24,7 +24,7 @@ def test_deferred_weights_that_forget_are_noticed() -> None:
         return self._source.normal_(torch.empty_like(p)) * p.norm(dim=-1, keepdim=True) * scale
 
     ds, settings = smoke("own/dense_and_deferred"), dense_and_deferred.BUDGETS["smoke"]
-    with pytest.MonkeyPatch.context() as patch, as_on_the_command_line():
+    with pytest.MonkeyPatch.context() as patch, default_dtype(torch.float32):
         patch.setattr(Deferred, "rmatvec", without_memory)
         found = dense_and_deferred.look(settings.model(), settings.depth, settings.samples, "deferred", 0)
     for name, values in zip(("ratio", "moved_product"), found, strict=True):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from drawn_figures import (
-    as_on_the_command_line,
     failures,
     module,
     smoke,
@@ -24,6 +24,7 @@ from paper_figs.marion import _accuracy_maps as accuracy_maps
 from paper_figs.marion import fig9
 from paper_figs.marion._trained_paths import expected_roughness
 from resnet_sde.claims import at_most
+from resnet_sde.propagate import default_dtype
 from resnet_sde.training import roughness
 
 EXPERIMENTS = {
@@ -44,7 +45,7 @@ def test_budgets_are_those_of_the_experiment(name: str) -> None:
 
 
 def test_trained_networks_are_kept_and_taken(tmp_path: Path) -> None:
-    with as_on_the_command_line():
+    with default_dtype(torch.float32):
         first = fig9.compute("smoke", 0, Execution(store=tmp_path))
         kept = sorted(tmp_path.rglob("*"))
         again = fig9.compute("smoke", 0, Execution(store=tmp_path))
@@ -146,7 +147,7 @@ def test_the_roughness_at_initialization(law: rs.PathLaw) -> None:
 def test_one_step_of_adam_leaves_weights_apart_at_the_rate_of_its_signs() -> None:
     """Half the rate of states and gradients, and layers where a sign changes stay a whole step apart."""
     of = DepthConvergence((32, 64, 128, 256), ("smooth",), (1.0,), width=12, n_in=8, steps=1, samples=64)
-    with as_on_the_command_line():
+    with default_dtype(torch.float32):
         ds = of.run()
     found = rate(ds, "smooth", 1.0)
     assert found.low < 0.5 < found.high < 1

@@ -32,6 +32,7 @@ from resnet_sde import (
     observables,
     simulate,
 )
+from resnet_sde.propagate import default_dtype
 
 BLOCKS = [SingleLayer(LeakyReLU(0.3), 1.3, 0.1), TwoLayer(TANH, 1.3, 0.1, 0.7, 0.2), Reduced(GELU, 1.3, 0.1)]
 WHITE = WhiteNoise()
@@ -154,3 +155,10 @@ def test_a_leak_is_noticed() -> None:
     x = torch.tensor([-1.0], dtype=torch.float64)
     with pytest.raises(AssertionError):
         assert_no_dtype_leaks(lambda: torch.where(x > 0, 1.0, 0.3).to(x.dtype))
+
+
+def test_a_default_for_a_while_ends_with_an_error_too() -> None:
+    with pytest.raises(KeyError), default_dtype(torch.float32):
+        assert torch.zeros(()).dtype == torch.float32
+        raise KeyError
+    assert torch.get_default_dtype() == torch.float64

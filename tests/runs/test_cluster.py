@@ -12,7 +12,7 @@ import pytest
 import small_work
 import torch
 import xarray as xr
-from drawn_figures import as_on_the_command_line, smoke
+from drawn_figures import smoke
 from places import ROOT
 
 import resnet_sde as rs
@@ -21,6 +21,7 @@ from paper_figs import stored
 from paper_figs.making import Request, make_all
 from paper_figs.marion import fig7
 from resnet_sde.cli import main
+from resnet_sde.propagate import default_dtype
 from resnet_sde.runs import cluster as of_dask
 from resnet_sde.runs.execute import Executor, _each, execute
 from resnet_sde.theorems.suite import plan, record_of, run_suite
@@ -89,7 +90,7 @@ FIGURES = ("marion/fig6", "yang/growth", "marion/fig2")
 
 def test_figures_are_the_same(executor: Executor, tmp_path: Path) -> None:
     request, how = Request("smoke", 0, tmp_path, tmp_path / "training"), Execution(executor=executor)
-    with as_on_the_command_line():
+    with default_dtype(torch.float32):
         list(make_all(FIGURES[:2], request, how))  # each is a task
         list(make_all(FIGURES[2:], request, how))  # its cells are tasks
     for name in FIGURES:

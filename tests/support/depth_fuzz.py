@@ -19,7 +19,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +31,7 @@ from fuzzed_modules import Pair, pair
 from torch import Tensor, nn
 
 from resnet_sde import practice
+from resnet_sde.propagate import default_dtype, one_thread
 from resnet_sde.runs.store import Record, Store
 from resnet_sde.streams import seeded
 
@@ -324,22 +324,10 @@ def _equal(left: Any, right: Any) -> bool:
 def part(first: int, count: int) -> Tally:
     """The tally of consecutive pairs."""
     tally = Tally()
-    with _quiet():
+    with one_thread(), default_dtype(torch.float32):
         for number in range(first, first + count):
             fuzz(number, tally)
     return tally
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(dtype)
 
 
 def _kept(first: int, store: Store) -> Tally:

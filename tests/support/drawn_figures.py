@@ -1,7 +1,5 @@
 """What tests of figures share: datasets at the smoke budget, their drawings, and what holds for all."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,26 +13,16 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from paper_figs.catalogue import figure as module
+from resnet_sde.propagate import default_dtype
 
 _computed: dict[object, xr.Dataset] = {}
-
-
-@contextmanager
-def as_on_the_command_line() -> Iterator[None]:
-    """In torch's default precision, where a constant that is rounded to float32 shows."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def smoke(name: str) -> xr.Dataset:
     """The dataset of a figure at the smoke budget, computed once for all tests and figures that share it."""
     compute = module(name).compute
     if compute not in _computed:
-        with as_on_the_command_line():
+        with default_dtype(torch.float32):  # as on the command line: what is rounded to it shows
             _computed[compute] = once(compute.__module__, lambda: compute("smoke", 0))
     return _computed[compute].copy(deep=True)
 

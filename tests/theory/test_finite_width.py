@@ -24,6 +24,7 @@ from resnet_sde.activations import GELU, AlphaReLU
 from resnet_sde.finite_width import finite_size, output_response
 from resnet_sde.finite_width.finite_size import without_memory
 from resnet_sde.finite_width.phi_squared_moments import phi_squared_moments
+from resnet_sde.propagate import default_dtype
 
 
 # Tables have twelve significant digits unless a test says otherwise.
@@ -246,13 +247,10 @@ def test_relu_shifts_up_and_a_network_without_branches_does_not() -> None:
 
 
 def test_theory_is_float64_whatever_the_default() -> None:
-    model, before = erf_model(1.2, 0.05, 0.3), torch.get_default_dtype()
+    model = erf_model(1.2, 0.05, 0.3)
     expected = finite_size(model, 0.1, depth=10)
-    torch.set_default_dtype(torch.float32)
-    try:
+    with default_dtype(torch.float32):
         found = finite_size(model, 0.1, depth=10)
-    finally:
-        torch.set_default_dtype(before)
     assert torch.equal(found.kernel_covariance, expected.kernel_covariance)
     assert torch.equal(found.branch_shift, expected.branch_shift)
 
