@@ -18,7 +18,7 @@ def positive_integer(name: str, value: Any, remedy: str) -> int:
         ValueError: it is not a whole number from 1 on; the sentence ends with the remedy.
     """
     try:
-        whole = not isinstance(value, (bool, str)) and bool(value >= 1) and bool(value % 1 == 0)
+        whole = not is_truth(value) and bool(value >= 1) and bool(value % 1 == 0)
     except (TypeError, ValueError, RuntimeError):
         whole = False
     if not whole:
@@ -29,12 +29,17 @@ def positive_integer(name: str, value: Any, remedy: str) -> int:
 def finite_number(name: str, value: Any) -> float:
     """The value as a float, whatever holds it. Raises ValueError if it is not a finite number."""
     try:
-        found = math.nan if isinstance(value, str) else float(value)
+        found = math.nan if isinstance(value, str) or is_truth(value) else float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise ValueError(f"{name} must be a finite number, got {value!r}")
     return found
+
+
+def is_truth(value: Any) -> bool:
+    """Whether it is True or False, of Python, NumPy or torch: they compare like 1 and 0, yet are none."""
+    return str(getattr(value, "dtype", type(value).__name__)) in ("bool", "bool_", "torch.bool")
 
 
 def flag(name: str, value: Any) -> bool:

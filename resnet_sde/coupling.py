@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.blocks import Layer, SingleLayer
-from resnet_sde.checks import check_memory, flag, positive_integer
+from resnet_sde.checks import check_memory, flag, is_truth, positive_integer
 from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
 from resnet_sde.limits.exact import exact_end
@@ -368,7 +368,7 @@ def _check_input(model: Model, x: Tensor, samples: int) -> None:
 
 def _check_depths(depths: Sequence[int]) -> tuple[int, ...]:
     found = tuple(depths)
-    whole = all(not isinstance(depth, bool) and depth >= 1 and depth % 1 == 0 for depth in found)
+    whole = all(not is_truth(depth) and depth >= 1 and depth % 1 == 0 for depth in found)
     if len(found) < 2 or not whole or list(found) != sorted(set(found)):
         raise ValueError(f"depths must be two or more increasing positive integers, got {list(depths)}")
     return tuple(int(depth) for depth in found)

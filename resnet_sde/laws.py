@@ -33,8 +33,6 @@ class PathLaw(ABC):
     of a law; what is seen to be false is refused, and a subclass that draws other weights inherits none.
 
     exponent: half the growth exponent of Var(V₁ + … + V_L) in L.
-    strong_order: rate in depth of the Euler scheme driven by this law at width 1, or None where it does not
-        converge.
     noise: what the weights are along depth; None where nothing is known. "white": those of different layers
         are independent. "fractional": fractional Gaussian noise of Hurst index `exponent`. "smooth": a
         differentiable function of the time k / depth, of covariance `correlation`. "constant": the same in
@@ -44,7 +42,6 @@ class PathLaw(ABC):
     """
 
     exponent: float
-    strong_order: float | None
     noise: Noise | None = None
     filler: Callable[[Stream], Callable[[Tensor], Tensor]] | None = None
 
@@ -140,7 +137,6 @@ class WhiteNoise(PathLaw):
     noise: ClassVar[Noise] = "white"  # type: ignore[misc]
     symmetric: ClassVar[bool] = True
     exponent: ClassVar[float] = 0.5  # type: ignore[misc]
-    strong_order: ClassVar[float] = 0.5  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if self.entries not in ("gaussian", "uniform", "rademacher"):
@@ -205,13 +201,6 @@ class FractionalNoise(PathLaw):
         return "white" if self.hurst == 0.5 else "fractional"
 
     @override
-    @property
-    def strong_order(self) -> float | None:  # type: ignore[override]
-        if self.hurst == 0.5:
-            return 0.5
-        return 2 * self.hurst - 1 if self.hurst > 0.5 else None
-
-    @override
     def covariance(self, depth: int) -> Tensor:
         lag = torch.arange(depth)
         return autocovariance(self.hurst, depth)[(lag[:, None] - lag).abs()]
@@ -232,7 +221,6 @@ class SmoothNoise(PathLaw):
     length_scale: float = 0.1
     noise: ClassVar[Noise] = "smooth"  # type: ignore[misc]
     exponent: ClassVar[float] = 1.0  # type: ignore[misc]
-    strong_order: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "length_scale", float(self.length_scale))
@@ -267,7 +255,6 @@ class ConstantNoise(PathLaw):
 
     noise: ClassVar[Noise] = "constant"  # type: ignore[misc]
     exponent: ClassVar[float] = 1.0  # type: ignore[misc]
-    strong_order: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __str__(self) -> str:
         return "constant"

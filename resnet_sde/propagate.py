@@ -18,7 +18,7 @@ from torch import Tensor
 from resnet_sde._threads import default_dtype as default_dtype
 from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
-from resnet_sde.checks import finite_number, flag
+from resnet_sde.checks import finite_number, flag, is_truth
 from resnet_sde.contracts.blocks import check_adjoint, check_block, check_company, unchanged
 from resnet_sde.contracts.matrices import LAYERS, check_dropout, check_layer, check_parameters
 from resnet_sde.matrices import Masked
@@ -85,7 +85,7 @@ class Dropout:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        rate = math.nan if isinstance(self.keep_rate, bool) else finite_number("keep_rate", self.keep_rate)
+        rate = math.nan if is_truth(self.keep_rate) else finite_number("keep_rate", self.keep_rate)
         if not 0 < rate <= 1:
             raise ValueError(
                 f"keep_rate must lie above 0, up to 1, got {self.keep_rate!r}; give for example 0.9"

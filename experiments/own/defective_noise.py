@@ -73,7 +73,6 @@ class PublishedNoise(rs.PathLaw):
     """What the published generator gives, divided by its standard deviation: laws have unit variance."""
 
     hurst: float
-    strong_order = None
 
     @override
     @property

@@ -74,7 +74,8 @@ class Trajectories:
         states, solution = self._drawn(model, equation, seed)
         distance, move = self._errors(model, equation, seed)
         found, expected = self._order(equation, distance)
-        narrow = self._narrow_order(law, seed)
+        narrow, narrow_limit = self._narrow_order(law, seed), limit_or_none(self.model(law, width=1))
+        rate = narrow_limit.strong_order if narrow and narrow_limit else None
         return xr.Dataset(
             {
                 "states": (("depth", "time"), states),
@@ -84,7 +85,7 @@ class Trajectories:
                 "order": ("end", _ends(found)),
                 "expected": expected,
                 "narrow_order": ("end", _ends(narrow)),
-                "narrow_expected": law.strong_order if narrow and law.strong_order else math.nan,
+                "narrow_expected": math.nan if rate is None else rate,
             },
             {
                 "time": np.linspace(0.0, 1.0, self.points + 1),

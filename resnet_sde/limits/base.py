@@ -101,7 +101,7 @@ _SYMBOLS = {"sigma_w2": "σ_w²", "sigma_b2": "σ_b²", "sigma_v2": "σ_v²", "s
 def _numbers(model: Model) -> str:
     found = {"d": model.width, "ρ": model.gain}
     found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(model.block, f, None)) is not None}
-    if model.law.noise == "fractional" or hasattr(model.law, "hurst"):
+    if model.law.noise == "fractional":
         found["Hurst index"] = model.law.exponent
     plain = {s: v if isinstance(v, int) or not math.isfinite(v) else f"{v:g}" for s, v in found.items()}
     return ", ".join(f"{symbol} = {value}" for symbol, value in plain.items())

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from resnet_sde.checks import positive_integer
-from resnet_sde.meanfield.one_time import lengths
-from resnet_sde.meanfield.two_time import displacements, gradients_along, two_time
+from resnet_sde.meanfield.one_time import check_keep_rate, lengths
+from resnet_sde.meanfield.two_time import displacements, gradients_along, kernel_and_displacement
 from resnet_sde.model import Model
 
 
@@ -71,7 +71,7 @@ def displacement(
     """
     if model.law.independent:
         return _independent(model, q0, depth, keep_rate)
-    if keep_rate != 1.0:
+    if check_keep_rate(keep_rate) != 1.0:
         raise ValueError(f"dropout has a theory for white weights only, not for {model.law}; leave it out")
     return (_correlated if every_layer else _ends)(model, q0, depth, done)
 
@@ -103,14 +103,14 @@ def _correlated(
     model: Model, q0: float, depth: int, done: Callable[[float], object] | None
 ) -> LayerDisplacements:
     """Correlated layers, with all that lies between the ends."""
-    kernel = two_time(model, q0, depth=depth)
+    kernel, log10_forward = kernel_and_displacement(model, q0, depth, done)
     back = gradients_along(model, kernel)
     q, square = kernel.diagonal(), back.diagonal()
     return LayerDisplacements(
         forward=(q - 2 * kernel[0] + q[0]) / q[0],
         gradient=square - 2 * back[-1] + 1,
         along=(q[-1] - 2 * kernel[-1] + q) / q,
-        log_forward=_ends(model, q0, depth, done).log_forward,
+        log_forward=2 * math.log(10) * float(log10_forward),
         q=q,
         log_gradient_growth=square[0].log() - square.log(),
     )

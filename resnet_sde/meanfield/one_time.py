@@ -19,7 +19,7 @@ from torch import Tensor
 
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block
-from resnet_sde.checks import check_memory, positive_integer, states
+from resnet_sde.checks import check_memory, is_truth, positive_integer, states
 from resnet_sde.contracts.blocks import check_moments, check_recursion
 from resnet_sde.contracts.theory import states_moments
 from resnet_sde.laws import PathLaw
@@ -146,7 +146,7 @@ def check_variance(name: str, value: float) -> float:
 
 def check_keep_rate(keep_rate: float) -> float:
     """A probability that is not 0."""
-    if not 0 < keep_rate <= 1:
+    if is_truth(keep_rate) or not 0 < keep_rate <= 1:
         raise ValueError(f"keep_rate must lie in (0, 1], got {keep_rate}; 1 is no dropout")
     return float(keep_rate)
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import LINEAR, RELU, Activation, Gelu
+from resnet_sde.checks import is_truth
 from resnet_sde.meanfield._roots import find_root
 from resnet_sde.meanfield.one_time import check_activation, check_variance
 
@@ -192,6 +193,8 @@ def check_networks(
     sigma_w2: Tensor | float, sigma_b2: Tensor | float, keep_rate: Tensor | float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Variances and keep rate in float64, of one shape. Raises ValueError where one is out of range."""
+    if is_truth(keep_rate):
+        raise ValueError(f"keep_rate must lie in (0, 1], got {keep_rate}; 1 is no dropout")
     as_tensors = (torch.as_tensor(x, dtype=torch.float64) for x in (sigma_w2, sigma_b2, keep_rate))
     w, b, rho = torch.broadcast_tensors(*as_tensors)
     for name, value in (("sigma_w2", w), ("sigma_b2", b)):

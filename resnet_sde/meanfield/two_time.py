@@ -51,16 +51,23 @@ def two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
         >>> round(float(two_time(constant, depth=400)[-1, -1]), 5)  # I_0(2) = 2.27959 in the limit
         2.27787
     """
+    return kernel_and_displacement(model, q0, depth)[0]
+
+
+def kernel_and_displacement(
+    model: Model, q0: float, depth: int, done: Callable[[float], object] | None = None
+) -> tuple[Tensor, Tensor]:
+    """`two_time`, and the `log10_forward` of `displacements`, which may be finite where the kernel is not."""
     depth = check_layers(depth, _TABLE_BYTES)
     alphas = torch.tensor([model.alpha(depth)], dtype=torch.float64)
     kernel = torch.zeros(depth + 1, depth + 1, dtype=torch.float64)
-    for row in _walk(model.block, model.law, model.skip, depth, alphas, q0, gradients=False):
+    for row in _walk(model.block, model.law, model.skip, depth, alphas, q0, gradients=False, done=done):
         k = row.layer
         kernel[k, : k + 1] = row.kernel[0] * torch.exp(-row.states.log_one[0])
     kernel = kernel.tril() + kernel.tril(-1).T
     lost = ~kernel.diagonal().isfinite()
     kernel[lost] = kernel[:, lost] = math.inf
-    return kernel
+    return kernel, row.states.log10_displacement(q0)
 
 
 def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
@@ -153,18 +160,9 @@ def displacements(
             f"{tuple(alphas.shape)}; give for example torch.tensor([0.1])"
         )
     alphas, skip = alphas.double(), finite_number("skip", skip)
-    for row in _walk(block, law, skip, depth, alphas, q0, gradients=True):
+    for row in _walk(block, law, skip, depth, alphas, q0, gradients=True, done=done):
         last = row
-        if done is not None:
-            done((2 * row.layer + 1) / (depth + 1) ** 2)
-    forward, gradient = (
-        moved.values[:, -1].log() - moved.log_one[:, 0] for moved in (last.states, last.gradients)
-    )
-    forward -= math.log(q0)
-    if skip != 1.0:
-        rest = 2 * (1 - torch.tensor(skip, dtype=torch.float64) ** depth).abs().log()
-        forward, gradient = torch.logaddexp(forward, rest), torch.logaddexp(gradient, rest)
-    return Displacements(forward / (2 * _LN10), gradient / (2 * _LN10))
+    return Displacements(last.states.log10_displacement(q0), last.gradients.log10_displacement(1.0))
 
 
 @dataclass(frozen=True)
@@ -178,9 +176,17 @@ class _Row:
 
 
 def _walk(
-    block: Block, law: PathLaw, skip: float, depth: int, alphas: Tensor, q0: float, *, gradients: bool
+    block: Block,
+    law: PathLaw,
+    skip: float,
+    depth: int,
+    alphas: Tensor,
+    q0: float,
+    *,
+    gradients: bool,
+    done: Callable[[float], object] | None,
 ) -> Iterator[_Row]:
-    """The rows of both kernels, layer 0 first."""
+    """The rows of both kernels, layer 0 first; `done` is called with the share of the work that each was."""
     depth = check_layers(depth, _WALK_BYTES)
     check_start(q0)
     check_theory(block, law)
@@ -194,6 +200,8 @@ def _walk(
     for k in range(depth + 1):
         row = states.row(k)
         yield _Row(k, row, states, back)
+        if done is not None:
+            done((2 * k + 1) / (depth + 1) ** 2)
         if k == depth:
             return
         now = row[:, k:]
@@ -251,6 +259,13 @@ class Moved:
         other = copy.copy(self)
         other.values = self.values.clone()
         return other
+
+    def log10_displacement(self, start: float) -> Tensor:
+        """Log10 of the root mean square displacement of the last row from what started there; (scaling,)."""
+        moved = self.values[:, -1].log() - self.log_one[:, 0] - math.log(start)
+        if self._skip != 1.0:
+            moved = torch.logaddexp(moved, 2 * (1 - self._powers[-1]).abs().log())
+        return moved / (2 * _LN10)
 
     def row(self, k: int) -> Tensor:
         """Row k of the kernel itself, columns 0 to k."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnet_sde.checks import positive_integer
+from resnet_sde.checks import is_truth, positive_integer
 from resnet_sde.model import Model
 from resnet_sde.networks import ReadInOut, check_block, structure
 from resnet_sde.streams import check_seed
@@ -94,7 +94,7 @@ class TrainingConfig:
         for name in ("keep_rate", "momentum", "decay"):
             value = _number(name, getattr(self, name), "a number", "0.9")
             object.__setattr__(self, name, value)
-        if self.entries != 0 or isinstance(self.entries, bool):
+        if self.entries != 0 or is_truth(self.entries):
             entries = positive_integer("entries", self.entries, "give for example 10, or 0 for none")
             object.__setattr__(self, "entries", entries)
         if not isinstance(self.biases, bool):
@@ -121,7 +121,7 @@ class TrainingConfig:
 def _number(name: str, value: object, what: str, example: str) -> float:
     """The value as a float; truth values and words are none."""
     try:
-        if isinstance(value, bool | str):
+        if isinstance(value, str) or is_truth(value):
             raise TypeError
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -45,6 +45,8 @@ BLOCK = rs.SingleLayer(rs.RELU)
         ({"gain": None}, "gain must be a finite number, got None"),
         ({"skip": [1.0]}, "skip must be a finite number"),
         ({"beta": torch.ones(2)}, "beta must be a finite number"),
+        ({"beta": True}, "beta must be a finite number, got True"),
+        ({"gain": np.True_}, "gain must be a finite number"),
     ],
     ids=str,
 )
@@ -53,7 +55,10 @@ def test_a_model_says_what_it_needs(arguments: dict[str, object], message: str) 
         rs.Model(**{"block": BLOCK, "law": WHITE, "width": 8, **arguments})
 
 
-@pytest.mark.parametrize("depth", [None, "10", 0, -1, 2.5, math.nan, [3]], ids=repr)
+TRUTHS = [True, np.True_, torch.tensor(True)]
+
+
+@pytest.mark.parametrize("depth", [None, "10", 0, -1, 2.5, math.nan, [3], *TRUTHS], ids=repr)
 def test_a_depth_is_a_whole_number(depth: object) -> None:
     model = rs.Model(BLOCK, WHITE, 8)
     for verb in (

@@ -41,7 +41,7 @@ BLOCKS = [SingleLayer(TANH), TwoLayer(RELU, 1.1, 0.2), Reduced(TANH, 1.3)]
 class Own(PathLaw):
     """Normal weights with a correlation of neighbours, which is 0 for white ones."""
 
-    exponent, strong_order = 0.5, 0.5
+    exponent = 0.5
 
     def __init__(self, neighbours: float = 0.0) -> None:
         self.neighbours = neighbours

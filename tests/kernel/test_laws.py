@@ -171,11 +171,6 @@ def test_half_is_white() -> None:
     torch.testing.assert_close(weights_of(FractionalNoise(0.5), 30, 30), torch.eye(30), rtol=0, atol=1e-15)
 
 
-def test_strong_orders() -> None:
-    assert [law.strong_order for law in (WhiteNoise(), SmoothNoise(), ConstantNoise())] == [0.5, 1.0, 1.0]
-    assert [FractionalNoise(h).strong_order for h in (0.3, 0.5, 0.75)] == [None, 0.5, 0.5]
-
-
 @pytest.mark.parametrize("law", [WhiteNoise(), FractionalNoise(0.7)], ids=str)
 @pytest.mark.parametrize("depth", [0, -2, 5, 7, 24])
 def test_off_grid(law: PathLaw, depth: int) -> None:

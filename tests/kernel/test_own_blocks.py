@@ -309,7 +309,7 @@ def test_honest_activations_pass(parts: dict[str, object]) -> None:
 
 
 class Law(rs.PathLaw):
-    exponent, strong_order = 0.5, 0.5
+    exponent = 0.5
 
     def __init__(self, size: float = 1.0, mean: float = 0.0, how: str = "") -> None:
         self.size, self.mean, self.how = size, mean, how

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -213,7 +214,7 @@ def test_a_keep_rate_of_one_changes_no_number() -> None:
     assert torch.equal(plain.adjoint.natural(0), masked.adjoint.natural(0))
 
 
-@pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, math.nan, "half", None])
+@pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, math.nan, "half", None, True, np.True_, torch.tensor(True)])
 def test_other_keep_rates_are_refused(rate: object) -> None:
     with pytest.raises(ValueError, match="keep_rate") as caught:
         Dropout(rate, stream(0, "masks"))  # type: ignore[arg-type]

@@ -27,7 +27,6 @@ class Law(rs.PathLaw):
 
     how: str = ""
     exponent: float = 0.5
-    strong_order = None
 
     @property
     def gaussian(self) -> bool:

@@ -37,7 +37,6 @@ class Law(rs.PathLaw):
 
     how: str = ""
     exponent: float = 0.5
-    strong_order = None
 
     def covariance(self, depth: int) -> Tensor:
         found = torch.eye(depth, **F64)
@@ -125,7 +124,6 @@ class Scaled(rs.PathLaw):
     size: float = 1.0
     single: float = 1.0
     exponent: float = 0.5
-    strong_order = None
 
     def covariance(self, depth: int) -> Tensor:
         return torch.eye(depth, **F64)
@@ -153,7 +151,6 @@ class Mixed(rs.PathLaw):
 
     share: float
     hurst: float = 0.8
-    strong_order = None
 
     @property
     def exponent(self) -> float:  # type: ignore[override]

@@ -19,7 +19,7 @@ Fill = Callable[[Tensor], Tensor]
 class White(rs.PathLaw):
     """Gaussian white noise that says so."""
 
-    exponent, strong_order, noise, gaussian = 0.5, 0.5, "white", True  # type: ignore[assignment]
+    exponent, noise, gaussian = 0.5, "white", True  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -105,7 +105,7 @@ class Shallow(White):
 class Waves(White):
     """Smooth weights a cos 2πt + b sin 2πt, whose sum over all layers is 0."""
 
-    exponent, strong_order, noise, gaussian, filler = 1.0, 1.0, "smooth", True, None  # type: ignore[assignment]
+    exponent, noise, gaussian, filler = 1.0, "smooth", True, None  # type: ignore[assignment]
 
     def correlation(self, lag: Tensor) -> Tensor:
         return torch.cos(2 * math.pi * lag)

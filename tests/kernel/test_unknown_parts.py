@@ -76,7 +76,6 @@ class OwnWhite(PathLaw):
     """Independent Gaussian weights, said by their covariance alone."""
 
     exponent = 0.5
-    strong_order = 0.5
 
     def covariance(self, depth: int) -> Tensor:
         return torch.eye(depth, dtype=torch.float64)

@@ -70,7 +70,6 @@ class Unknown(PathLaw):
     """A law from elsewhere."""
 
     exponent = 0.7
-    strong_order = None
 
     def covariance(self, depth: int) -> Tensor:
         raise NotImplementedError

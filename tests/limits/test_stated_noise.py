@@ -26,8 +26,6 @@ TANH = rs.SingleLayer(rs.TANH)
 class Own(rs.PathLaw):
     """What a law of the package draws, and what it says: all of it, or a part, or something else."""
 
-    strong_order = None
-
     def __init__(self, law: rs.PathLaw, **stated: Any) -> None:
         self.law, self.exponent, self.stated = law, stated.pop("exponent", law.exponent), stated
 
@@ -287,7 +285,7 @@ def test_what_is_said_falsely_is_refused(law: rs.PathLaw, message: str) -> None:
 class Wave(rs.PathLaw):
     """a cos ωt + b sin ωt: no law of the package."""
 
-    exponent, strong_order, gaussian = 1.0, None, True
+    exponent, gaussian = 1.0, True
     noise = "smooth"
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 import math
 
 import mpmath as mp
+import numpy as np
 import pytest
 import torch
 
@@ -242,7 +243,7 @@ def test_a_start_that_is_no_mean_square_is_refused(value: float) -> None:
         lengths(white(SingleLayer(TANH)), value, depth=10)
 
 
-@pytest.mark.parametrize("value", [0.0, -0.1, 1.1, math.nan])
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.1, math.nan, True, np.True_, torch.tensor(True)])
 def test_keep_rates_are_probabilities(value: float) -> None:
     with pytest.raises(ValueError, match=r"keep_rate must lie in \(0, 1\]"):
         lengths(white(SingleLayer(TANH)), depth=10, keep_rate=value)

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from command_line import run
@@ -112,6 +113,8 @@ def test_dropout_is_refused_for_every_member_before_any_is_trained(tmp_path) -> 
         ({"read_in_out": "activated"}, "read_in_out must be None or ReadInOut"),
         ({"keep_rate": math.nan}, "keep_rate must lie in"),
         ({"keep_rate": True}, "keep_rate must be a number"),
+        ({"keep_rate": np.True_}, "keep_rate must be a number"),
+        ({"entries": np.True_}, "entries must be a positive integer"),
         ({"keep_rate": None}, "keep_rate must be a number"),
         ({"decay": "0.1"}, "decay must be a number"),
         ({"momentum": math.nan, "optimizer": "sgd"}, "momentum is of sgd"),
