@@ -349,8 +349,17 @@ def _shared_memory() -> set[str]:
     return set(os.listdir("/dev/shm"))
 
 
-def _leaked(before: set[str]) -> set[str]:
-    """What is new in /dev/shm and mapped by no living process: others may work here too."""
+def _leaked(before: set[str], patience: float = 10.0) -> set[str]:
+    """What is new in /dev/shm and stays there, mapped by no living process: others may work here too."""
+    end = time.monotonic() + patience
+    while left := _unmapped(before):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)  # what the tracker of a killed process has still to remove
+    return left
+
+
+def _unmapped(before: set[str]) -> set[str]:
     new = {name for name in _shared_memory() - before if name.startswith(("sem.mp-", "psm_", "torch_"))}
     if new:
         maps = "".join(_maps(folder) for folder in Path("/proc").glob("[0-9]*"))
