@@ -199,5 +199,12 @@ ACTIVATIONS: dict[str, Part] = _by_name(
     Part("erf", "activations:ERF"),
     Part("gelu", "activations:GELU"),
     Part("sigmoid", "activations:SIGMOID"),
+    Part("silu", "activations:SILU"),
+    Part("softplus", "activations:SOFTPLUS"),
+    Part("elu", "activations:ELU"),
+    Part("selu", "activations:SELU"),
+    Part("mish", "activations:MISH"),
+    Part("hard-tanh", "activations:HARD_TANH"),
+    Part("sin", "activations:SIN"),
     Part("alpha-relu", "activations:AlphaReLU", (Choice("alpha", "alpha", example="0.8", symbol="A"),)),
 )

@@ -1,4 +1,4 @@
-"""Gaussian moments of nonlinearities: closed forms and one rule of quadrature, without cancellation.
+"""Gaussian moments of nonlinearities: closed forms, and rules of quadrature, without cancellation.
 
 Every formula takes the gap 1 − correlation rather than the correlation, so that two nearly equal inputs keep
 their digits, and writes angles with atan2, so that none is lost near 0 or π either.
@@ -7,7 +7,19 @@ their digits, and writes angles with atan2, so that none is lost near 0 or π ei
 from resnet_sde._gaussian.gelu import Gelu
 from resnet_sde._gaussian.mixtures import ErfMixture, logistic
 from resnet_sde._gaussian.moments import Moments
+from resnet_sde._gaussian.numerical import Numerical
 from resnet_sde._gaussian.powers import HalfPower
 from resnet_sde._gaussian.rectified import Identity, Rectified
+from resnet_sde._gaussian.sine import Sine
 
-__all__ = ["ErfMixture", "Gelu", "HalfPower", "Identity", "Moments", "Rectified", "logistic"]
+__all__ = [
+    "ErfMixture",
+    "Gelu",
+    "HalfPower",
+    "Identity",
+    "Moments",
+    "Numerical",
+    "Rectified",
+    "Sine",
+    "logistic",
+]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnet_sde.activations import OfFunction
 from resnet_sde.streams import Stream
 
 CLOSE = 1e-6  # of numbers that are to be the same, as a share of the largest
@@ -20,8 +21,8 @@ _KNOWN = ("resnet_sde", "abc", "torch")  # whose classes are taken as they are
 
 
 def ours(thing: object) -> bool:
-    """Whether a thing is of a class of the package, which is not asked."""
-    return type(thing).__module__.partition(".")[0] == "resnet_sde"
+    """Whether a thing is of the package alone, and is not asked."""
+    return type(thing).__module__.partition(".")[0] == "resnet_sde" and not isinstance(thing, OfFunction)
 
 
 class Broken(ValueError):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from resnet_sde.activations import Activation
+from resnet_sde.activations import Activation, ByQuadrature
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.checks import states
 from resnet_sde.laws import PathLaw
@@ -58,6 +58,8 @@ _Stated = tuple[str, tuple[float, ...], _Mean]
 
 def states_moments(phi: Activation, *, joint: bool = False) -> bool:
     """Whether Gaussian moments of an activation are known, of two variables if `joint`, and not another's."""
+    if type(phi)._moments is ByQuadrature._moments:  # of whatever the functions are
+        return True
     # Moments that are written one by one are known as well: those that are missing say so when asked for.
     single = ("second_moment",) if not joint and type(phi)._moments is Activation._moments else ()
     return any(states(phi, name, "__call__", "prime") for name in ("_moments", "dual", *single))

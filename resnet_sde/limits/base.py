@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from resnet_sde.activations import ERF, GELU, LINEAR, SIGMOID, TANH
 from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import GridPath
@@ -58,7 +57,7 @@ class Limit(ABC):
         """
         block = self.model.block
         biased = block.variances.inner_bias + block.variances.outer_bias > 0
-        smooth = block.activation in (LINEAR, TANH, ERF, GELU, SIGMOID) or (block.homogeneous and not biased)
+        smooth = block.activation.smooth or (block.homogeneous and not biased)
         return 1.0 if smooth and self.model.law.noise != "fractional" else None
 
     @property

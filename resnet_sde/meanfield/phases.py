@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_sde.activations import LINEAR, RELU, Activation, Gelu
+from resnet_sde.activations import LINEAR, RELU, Activation
 from resnet_sde.checks import is_truth
 from resnet_sde.meanfield._roots import find_root
 from resnet_sde.meanfield.one_time import check_activation, check_variance
@@ -357,13 +357,20 @@ def _unsettled(
     if bool((q == 0).any()):
         found.append((LINEAR, weight * phi.second_moment_prime(none), q == 0))
     if bool(torch.isinf(q).any()):
-        if type(phi) is not Gelu:
+        far = torch.full_like(q, 1e100)
+        if not _is_rectified(phi, far):
             raise NoFixedPoint(
                 f"lengths grow beyond 1e100 and what {phi} is there is not known; give smaller variances or "
                 "a larger keep_rate"
             )
-        found.append((RELU, weight * RELU.second_moment(one), torch.isinf(q)))
+        found.append((RELU, weight * phi.share(far)[0], torch.isinf(q)))
     return found
+
+
+def _is_rectified(phi: Activation, far: Tensor) -> bool:
+    """Whether φ is a multiple of a ReLU for arguments as large as its own."""
+    left, right = phi(torch.tensor([-1e50, 1e50], dtype=torch.float64)).tolist()
+    return abs(left) < 1e-40 * right and bool((phi.share(far)[0] > 0).all())
 
 
 def _scaled(phi: Activation, chi: Tensor, q: Tensor, rho: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,10 @@ from resnet_sde.runs.store import Record, read_record, write_record
 
 SUFFIX = ".npz"
 _WHAT = "network of resnet_sde"
-_KNOWN = ("Linear", "ReLU", "LeakyReLU", "Tanh", "Erf", "Gelu", "Sigmoid", "AlphaReLU")
+_KNOWN = (
+    *("Linear", "ReLU", "LeakyReLU", "Tanh", "Erf", "Gelu", "Sigmoid", "AlphaReLU"),
+    *("Silu", "Softplus", "Elu", "Selu", "Mish", "HardTanh", "Sin"),
+)
 _PROBES = (-2.3, -0.9, -0.1, 0.2, 0.8, 1.7)
 _DTYPES = {str(dtype): dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 

@@ -34,8 +34,11 @@ ACTIVATIONS = [
     AlphaReLU(0.51),
     AlphaReLU(0.75),
     AlphaReLU(1.0),
+    *map(activation, ["silu", "softplus", "elu", "selu", "mish", "hard-tanh", "sin"]),
+    Activation.of(torch.nn.functional.celu),
 ]
 NAMES = ["linear", "relu", "tanh", "erf", "gelu", "sigmoid", "leaky-relu:0.3", "alpha-relu:0.75"]
+NAMES += ["silu", "softplus", "elu", "selu", "mish", "hard-tanh", "sin"]
 # Both signs, far and near, and nothing at the kink, where the derivative is a convention.
 POINTS = torch.tensor(
     [-700.0, -30.0, -5.0, -1.3, -0.2, -1e-9, 1e-9, 0.2, 1.3, 5.0, 30.0, 700.0], dtype=torch.float64
@@ -145,7 +148,7 @@ def test_names_with_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mish", "unknown activation 'mish'; give one of linear, relu"),
+        ("prelu", "unknown activation 'prelu'; give one of linear, relu"),
         ("ReLU", "unknown activation"),
         ("relu:0.1", "unknown activation"),
         ("leaky-relu", "needs a number after the colon"),

@@ -26,6 +26,7 @@ from resnet_sde import (
     SmoothNoise,
     TwoLayer,
     WhiteNoise,
+    activation,
     finite_width,
     limit,
     meanfield,
@@ -126,7 +127,8 @@ def test_kernels_of_two_inputs(block: Block) -> None:
 @every_activation
 def test_finite_width(phi: Activation) -> None:
     model = Model(SingleLayer(phi, 1.3, 0.1), WHITE, 4, beta=0.5)
-    if phi not in (GELU, SIGMOID, AlphaReLU(0.8)):
+    # The squares of kinked ones are no short sums of Hermite polynomials, and have no closed form here.
+    if phi not in (GELU, SIGMOID, AlphaReLU(0.8), *map(activation, ("elu", "selu", "hard-tanh"))):
         assert_no_dtype_leaks(lambda: finite_width.finite_size(model, 0.7, depth=4))
 
 
