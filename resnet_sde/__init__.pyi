@@ -32,6 +32,7 @@ from .blocks import (
     Variances as Variances,
 )
 from .coupling import couple as couple
+from .empirical import EmpiricalNoise as EmpiricalNoise, StudentNoise as StudentNoise
 from .laws import (
     ConstantNoise as ConstantNoise,
     FractionalNoise as FractionalNoise,
@@ -56,6 +57,11 @@ from .practice import (
     scale_residual_ as scale_residual_,
 )
 from .propagate import Trajectory as Trajectory, forward as forward, trajectory as trajectory
+from .short_memory import (
+    AutoregressiveNoise as AutoregressiveNoise,
+    MovingAverageNoise as MovingAverageNoise,
+    TiedNoise as TiedNoise,
+)
 from .streams import generator as generator
 from .studies import study as study
 from .theorems import verify as verify

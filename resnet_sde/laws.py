@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,32 +12,58 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde.checks import check_memory, positive_integer, states
+from resnet_sde.checks import positive_integer, states
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
-from resnet_sde.paths import ConstantPath, GridPath, Path, SmoothPath, smooth_features
+from resnet_sde.paths import ConstantPath, FunctionPath, GridPath, Path, SmoothPath, smooth_features
 from resnet_sde.streams import Stream, as_stream
 
 _SEEN = 256  # layers whose covariance tells whether a law of one's own is correlated
+_LONGEST, _FORGOTTEN = 2**16, 1e-10  # lags over which a short memory dies out, and down to what
 SHORTEST_LENGTH = 0.005  # of a smooth law; below it the factor of its kernel takes minutes
-_FACTS = ("noise", "gaussian", "symmetric", "independent", "correlation", "filler")
-_BEHAVIOUR = ("covariance", "path", "_draw", "filler")  # what the facts are said of
+_FACTS = ("kind", "noise", "gaussian", "symmetric", "independent", "correlation", "memory", "filler")
+_DRAWN = ("path", "_draw", "sample", "value")  # what decides the weights
+_BEHAVIOUR = ("covariance", "autocovariance", *_DRAWN, "filler")  # what the facts are said of
 
-Noise = Literal["white", "fractional", "smooth", "constant"]
+Noise = Literal["white", "short-memory", "fractional", "smooth", "constant"]
+Kind = Literal["rough", "smooth"]
+_EXPONENTS = {"white": 0.5, "short-memory": 0.5, "smooth": 1.0, "constant": 1.0}
+_ONE_DEPTH = (
+    "{name} weights do not say how networks of other depths see them, so this path has depth {{depth}} only; "
+    "draw a path for each depth, or let the law state its kind, rough or smooth"
+)
 
 
 class PathLaw(ABC):
-    """A stationary law of weights: centred, of unit variance, independent across the entries of a matrix.
+    """A law of weights along depth: centred, of unit variance, independent across the entries of a matrix.
 
-    A law of one's own may state more than it must. Limits and kernels ask for these facts, not for the class
-    of a law; what is seen to be false is refused, and a subclass that draws other weights inherits none.
+    A law of one's own draws its weights in `sample`, or, where they are a smooth function of time, that
+    function in `value`; it says what their covariance is, by `covariance`, `autocovariance` or `correlation`,
+    unless they are white. It may state more. Limits and kernels ask for these facts, not for the class of a
+    law; what is seen to be false is refused, and a subclass that draws other weights inherits none.
 
-    exponent: half the growth exponent of Var(V₁ + … + V_L) in L.
+    exponent: half the growth exponent of Var(V₁ + … + V_L) in L; 1/2 of white noise and short memory, 1 of
+        smooth and constant weights, to be given else.
     noise: what the weights are along depth; None where nothing is known. "white": those of different layers
-        are independent. "fractional": fractional Gaussian noise of Hurst index `exponent`. "smooth": a
-        differentiable function of the time k / depth, of covariance `correlation`. "constant": the same in
-        all layers. Paths of the last two have a method `at`.
+        are independent. "short-memory": they are stationary, their covariances have a finite sum, and sums of
+        them tend to Brownian motion. "fractional": fractional Gaussian noise of Hurst index `exponent`.
+        "smooth": a differentiable function of the time k / depth, of covariance `correlation`. "constant":
+        the same in all layers.
+    kind: how networks of other depths see a path. "rough": m layers summed and divided by m^exponent are one
+        layer of the same law. "smooth": weights are a function of the time k / depth. None: not at all.
     filler: where layers are drawn one by one, the method that turns a stream into the function which fills a
         tensor with the weights of a layer; None where a path is drawn at once.
+
+    Example:
+        >>> class Neighbours(PathLaw):  # V_k = (ξ_k + ξ_{k−1}) / √2
+        ...     noise, gaussian = "short-memory", True
+        ...     def autocovariance(self, depth):
+        ...         return torch.tensor([1.0, 0.5] + [0.0] * depth, dtype=torch.float64)[:depth]
+        ...     def sample(self, depth, shape, stream):
+        ...         fresh = stream.normal(depth + 1, *shape)
+        ...         return (fresh[1:] + fresh[:-1]) / 2**0.5
+        >>> from resnet_sde import RELU, Model, SingleLayer, limit
+        >>> limit(Model(SingleLayer(RELU), Neighbours(), width=4)).name
+        'an Itô equation'
     """
 
     exponent: float
@@ -51,6 +76,21 @@ class PathLaw(ABC):
             unknown = vars(PathLaw)[fact]
             if inspect.getattr_static(cls, fact) is not unknown and not states(cls, fact, *_BEHAVIOUR):
                 setattr(cls, fact, unknown)
+        if not hasattr(cls, "exponent"):
+            for stated in (vars(cls).get("kind"), cls.noise):
+                if isinstance(stated, str) and stated in _EXPONENTS:
+                    cls.exponent = _EXPONENTS[stated]
+
+    def __repr__(self) -> str:  # names its random numbers
+        named = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({named})"
+
+    @property
+    def kind(self) -> Kind | None:
+        """How networks of other depths see a path; by default as the noise says."""
+        if self.noise in ("smooth", "constant"):
+            return "smooth"
+        return "rough" if self.noise in ("white", "fractional") and self.gaussian else None
 
     @property
     def gaussian(self) -> bool:
@@ -78,16 +118,80 @@ class PathLaw(ABC):
         except NotImplementedError:
             return False
 
+    @property
+    def states_covariance(self) -> bool:
+        """Whether the covariance is that of the weights that it draws, and not of a parent's."""
+        names = [
+            n for n in ("covariance", "autocovariance") if getattr(type(self), n) is not vars(PathLaw)[n]
+        ]
+        return self.noise is not None if not names else any(states(self, name, *_DRAWN) for name in names)
+
     def correlation(self, lag: Tensor) -> Tensor:
         """E V_s V_{s + lag} of smooth weights, for lags in units of the whole depth, from 0 to 1; float64."""
         raise NotImplementedError(f"{type(self).__name__} has no method correlation; give it one")
 
-    @abstractmethod
     def covariance(self, depth: int) -> Tensor:
         """γ(i, j) = E V_i V_j in a network of `depth` layers; shape (depth, depth), float64."""
+        if self.noise in ("smooth", "constant"):
+            times = torch.arange(depth, dtype=torch.float64) / depth
+            return self.correlation(times[:, None] - times)
+        if self.noise == "white":
+            return torch.eye(depth, dtype=torch.float64)
+        if self.noise != "fractional" and type(self).autocovariance is PathLaw.autocovariance:
+            raise NotImplementedError(f"{type(self).__name__} has no method covariance; give it one")
+        lag = torch.arange(depth)
+        return self.autocovariance(depth)[(lag[:, None] - lag).abs()]
 
-    @abstractmethod
-    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path: ...
+    def autocovariance(self, depth: int) -> Tensor:
+        """E V_1 V_{1+n} of stationary weights, for n from 0 to depth − 1; shape (depth,), float64."""
+        return (
+            autocovariance(self.exponent, depth) if self.noise == "fractional" else self.covariance(depth)[0]
+        )
+
+    def memory(self, depth: int | None = None) -> tuple[Tensor, Tensor]:
+        """Correlations of the weights of a layer with those of later ones, and how many these are.
+
+        Args:
+            depth: of the network; None for the limit.
+
+        Returns:
+            Correlations γ, and the mean number of later layers that have each, both (lag,), float64. Of
+            stationary weights γ(n) counts 1 − n / depth times.
+
+        Raises:
+            ValueError: the correlations have not died out over 65536 layers.
+        """
+        count = 64 if depth is None else depth
+        while True:
+            gamma = self.autocovariance(count)[1:]
+            if depth is not None:
+                return gamma, 1 - torch.arange(1, count, dtype=torch.float64) / count
+            rest = gamma.abs().flip(0).cumsum(0).flip(0)
+            if float(rest[count // 2]) < _FORGOTTEN:
+                kept = gamma[: int((rest > _FORGOTTEN / 100).sum())]
+                return kept, torch.ones_like(kept)
+            if (count := 2 * count) > _LONGEST:
+                raise ValueError(
+                    f"the correlations of {self} weights have not died out over {_LONGEST} layers"
+                )
+
+    def sample(self, depth: int, shape: tuple[int, ...], stream: Stream) -> Tensor:
+        """Weights of a network of `depth` layers, (depth, *shape), from numbers of the stream alone."""
+        raise NotImplementedError(f"{type(self).__name__} draws nothing; give it a method sample, or value")
+
+    def value(self, shape: tuple[int, ...], stream: Stream) -> Callable[[Tensor], Tensor] | Path:
+        """Smooth weights, as a function of times in [0, 1]: from (*times,) to (*times, *shape)."""
+        raise NotImplementedError(f"{type(self).__name__} is smooth and has no method value; give it one")
+
+    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+        if self.kind == "smooth":
+            found = self.value(shape, source)
+            return found if isinstance(found, Path) else FunctionPath(found, dtype, source.device)
+        fine = self.sample(depth, shape, source)
+        if self.kind == "rough":
+            return GridPath(fine.to(dtype), self.exponent)
+        white = {} if self.noise == "white" else {"otherwise": _ONE_DEPTH.format(name=self)}
+        return GridPath(fine.to(dtype), self.exponent, stable=False, **white)
 
     def path(
         self,
@@ -121,6 +225,7 @@ class PathLaw(ABC):
         if device is None:
             device = generator.device if generator is not None else "cpu"
         source = as_stream(generator, device)
+        source.dtype = dtype
         return self._draw(depth, tuple(shape), source, dtype)
 
 
@@ -150,19 +255,18 @@ class WhiteNoise(PathLaw):
     def __str__(self) -> str:
         return "white" if self.entries == "gaussian" else f"white-{self.entries}"
 
-    @override
-    def covariance(self, depth: int) -> Tensor:
-        return torch.eye(depth, dtype=torch.float64)
-
     def filler(self, source: Stream) -> Callable[[Tensor], Tensor]:
         """The function that fills a tensor with entries of this law."""
         fill = {"gaussian": source.normal_, "uniform": source.uniform_, "rademacher": source.rademacher_}
         return fill[self.entries]
 
     @override
-    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
-        weights = _empty((depth, *shape), dtype, source)
-        return GridPath(self.filler(source)(weights), self.exponent, stable=self.entries == "gaussian")
+    def covariance(self, depth: int) -> Tensor:
+        return torch.eye(depth, dtype=torch.float64)
+
+    @override
+    def sample(self, depth: int, shape: tuple[int, ...], stream: Stream) -> Tensor:
+        return self.filler(stream)(stream.empty(depth, *shape))
 
 
 @dataclass(frozen=True)
@@ -201,14 +305,12 @@ class FractionalNoise(PathLaw):
         return "white" if self.hurst == 0.5 else "fractional"
 
     @override
-    def covariance(self, depth: int) -> Tensor:
-        lag = torch.arange(depth)
-        return autocovariance(self.hurst, depth)[(lag[:, None] - lag).abs()]
+    def autocovariance(self, depth: int) -> Tensor:
+        return autocovariance(self.hurst, depth)
 
     @override
-    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
-        noise = _empty((depth, *shape), dtype, source)
-        return GridPath(fractional_noise_(noise, self.hurst, source, self.sampler), self.hurst)
+    def sample(self, depth: int, shape: tuple[int, ...], stream: Stream) -> Tensor:
+        return fractional_noise_(stream.empty(depth, *shape), self.hurst, stream, self.sampler)
 
 
 @dataclass(frozen=True)
@@ -243,10 +345,9 @@ class SmoothNoise(PathLaw):
         return self.correlation(times[:, None] - times)
 
     @override
-    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
+    def value(self, shape: tuple[int, ...], stream: Stream) -> Path:
         rank = smooth_features(torch.zeros(1, dtype=torch.float64), self.length_scale).shape[-1]
-        modes = _empty((rank, *shape), dtype, source)
-        return SmoothPath(source.normal_(modes), self.length_scale)
+        return SmoothPath(stream.normal(rank, *shape), self.length_scale)
 
 
 @dataclass(frozen=True)
@@ -268,13 +369,5 @@ class ConstantNoise(PathLaw):
         return torch.ones(depth, depth, dtype=torch.float64)
 
     @override
-    def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:
-        return ConstantPath(source.normal_(_empty(shape, dtype, source)))
-
-
-def _empty(shape: tuple[int, ...], dtype: torch.dtype, source: Stream) -> Tensor:
-    """Room for the numbers of a path. Raises ValueError where they do not fit into memory."""
-    sizes = " × ".join(map(str, shape))
-    needed = math.prod(shape) * dtype.itemsize
-    check_memory(f"weights of shape {sizes}", needed, "give a smaller depth, width or number", source.device)
-    return torch.empty(shape, dtype=dtype, device=source.device)
+    def value(self, shape: tuple[int, ...], stream: Stream) -> Path:
+        return ConstantPath(stream.normal(*shape))

@@ -137,11 +137,49 @@ _ENTRIES = Choice(
     title="law of the entries of white weights",
 )
 
+_COEFFICIENT = Choice(
+    "coefficient",
+    "coefficients",
+    "Of autoregressive and moving-average laws",
+    low=-1.0,
+    high=1.0,
+    open=True,
+    example="0.5",
+    symbol="a",
+    title="coefficient of autoregressive or moving-average weights",
+)
+_TIED = Choice(
+    "tied",
+    "layers",
+    "Layers in a row that share their weights, of tied laws",
+    2.0,
+    kind=int,
+    low=2,
+    example="2",
+    symbol="m",
+    title="layers in a row that share their weights",
+)
+_DEGREES = Choice(
+    "degrees",
+    "degrees",
+    "Of freedom, of Student's laws",
+    5.0,
+    low=2.0,
+    open=True,
+    example="5",
+    symbol=r"\nu",
+    title="degrees of freedom of Student's law of the entries",
+)
+
 LAWS: dict[str, Part] = _by_name(
     Part("white", "laws:WhiteNoise", (_ENTRIES,)),
     Part("fractional", "laws:FractionalNoise", (_HURST,)),
     Part("smooth", "laws:SmoothNoise", (_LENGTH_SCALE,)),
     Part("constant", "laws:ConstantNoise"),
+    Part("autoregressive", "short_memory:AutoregressiveNoise", (_COEFFICIENT,)),
+    Part("moving-average", "short_memory:MovingAverageNoise", (_COEFFICIENT,)),
+    Part("tied", "short_memory:TiedNoise", (_TIED,)),
+    Part("student", "empirical:StudentNoise", (_DEGREES,)),
 )
 
 _INNER = (

@@ -7,6 +7,7 @@ layers that one coarse layer replaces, a smooth path is evaluated at other times
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,6 +42,14 @@ class Path(ABC):
         """As `weights`, but perhaps in the memory of the path, which is not to be written to."""
         return self.weights(depth)
 
+    def driver(self, steps: int) -> Tensor:
+        """Increments, of unit variance, of the motion that the weights sum to; shape (steps, *shape).
+
+        Raises:
+            OffGrid: this number of steps cannot be seen exactly from the stored path.
+        """
+        return self.weights(steps)
+
     def at(self, times: Tensor) -> Tensor:
         """Weights at `times` in [0, 1], of a path that is a function of time; shape (*times, *shape).
 
@@ -57,11 +66,16 @@ class GridPath(Path):
     fine: (depth, *shape).
     exponent: H; m increments summed and divided by m^H have unit variance again.
     stable: whether that sum has the law of one increment (true for Gaussian weights).
+    otherwise: why it has not, and what to use instead.
     """
 
     fine: Tensor
     exponent: float
     stable: bool = True
+    otherwise: str = (
+        "sums of non-Gaussian weights have another law, so this path has depth {depth} only; "
+        "use Gaussian entries for several depths on one path"
+    )
 
     @override
     def weights(self, depth: int) -> Tensor:
@@ -78,12 +92,60 @@ class GridPath(Path):
                 f"depth {depth} does not divide the {finest} layers of this path; ask for a divisor"
             )
         if not self.stable:
-            raise OffGrid(
-                f"sums of non-Gaussian weights have another law, so this path has depth {finest} only; "
-                "use Gaussian entries for several depths on one path"
-            )
+            raise OffGrid(self.otherwise.replace("{depth}", str(finest)))
         steps = finest // depth
         return self.fine.unflatten(0, (depth, steps)).sum(1).mul_(float(steps) ** -self.exponent)
+
+
+@dataclass(frozen=True)
+class FilteredPath(Path):
+    """Weights with a short memory, made from white noise: networks of other depths see sums of that noise.
+
+    noise: the white noise of the finest network, (depth / repeats, *shape).
+    past: numbers from before the first layer, the same at all depths.
+    color: from the past and the noise of a network to its weights, (depth / repeats, *shape) both.
+    repeats: layers in a row that have the same weights.
+    sign: of the sum of the weights, relative to that of the noise.
+    """
+
+    noise: GridPath
+    past: Tensor
+    color: Callable[[Tensor, Tensor], Tensor]
+    depth: int
+    repeats: int = 1
+    sign: float = 1.0
+
+    @override
+    def weights(self, depth: int) -> Tensor:
+        if depth != self.depth and (depth % self.repeats or self.depth % self.repeats):
+            raise OffGrid(
+                f"networks of {self.depth} and of {depth} layers see the same path only if both depths are "
+                f"multiples of {self.repeats}, the layers that share their weights; ask for such depths"
+            )
+        steps = -(-depth // self.repeats)
+        found = self.color(self.past, self.noise.weights(steps))
+        return found if self.repeats == 1 else found.repeat_interleave(self.repeats, 0)[:depth]
+
+    @override
+    def driver(self, steps: int) -> Tensor:
+        return self.noise.weights(steps) * self.sign
+
+
+@dataclass(frozen=True)
+class FunctionPath(Path):
+    """A smooth path: `function` of times, of any shape, to weights, (*times, *shape), which get the dtype."""
+
+    function: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+    device: torch.device
+
+    @override
+    def at(self, times: Tensor) -> Tensor:
+        return self.function(times).to(self.dtype)
+
+    @override
+    def weights(self, depth: int) -> Tensor:
+        return self.at(torch.arange(depth, dtype=torch.float64, device=self.device) / depth)
 
 
 @dataclass(frozen=True)

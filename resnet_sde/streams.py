@@ -21,13 +21,19 @@ import torch
 from torch import Tensor
 
 from resnet_sde._names import stable_name
+from resnet_sde.checks import check_memory
 
 # Where torch keeps the words of the twister in the byte string of a CPU generator's state.
 _TWISTER = slice(24, 24 + 8 * 624)
 
 
 class Stream:
-    """Random numbers for tensors of one device: contiguous float32 or float64 tensors are filled in place."""
+    """Random numbers for tensors of one device: contiguous float32 or float64 tensors are filled in place.
+
+    dtype: of the tensors that `normal` and `uniform` make; torch's default if None.
+    """
+
+    dtype: torch.dtype | None = None
 
     def __init__(self, sequence: np.random.SeedSequence, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -49,6 +55,29 @@ class Stream:
         else:
             out.uniform_(generator=self.torch)
         return out.sub_(0.5).mul_(2.0 * math.sqrt(3.0))
+
+    def exponential_(self, out: Tensor) -> Tensor:
+        """Fill with exponential numbers of mean 1."""
+        if out.device.type != "cpu":
+            return out.exponential_(generator=self.torch)
+        self.numpy.standard_exponential(out=_array(out), dtype=_array(out).dtype)
+        return out
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers of this shape."""
+        return self.normal_(self.empty(*shape))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers of this shape, uniform on (-√3, √3), which has unit variance."""
+        return self.uniform_(self.empty(*shape))
+
+    def empty(self, *shape: int) -> Tensor:
+        """Room for numbers. Raises ValueError where they do not fit into memory."""
+        dtype, sizes = self.dtype or torch.get_default_dtype(), " × ".join(map(str, shape))
+        needed = math.prod(shape) * dtype.itemsize
+        remedy = "give a smaller depth, width or number"
+        check_memory(f"weights of shape {sizes}", needed, remedy, self.device)
+        return torch.empty(shape, dtype=dtype, device=self.device)
 
     def rademacher_(self, out: Tensor) -> Tensor:
         """Fill with signs, +1 or -1 with probability 1/2 each."""

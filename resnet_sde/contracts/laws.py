@@ -26,7 +26,7 @@ _ENTRIES, _FEWEST = 4096, 1024  # of a layer, of which moments are taken
 _NUMBERS = 2**23  # of a path that is drawn to be checked
 _FEWEST_OF_A_NETWORK, _MOST_OF_A_NETWORK = 64, 256  # entries by which networks are told apart
 _LAYERS = 64  # that are compared with each other
-_DRAWN = ("covariance", "path", "_draw")
+_DRAWN = ("covariance", "autocovariance", "path", "_draw", "sample", "value")
 _SHORT = 2.0 ** -torch.arange(3, 40, dtype=torch.float64)  # times over which a smooth path moves like them
 _RESOLVED, _DIFFERENTIABLE = 1e-10, 3.5  # of 1 − correlation, and how it grows where the lag is doubled
 
@@ -101,7 +101,7 @@ def _check_law_or_refuse(law: PathLaw) -> None:
     except Broken:
         raise
     except Exception as error:
-        if law.noise is None and not claim(law, "gaussian"):
+        if law.noise is None and law.kind is None and not claim(law, "gaussian"):
             raise
         raise Broken(
             f"law {type(law).__name__} states what its weights are, and trying that ended in "
@@ -111,6 +111,14 @@ def _check_law_or_refuse(law: PathLaw) -> None:
 
 def _check_law(law: PathLaw) -> None:
     name, depth = f"law {type(law).__name__}", 64
+    drawn_in = type(law).value if law.kind == "smooth" else type(law).sample
+    if type(law)._draw is PathLaw._draw and drawn_in in (PathLaw.value, PathLaw.sample):
+        raise Broken(f"{name} draws nothing; give it a method {drawn_in.__name__}")
+    if type(law)._draw is PathLaw._draw and not law.states_covariance:
+        raise Broken(
+            f"{name} does not say what the covariance of its weights is; give it a method covariance, "
+            "autocovariance or correlation, or noise = 'white'"
+        )
 
     def drawn(dtype: torch.dtype, shape: tuple[int, int, int], *key: int) -> Tensor:
         path = law.path(depth, shape, generator=stream(0, "contract", "law", *key), dtype=dtype)
@@ -136,8 +144,11 @@ def _check_law(law: PathLaw) -> None:
     for whose, layers in drawn_so:
         _check_claims(whose, law, layers[0])
     _check_exponent(name, law)
+    if law.kind not in ("rough", "smooth", None):
+        raise Broken(f"kind of {name} must be rough, smooth or None, got {law.kind!r}")
     if law.noise is not None:
         _check_noise(name, law)
+    if law.noise is not None or law.kind is not None:
         _check_paths(name, law)
     if law.noise == "white" or (states(law, "independent", *_DRAWN) and law.independent):
         for whose, layers in drawn_so:
@@ -225,7 +236,7 @@ def _check_exponent(name: str, law: PathLaw) -> None:
     add up to; where it has settled, by a fiftieth. Sums of a function of time, whose covariance is known, may
     cancel.
     """
-    if law.noise in ("smooth", "constant"):
+    if law.kind == "smooth":
         return
     sums = [float(law.covariance(depth).sum()) for depth in (16, 64, 256, 1024)]
     first, second, third = (math.log(b / a) / math.log(16) for a, b in pairwise(sums))
@@ -239,7 +250,8 @@ def _check_exponent(name: str, law: PathLaw) -> None:
 
 def _check_noise(name: str, law: PathLaw) -> None:
     """Refuse a noise of another covariance or exponent."""
-    exponents = {"white": 0.5, "smooth": 1.0, "constant": 1.0, "fractional": law.exponent}
+    exponents = {"white": 0.5, "short-memory": 0.5, "smooth": 1.0, "constant": 1.0}
+    exponents["fractional"] = law.exponent
     if (noise := law.noise) not in exponents:
         raise Broken(f"noise of {name} must be {', '.join(exponents)} or None, got {noise!r}")
     for depth in (16, 256):
@@ -254,6 +266,12 @@ def _check_covariance(name: str, law: PathLaw, exponent: float, lag: Tensor) -> 
                 f"{name} says that it is fractional noise; it must be Gaussian, and H in (0, 1), not 1/2"
             )
         by_lag = autocovariance(law.exponent, len(lag))
+    elif noise == "short-memory":
+        by_lag = check_result(f"autocovariance of {name}", law.autocovariance(len(lag)), lag)
+        try:
+            law.memory()
+        except ValueError as error:
+            raise Broken(f"{name} says that its memory is short: {error}") from None
     elif noise == "smooth":
         try:
             by_lag = check_result(f"correlation of {name}", law.correlation(lag / len(lag)), lag)
@@ -275,8 +293,13 @@ def _check_paths(name: str, law: PathLaw) -> None:
     depth, steps = 64, 4
     path = law.path(depth, (3, 2, 2), generator=stream(0, "contract", "law", "path"), dtype=torch.float64)
     fine = path.weights(depth)
+    if law.noise in (None, "short-memory") and law.kind == "rough":
+        _check_depth(law, depth, depth // steps, (16, 16))
+        return
+    if law.noise == "short-memory":
+        return
     try:
-        if law.noise in ("smooth", "constant"):
+        if law.kind == "smooth":
             expected = fine[::steps]
             same = close(path.at(torch.arange(depth, dtype=torch.float64) / depth), fine)
         else:
@@ -285,8 +308,9 @@ def _check_paths(name: str, law: PathLaw) -> None:
         if not same or not close(path.weights(depth // steps), expected):
             raise Broken(f"{name} draws paths on which networks of other depths see another noise")
     except OffGrid as error:
-        if law.gaussian or law.noise in ("smooth", "constant"):
-            raise Broken(f"{name} says that its noise is {law.noise}, and of its paths: {error}") from None
+        if law.kind is not None:
+            said = f"kind is {law.kind}" if law.noise is None else f"noise is {law.noise}"
+            raise Broken(f"{name} says that its {said}, and of its paths: {error}") from None
     if law.noise == "smooth":
         _check_between(name, law)
 

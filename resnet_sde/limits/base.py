@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model, WeightPaths
-from resnet_sde.paths import GridPath
+from resnet_sde.paths import FilteredPath, GridPath
 
 
 class NoLimit(ValueError):
@@ -132,11 +132,16 @@ def check_rough(limit: Limit, path: WeightPaths) -> None:
     """Raises ValueError unless the path may be one of the model's law, of its matrices."""
     shapes = limit.model.block.shapes(limit.model.width)
     found = path.matrices if isinstance(path, WeightPaths) else {}
+    memory = limit.model.law.noise == "short-memory"
+    noises = {
+        name: p.noise if memory and isinstance(p, FilteredPath) else None if memory else p
+        for name, p in found.items()
+    }
     if found.keys() != shapes.keys() or not all(
         isinstance(p, GridPath)
         and p.exponent == limit.model.law.exponent
         and p.fine.shape[2:] == shapes[name]
-        for name, p in found.items()
+        for name, p in noises.items()
     ):
         raise ValueError(
             "the path is none of the weights of this model, and its solution another one; draw it with "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
+from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.contracts.theory import states_moments
+from resnet_sde.laws import PathLaw
 from resnet_sde.limits.base import Limit, NoLimit
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
@@ -28,10 +29,11 @@ def limit(model: Model) -> Limit:
     _refuse_scaling(model)
     _refuse_activation(model)
     single, block, hurst = isinstance(model.block, SingleLayer), model.block, model.law.exponent
-    if model.law.noise in ("smooth", "constant"):
+    if model.law.kind == "smooth":
         return RandomODE(model)
     if hurst == 0.5:
-        return ItoSDE(model) if single and model.law.gaussian else ItoSDEInLaw(model)
+        pathwise = single and model.law.gaussian and model.law.kind == "rough"
+        return ItoSDE(model) if pathwise else ItoSDEInLaw(model)
     if single:
         return YoungODE(model)
     assert isinstance(block, TwoLayer)
@@ -61,13 +63,15 @@ def at_finite_width(model: Model) -> str | None:
 def _refuse_structure(model: Model) -> None:
     """Refuse models that have no limit at any scaling."""
     law, block = model.law, model.block
-    if law.noise is None:
+    if law.noise is None and law.kind != "smooth":
         raise NoLimit(
             f"weights of the law {law}",
             "nothing is known of their sums",
             "Give one of the laws of the package, let this one state its noise, or study the network itself "
             "with simulate.",
         )
+    if law.noise == "short-memory":
+        _refuse_memory(law, block)
     if type(block) not in (SingleLayer, TwoLayer, Reduced):
         raise NoLimit(
             f"the block {type(block).__name__}",
@@ -111,10 +115,26 @@ def _refuse_structure(model: Model) -> None:
         )
 
 
+def _refuse_memory(law: PathLaw, block: Block) -> None:
+    """Refuse weights whose memory cannot be summed up."""
+    try:
+        law.memory()
+    except ValueError as error:
+        raise NoLimit(
+            str(error), "the limit is made of their sum", "Give weights of a shorter memory."
+        ) from None
+    if isinstance(block, TwoLayer) and not law.gaussian:
+        raise NoLimit(
+            f"correlated weights of the law {law} with two matrices",
+            "the limit is made of Gaussian moments, and these weights are not known to be Gaussian",
+            "Let the law state that, give SingleLayer, or study the network itself with simulate.",
+        )
+
+
 def _refuse_activation(model: Model) -> None:
     """Refuse activations whose Gaussian moments the equation needs and nobody knows."""
     phi = model.block.activation
-    if model.law.noise in ("smooth", "constant") or type(model.block) is SingleLayer:
+    if model.law.kind == "smooth" or type(model.block) is SingleLayer:
         return
     if not states_moments(phi, joint=True):
         raise NoLimit(

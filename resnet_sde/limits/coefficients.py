@@ -19,6 +19,7 @@ from torch import Tensor
 
 from resnet_sde.blocks import TwoLayer
 from resnet_sde.fractional import autocovariance
+from resnet_sde.laws import PathLaw
 from resnet_sde.model import Model
 
 _LAGS = 512  # at which F is evaluated; beyond, a straight line through 0, to 1e-4 at worst (H near 3/4)
@@ -85,7 +86,7 @@ def coefficients(model: Model, depth: int | None, length: Tensor) -> tuple[Tenso
     block = model.block
     assert isinstance(block, TwoLayer)
     q = (block.sigma_w2 * length + block.sigma_b2)[:, None]
-    lags = _Lags.of(model.law.exponent, depth)
+    lags = Lags.of(model.law, depth)
     phi = block.activation
     zero, one = torch.zeros_like(q), torch.ones_like(q)
     kappa = lags.total(lambda r: phi.dual(q, q, gap=1 - r), phi.dual(q, q, gap=one))
@@ -99,10 +100,11 @@ def coefficients(model: Model, depth: int | None, length: Tensor) -> tuple[Tenso
 
 
 @dataclass(frozen=True)
-class _Lags:
+class Lags:
     """Σ_{n≥1} w_n γ(n) F(γ(n)), with the parts of the sum that are known without F.
 
-    first: Σ w_n γ(n), which F(0) meets; −1/2 in the limit for H < 1/2. For odd φ, F(0) is zero.
+    first: Σ w_n γ(n), which F(0) meets; −1/2 in the limit for H < 1/2. For odd φ, F(0) is zero. The sums of
+        all weights have the variance 1 + 2 · first, per layer.
     tail: Σ w_n γ(n)² beyond the lags held, which the slope of F at 0 meets.
     """
 
@@ -112,16 +114,21 @@ class _Lags:
     tail: float
 
     @staticmethod
-    def of(hurst: float, depth: int | None) -> _Lags:
+    def of(law: PathLaw, depth: int | None) -> Lags:
         """The lags of a network of this depth, or all of them."""
+        if law.noise == "short-memory":
+            gamma, weight = law.memory(depth)
+            rest = float((weight * gamma.square())[_LAGS:].sum())
+            return Lags(gamma[:_LAGS], weight[:_LAGS], float((weight * gamma).sum()), rest)
+        hurst = law.exponent
         gamma = autocovariance(hurst, depth or _LAGS + 1)[1:]
         if depth is not None:
             weight = 1 - torch.arange(1, depth, dtype=torch.float64) / depth
             first, tail = float((weight * gamma).sum()), float((weight * gamma.square())[_LAGS:].sum())
-            return _Lags(gamma[:_LAGS], weight[:_LAGS], first, tail)
+            return Lags(gamma[:_LAGS], weight[:_LAGS], first, tail)
         decay = (hurst * (2 * hurst - 1)) ** 2
         tail = decay * float(scipy.special.zeta(4 - 4 * hurst, _LAGS + 1))
-        return _Lags(gamma, torch.ones_like(gamma), -0.5 if hurst < 0.5 else 0.0, tail)
+        return Lags(gamma, torch.ones_like(gamma), -0.5 if hurst < 0.5 else 0.0, tail)
 
     def total(self, value: Callable[[Tensor], Tensor], uncorrelated: Tensor) -> Tensor:
         """The sum for F = `value` and F(0) = `uncorrelated`, of shape (length, 1); shape (length,)."""

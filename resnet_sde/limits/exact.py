@@ -14,7 +14,8 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
     """The solution at time 1 on a path, where it has a closed form.
 
     That is, without biases: one matrix of constant weights and a linear activation, h e^V; and at width 1,
-    with X the end of the driving path, h e^X (linear, fractional), h e^{X − ⟨X⟩/2} (linear, white), and
+    with X the scaled sum of the weights, h e^X (linear, fractional), h e^{X − σ²/2} (linear, and weights that
+    are white or of short memory and of variance σ² = ρ² σ_w²; −⟨X⟩/2 and the drift add up to it), and
     asinh(sinh(h) e^X) (tanh, fractional).
 
     Raises:
@@ -27,7 +28,7 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
         linear = type(block.activation) is Linear
         if law.noise == "constant" and linear:
             return h @ torch.linalg.matrix_exp(strength * model.width**-0.5 * entries[0])
-        if model.width == 1 and law.noise in ("white", "fractional"):
+        if model.width == 1 and law.noise in ("white", "short-memory", "fractional"):
             end = strength * float(depth) ** -law.exponent * entries.sum(0)
             if linear and law.exponent == 0.5:
                 return h * torch.exp(end - strength**2 / 2)

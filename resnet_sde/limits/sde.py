@@ -1,7 +1,12 @@
 r"""Weights with short memory along depth: Itô equations.
 
-With one white Gaussian matrix the limit holds on the weight path, dH = dB g(H), and the network is its
-Euler scheme.
+With one matrix of weights that are white and Gaussian the limit holds on the weight path, dH = dB g(H), and
+the network is its Euler scheme. Weights that are made of Gaussian white noise ξ sum to s B, where B is what ξ
+sums to and s² = 1 + 2 Λ, Λ = Σ_{n≥1} γ(n). In a layer they meet what earlier ones did to the state, and that
+has a mean: on the path of ξ
+
+    dH = s dB g(H) + Λ (σ_w²/d) φ'(H) φ(H) dt.
+
 Everywhere else it holds in law, for the law of a sum of branches is all that survives: the states of
 the inputs a, b have the covariation A_ab dt in every coordinate and the drift b dt, with
 
@@ -9,12 +14,14 @@ the inputs a, b have the covariation A_ab dt in every coordinate and the drift b
     b = (σ_v² σ_w² / d) H Σ_{n≥1} γ_V(n) (E φ''(u_n) φ(u_0) + γ_W(n) E φ'(u_n) φ'(u_0)),
 
 where u_n and u_0 have variance σ_w² |h|²/d + σ_b² and correlation γ_W(n). For white weights only n = 0
-is left and there is no drift. The sums converge for H < 1/2, and for odd φ below H = 3/4.
+is left and there is no drift. The sums converge for H < 1/2, for odd φ below H = 3/4, and for short memory.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -35,7 +42,7 @@ from resnet_sde.limits.base import (
     grid,
     plus,
 )
-from resnet_sde.limits.coefficients import table
+from resnet_sde.limits.coefficients import Lags, table
 from resnet_sde.matrices import Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import Path
@@ -122,7 +129,10 @@ def _integrate(limit: ItoSDE | ItoSDEInLaw, h: Tensor, increments: Tensor, steps
 
 @dataclass(frozen=True)
 class ItoSDE(Limit):
-    """dH = gain · dB g(H), on the matrix Brownian motion B of the weights (Marion et al., 2025)."""
+    """dH = gain · s dB g(H) + b(H) dt, on the matrix Brownian motion B of the weights.
+
+    s is 1 and b is 0 for white weights (Marion et al., 2025); else they are as in the module.
+    """
 
     kind: ClassVar[str] = "ito-sde"
     name: ClassVar[str] = "an Itô equation"
@@ -131,6 +141,11 @@ class ItoSDE(Limit):
     @property
     @override
     def words(self) -> str:
+        if not self.model.law.independent:
+            return (
+                "The network tends to an Itô equation driven by the Brownian motion that its own weights sum "
+                "to, with a drift of size 1/width: a layer meets what weights like its own did to the state."
+            )
         return (
             "The network is the Euler scheme of the Itô equation dH = gain dB g(H), driven by the Brownian "
             "motion that its own weights sum to."
@@ -138,7 +153,15 @@ class ItoSDE(Limit):
 
     @override
     def formula(self) -> tuple[str, list[str]]:
-        return driven_by_sums(self.model, "B", "Brownian")
+        formula, letters = driven_by_sums(self.model, "B", "Brownian")
+        if self.model.law.independent:
+            return formula, letters
+        mean = self._later
+        return f"{formula} + ρ² Λ (σ_w²/d) φ'(H) φ(H) dt", [
+            *letters[:-1],
+            f"{letters[-1]}; their variance is s² = 1 + 2 Λ",
+            f"Λ = Σ_{{n≥1}} γ(n) = {mean:.4g}, over the lags n at which weights are correlated",
+        ]
 
     @property
     @override
@@ -146,14 +169,19 @@ class ItoSDE(Limit):
         """1/2: the noise does not commute for width above 1, and no scheme does better without its areas."""
         return 0.5
 
+    @cached_property
+    def _later(self) -> float:
+        return _later(self.model)
+
     def drift(self, h: Tensor) -> Tensor:
-        """Zero."""
-        return torch.zeros_like(h)
+        """b(h); shape of h. Zero for white weights."""
+        return _drift_of_one_matrix(self.model, self._later, h)
 
     def diffuse(self, h: Tensor, v: Tensor) -> Tensor:
-        """V g(h) for noise v, the entries of V in a row for each sample."""
+        """V g(h) s for noise v, the entries of V in a row for each sample."""
         shape = self.model.block.shapes(self.model.width)["outer"]
-        return self.model.gain * self.model.block.branch(h, Layer(Dense(v.view(-1, *shape))))[0]
+        gain = self.model.gain * math.sqrt(1 + 2 * self._later)
+        return gain * self.model.block.branch(h, Layer(Dense(v.view(-1, *shape))))[0]
 
     @override
     def solve(self, h: Tensor, path: WeightPaths, *, steps: int, method: str = "euler") -> Tensor:
@@ -163,8 +191,8 @@ class ItoSDE(Limit):
             h: initial states, (sample, input, width).
             path: weight paths of the model's law; `steps` must divide their finest depth.
             steps: of the time grid.
-            method: "euler", torchsde's only one for Itô equations of general noise: the network of
-                `steps` layers.
+            method: "euler", torchsde's only one for Itô equations of general noise: for white weights the
+                network of `steps` layers.
 
         Raises:
             ValueError: shapes do not fit, the path is of other weights, or the method is unknown.
@@ -173,8 +201,7 @@ class ItoSDE(Limit):
         check_states(self, h)
         check_rough(self, path)
         steps = check_steps(steps)
-        fine = path.matrices["outer"].weights(steps)
-        return _integrate(self, h, fine, steps, method)
+        return _integrate(self, h, path.matrices["outer"].driver(steps), steps, method)
 
 
 @dataclass(frozen=True)
@@ -203,6 +230,12 @@ class ItoSDEInLaw(Limit):
     @override
     def words(self) -> str:
         if isinstance(self.model.block, SingleLayer):
+            if not self.model.law.independent:
+                return (
+                    "In law, not on the weights themselves, the network tends to an Itô equation driven by "
+                    "the Brownian motion that sums of the weights tend to, with a drift of size 1/width: a "
+                    "layer meets what weights like its own did to the state."
+                )
             return (
                 "In law, not on the weights themselves, the network tends to the Itô equation dH = gain dB "
                 "g(H): sums of weights that are not Gaussian tend to Brownian motion in law only."
@@ -228,8 +261,12 @@ class ItoSDEInLaw(Limit):
         letters = ["B: a Brownian motion for every coordinate; for one input"]
         bias = block.variances.outer_bias
         if isinstance(block, SingleLayer):
-            letters.append(f"A = ρ² [{plus('σ_w² |φ(H)|²/d', 'σ_b²', bias)}]")
-            return "dH = √A dB", [*letters, f"{values} at H = (1, …, 1)"]
+            inside = plus("σ_w² |φ(H)|²/d", "σ_b²", bias)
+            if white:
+                return "dH = √A dB", [*letters, f"A = ρ² [{inside}]", f"{values} at H = (1, …, 1)"]
+            letters.append(f"A = ρ² (1 + 2 Λ) [{inside}]")
+            letters.append("b = ρ² Λ (σ_w²/d) φ'(H) φ(H), with Λ = Σ_{n≥1} γ(n) over all lags of the weights")
+            return "dH = √A dB + b dt", [*letters, f"{values} at H = (1, …, 1)"]
         factor = "" if isinstance(block, Reduced) else "σ_v² "
         if white:
             letters.append(f"A = ρ² [{plus(f'{factor}E φ(√q z)²', 'σ_a²', bias)}]")
@@ -243,18 +280,28 @@ class ItoSDEInLaw(Limit):
         letters.append(f"q = {plus('σ_w² |H|²/d', 'σ_b²', block.variances.inner_bias)}")
         return "dH = √A dB" + ("" if white else " + b H dt"), [*letters, f"{values} at |H|² = d"]
 
+    @cached_property
+    def _later(self) -> float:
+        return _later(self.model, self.depth)
+
+    @property
+    def _averaged(self) -> bool:
+        """Whether inner weights are averaged over, that are correlated along depth."""
+        return not (self.model.law.independent or isinstance(self.model.block, SingleLayer))
+
     def covariation(self, h: Tensor) -> Tensor:
         """A(h), per unit of time and coordinate; shape (sample, input, input)."""
         square = self.model.gain**2
-        if self.model.law.exponent != 0.5:
+        if self._averaged:
             length = h.double().square().mean(-1, keepdim=True)
             return (square * table(self.model, self.depth)(length)[0]).to(h.dtype)
+        square *= 1 + 2 * self._later
         return (square * _white(self.model, h.double())).to(h.dtype)
 
     def drift(self, h: Tensor) -> Tensor:
         """b(h); shape of h."""
-        if self.model.law.exponent == 0.5:
-            return torch.zeros_like(h)
+        if not self._averaged:
+            return _drift_of_one_matrix(self.model, self._later, h)
         length = h.double().square().mean(-1, keepdim=True)
         strength = table(self.model, self.depth)(length)[1].to(h.dtype)
         return self.model.gain**2 / self.model.width * strength * h
@@ -284,9 +331,10 @@ class ItoSDEInLaw(Limit):
         """
         check_states(self, h)
         steps = check_steps(steps)
-        if h.shape[1] > 1 and self.model.law.exponent != 0.5:
+        if h.shape[1] > 1 and self._averaged:
             raise ValueError(
-                "the limit in law of correlated weights is known for one input at a time; give one"
+                "the limit in law of two matrices of correlated weights is known for one input at a time; "
+                "give one"
             )
         source = stream(seed, "limit", self.model, steps, tuple(h.shape), device=h.device)
         path: Path = WhiteNoise().path(steps, tuple(h.shape), generator=source, dtype=h.dtype)
@@ -305,6 +353,19 @@ class ItoSDEInLaw(Limit):
             "solution, on a noise of its own, has another law",
             "Study the gradients of deep networks with simulate.",
         )
+
+
+def _later(model: Model, depth: int | None = None) -> float:
+    """Λ, the sum of the correlations of a layer with later ones."""
+    return 0.0 if model.law.independent else Lags.of(model.law, depth).first
+
+
+def _drift_of_one_matrix(model: Model, later: float, h: Tensor) -> Tensor:
+    """ρ² Λ (σ_w²/d) φ'(h) φ(h)."""
+    if later == 0:
+        return torch.zeros_like(h)
+    phi, strength = model.block.activation, (model.gain * model.block.strength) ** 2
+    return later * strength / model.width * phi.prime(h) * phi(h)
 
 
 def _white(model: Model, h: Tensor) -> Tensor:

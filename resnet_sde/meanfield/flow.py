@@ -2,9 +2,9 @@ r"""The kernels of infinitely wide and infinitely deep networks, in the time t =
 
 At the critical scaling the kernel of the layers tends to the solution of
 C(s, t) = C(0, 0) + ∬ Φ(C) dΓ over [0, s] × [0, t], with Γ the covariance of the path that the weights
-sum to. For white weights Γ lives on the diagonal and the equation is an ordinary one for C(t, t); for
-fractional and smooth weights it is a Volterra equation of the plane. Derived here; the grid kernels are its
-Euler schemes.
+sum to. For white weights, and those of short memory, Γ lives on the diagonal and the equation is an ordinary
+one for C(t, t), with Φ summed over the lags at which weights are correlated; for fractional and smooth
+weights it is a Volterra equation of the plane. Derived here; the grid kernels are its Euler schemes.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Flow:
 def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
     """The limit in depth of the kernels of an infinitely wide network.
 
-    White weights: an ordinary equation, solved to 1e-10. Else a Volterra equation, by a trapezoidal scheme
-    whose error falls like steps^−2 (smooth weights) or steps^−min(2, 4H − 1); gradients of an activation with
-    a kink have steps^−min(2, 3H − 1).
+    White weights and short memory: an ordinary equation, solved to 1e-10. Else a Volterra equation, by a
+    trapezoidal scheme whose error falls like steps^−2 (smooth weights) or steps^−min(2, 4H − 1); gradients of
+    an activation with a kink have steps^−min(2, 3H − 1).
 
     Args:
         model: at its critical scaling; its width is not used.
@@ -73,7 +73,7 @@ def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
     check_start(q0)
     _refuse(model)
     times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    if model.law.exponent == 0.5:
+    if model.law.noise in ("white", "short-memory"):
         q, _, growth = _solve(model, q0, torch.zeros(1, dtype=torch.float64), times)
         index = torch.arange(steps + 1)
         return Flow(times, q[torch.minimum(index[:, None], index)], growth)
@@ -100,7 +100,7 @@ def flow_gaps(model: Model, q0: float, gap0: float | Tensor, times: Tensor) -> T
         ValueError: a number is out of range, or times do not increase.
     """
     _refuse(model)
-    if model.law.exponent != 0.5:
+    if not model.law.independent:
         raise NoFlow(f"the flow of two inputs is known for white weights, not for {model.law}; use simulate")
     start, times = check_gap(gap0), torch.as_tensor(times, dtype=torch.float64)
     check_start(q0)
@@ -125,6 +125,12 @@ def _refuse(model: Model) -> None:
     known = law.noise is not None and law.exponent >= 0.5 and type(block) in (SingleLayer, TwoLayer, Reduced)
     if not known or (isinstance(block, Reduced) and not block.activation.odd):
         raise NoFlow(f"the flow of {block} with {law} weights is not known; use two_time at a given depth")
+    if law.noise == "short-memory":
+        _ = law.memory()  # where it cannot be summed up, it says so
+        if isinstance(block, Reduced):
+            raise NoFlow(
+                f"the flow of {block} with {law} weights is not known; use two_time at a given depth"
+            )
     single = isinstance(block, SingleLayer)
     silent = block.activation.odd and block.variances.outer_bias == 0  # without a mean that V could carry on
     if law.noise == "fractional" and not single and silent:
@@ -139,13 +145,14 @@ def _solve(model: Model, q0: float, gap0: Tensor, times: Tensor) -> tuple[Tensor
     from scipy.integrate import solve_ivp  # slow to import
 
     gain2, block = model.gain**2, model.block
+    later = _later(model)
 
     def slope(_: float, y: np.ndarray) -> np.ndarray:
         if not 1e-150 < y[0] < 1e150:
             raise NoFlow(_TOO_FAST)
         q, zero = torch.tensor(y[0]), torch.tensor(0.0, dtype=torch.float64)
         gap = torch.from_numpy(y[2:]) / q
-        growth = block.dual(q, q, gap=zero), block.dual_prime(q, q, gap=zero)
+        growth = [verb(q, q, gap=zero) + later(verb, q) for verb in (block.dual, block.dual_prime)]
         apart = block.difference(q, q, gap=gap)
         return gain2 * np.concatenate([np.array([float(g) for g in growth]), apart.numpy()])
 
@@ -153,6 +160,16 @@ def _solve(model: Model, q0: float, gap0: Tensor, times: Tensor) -> tuple[Tensor
     found = solve_ivp(slope, (0.0, float(times[-1])), start, "DOP853", times.numpy(), rtol=1e-12, atol=1e-14)
     y = torch.from_numpy(found.y)
     return y[0], (y[2:] / y[0]).T, y[1]
+
+
+def _later(model: Model) -> Callable[[Callable[..., Tensor], Tensor], Tensor]:
+    """What correlations of a layer with those before and after it add to a moment at a mean square."""
+    if model.law.independent:
+        return lambda verb, q: torch.zeros_like(q)
+    gamma, weight = model.law.memory()
+    weight = 2 * weight * gamma if "outer" in model.block.shapes(1) else 2 * weight
+    zero = torch.zeros_like(gamma)
+    return lambda verb, q: (weight * verb(q, q, gap=zero, inner=gamma)).sum()
 
 
 def _volterra(model: Model, q0: float, steps: int) -> tuple[Tensor, Tensor]:

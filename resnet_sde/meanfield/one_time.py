@@ -106,7 +106,7 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
             "property variances, or use simulate"
         )
     check_recursion(block)
-    if law is not None and not states(law, "covariance", "_draw", "path"):
+    if law is not None and not law.states_covariance:
         raise ValueError(
             f"{type(law).__name__} draws weights of its own, whose covariance is not known; give it a method "
             "covariance, or use simulate"

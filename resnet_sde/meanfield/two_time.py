@@ -28,6 +28,7 @@ _ROWS_BETWEEN_CHECKS = 16
 # Bytes held at once for each pair of layers: of a kernel that is kept, its triangles and their sum; of one
 # that is walked through, the covariance of the weights and what it is computed from.
 _TABLE_BYTES, _WALK_BYTES = 32, 16
+_UNIT = 1e-6  # how far a variance may be from 1
 _FAST = 10.0  # factor of one layer from which on every row is checked
 
 
@@ -85,7 +86,7 @@ def gradients_along(model: Model, kernel: Tensor) -> Tensor:
     """`gradient_two_time`, from the kernel of the states that `two_time` found."""
     depth = check_layers(len(kernel) - 1, _TABLE_BYTES)
     check_theory(model.block, model.law)
-    block, covariance = model.block, model.law.covariance(depth)
+    block, covariance = model.block, _covariance(model.block, model.law, depth)
     alpha, skip = model.alpha(depth), model.skip
     result = torch.empty_like(kernel)
     q = kernel.diagonal()
@@ -175,6 +176,17 @@ class _Row:
     gradients: Moved
 
 
+def _covariance(block: Block, law: PathLaw, depth: int) -> Tensor:
+    """Of the weights of a network. Raises ValueError where inner ones have another variance than 1."""
+    covariance = law.covariance(depth)
+    if "inner" in block.shapes(1) and not bool(((covariance.diagonal() - 1).abs() < _UNIT).all()):
+        raise ValueError(
+            f"{law} weights have not the variance 1 in all of {depth} layers, for which alone the kernel of "
+            "a block with an inner matrix is known; give SingleLayer, or use simulate"
+        )
+    return covariance
+
+
 def _walk(
     block: Block,
     law: PathLaw,
@@ -190,7 +202,7 @@ def _walk(
     depth = check_layers(depth, _WALK_BYTES)
     check_start(q0)
     check_theory(block, law)
-    covariance, outer = law.covariance(depth), "outer" in block.shapes(1)
+    covariance, outer = _covariance(block, law, depth), "outer" in block.shapes(1)
     a2 = alphas[:, None].square()
     fast = abs(skip) + float(alphas.abs().max()) * block.strength > _FAST
     rows_between_checks = 1 if fast else _ROWS_BETWEEN_CHECKS

@@ -19,7 +19,7 @@ LAYERS = [
     {"streams"},
     {"activations", "estimate", "fractional", "paths", "runs"},
     {"claims", "laws", "matrices", "datasets"},
-    {"blocks"},
+    {"blocks", "empirical", "short_memory"},
     {"contracts"},
     {"model"},
     {"propagate"},
@@ -65,7 +65,10 @@ FENCES = {
 UNFENCED = EVERYWHERE | (sys.stdlib_module_names - FENCES.keys())
 FREE = {"tests", "benchmarks"}
 # Laws are asked for facts, not for their class; these modules wait for their turn.
-LAWS_OF_THE_PACKAGE = {"WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise"}
+LAWS_OF_THE_PACKAGE = {
+    *("WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise", "StudentNoise", "EmpiricalNoise"),
+    *("AutoregressiveNoise", "MovingAverageNoise", "TiedNoise"),
+}
 ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/")
 DIGESTS = {"runs", "_names", "streams"}  # what makes names, of records and of streams
 
