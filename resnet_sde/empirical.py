@@ -66,20 +66,20 @@ class EmpiricalNoise(PathLaw):
     sign. So entries are independent, and covariances along depth are those of the network.
 
     paths: the weights of the network, (depth, …); the law has the variance 1 on average over its layers.
-    kind: "smooth", functions of the time k / depth with straight lines between layers, or "rough", sums over
-        layers for networks whose depth divides that of the paths.
+    regularity: "smooth", functions of the time k / depth with straight lines between layers, or "rough", sums
+        over layers for networks whose depth divides that of the paths.
     exponent: half the growth exponent of the variance of sums; 1 of smooth weights; give it for rough ones.
     """
 
     paths: Tensor
-    kind: Kind
+    regularity: Kind
     exponent: float = None  # type: ignore[assignment]
     symmetric: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_paths(self.paths)
-        if self.kind not in ("rough", "smooth"):
-            raise ValueError(f"kind must be rough or smooth, got {self.kind!r}")
+        if self.regularity not in ("rough", "smooth"):
+            raise ValueError(f"regularity must be rough or smooth, got {self.regularity!r}")
         growth = 1.0 if self.exponent is None and self.kind == "smooth" else self.exponent
         growth = finite_number("exponent", growth)
         if not (growth == 1 or (0 < growth < 1 and self.kind == "rough")):
@@ -88,6 +88,11 @@ class EmpiricalNoise(PathLaw):
         flat = self.paths.detach().cpu().double().flatten(1)
         object.__setattr__(self, "paths", flat / flat.square().mean().sqrt())
         object.__setattr__(self, "exponent", growth)
+
+    @property
+    @override
+    def kind(self) -> Kind:
+        return self.regularity
 
     def __str__(self) -> str:
         return f"empirical:{self.kind}:{len(self.paths)}"

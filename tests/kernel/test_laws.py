@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from linear_maps import covariance, linear_map
 from torch import Tensor
 
-from resnet_sde import ConstantNoise, FractionalNoise, OffGrid, PathLaw, SmoothNoise, WhiteNoise, generator
+from resnet_sde import (
+    ConstantNoise,
+    FractionalNoise,
+    OffGrid,
+    PathLaw,
+    SmoothNoise,
+    WhiteNoise,
+    generator,
+)
 from resnet_sde.fractional import SAMPLERS
 from resnet_sde.paths import ConstantPath, GridPath, SmoothPath, smooth_features
 from resnet_sde.streams import Stream, stream
