@@ -266,12 +266,6 @@ def _check_covariance(name: str, law: PathLaw, exponent: float, lag: Tensor) -> 
                 f"{name} says that it is fractional noise; it must be Gaussian, and H in (0, 1), not 1/2"
             )
         by_lag = autocovariance(law.exponent, len(lag))
-    elif noise == "short-memory":
-        by_lag = check_result(f"autocovariance of {name}", law.autocovariance(len(lag)), lag)
-        try:
-            law.memory()
-        except ValueError as error:
-            raise Broken(f"{name} says that its memory is short: {error}") from None
     elif noise == "smooth":
         try:
             by_lag = check_result(f"correlation of {name}", law.correlation(lag / len(lag)), lag)
@@ -282,10 +276,27 @@ def _check_covariance(name: str, law: PathLaw, exponent: float, lag: Tensor) -> 
         if least >= 0 and not moved[1, least] >= _DIFFERENTIABLE * moved[0, least]:
             raise Broken(f"{name} says that its weights are smooth, and by their correlation they are not")
     else:
-        by_lag = (lag == 0).double() if noise == "white" else torch.ones_like(lag)
-    same = close(law.covariance(len(lag)), by_lag[(lag[:, None] - lag).abs().long()])
+        by_lag = torch.ones_like(lag) if noise == "constant" else (lag == 0).double()
+    covariance, ahead = law.covariance(len(lag)), (lag[:, None] - lag).abs().long()
+    same = _is_memory(name, law, covariance) if noise == "short-memory" else close(covariance, by_lag[ahead])
     if not same or law.exponent != exponent or claim(law, "independent") != (noise == "white"):
         raise Broken(f"{name} says that its noise is {noise}, which its covariance or another fact is not")
+
+
+def _is_memory(name: str, law: PathLaw, covariance: Tensor) -> bool:
+    """Whether the memory of a law sums up the covariances of pairs of layers, and has an end."""
+    depth, pairs = len(covariance), covariance.triu(1)
+    try:
+        gamma, count = law.memory(depth)
+        last, of_all = law.memory()
+    except (ValueError, NotImplementedError) as error:
+        raise Broken(f"{name} says that its memory is short: {error}") from None
+    found, whole = (
+        torch.stack([(c * g**power).sum() for power in (1, 3)]) for g, c in ((gamma, count), (last, of_all))
+    )
+    expected = torch.stack([(pairs**power).sum() / depth for power in (1, 3)])
+    settled = bool(((found - whole).abs() <= _ROUGHLY * (1 + whole.abs())).all()) or depth < _LAYERS
+    return close(1 + found, 1 + expected) and settled
 
 
 def _check_paths(name: str, law: PathLaw) -> None:

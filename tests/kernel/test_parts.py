@@ -7,7 +7,7 @@ import pytest
 from every import EVERY_LAW, every_activation, every_law, examples
 
 import resnet_sde as rs
-from resnet_sde import activations, blocks, laws
+from resnet_sde import activations, blocks, laws, short_memory
 from resnet_sde.parts import ACTIVATIONS, BLOCKS, LAWS, Choice, Part, choices, having
 
 EVERY: dict[str, Part] = {**LAWS, **BLOCKS, **ACTIVATIONS}
@@ -16,12 +16,18 @@ EVERY: dict[str, Part] = {**LAWS, **BLOCKS, **ACTIVATIONS}
 def classes(module: ModuleType, kind: type) -> set[type]:
     """What can be made of a module's classes of this kind."""
     inside = (c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__)
-    return {c for c in inside if issubclass(c, kind) and not (inspect.isabstract(c) or c.__name__[0] == "_")}
+    own = {c for c in inside if issubclass(c, kind) and c is not kind}
+    return {c for c in own if not (inspect.isabstract(c) or c.__name__[0] == "_")}
 
 
 @pytest.mark.parametrize(
     ("module", "kind", "parts"),
-    [(laws, rs.PathLaw, LAWS), (blocks, rs.Block, BLOCKS), (activations, rs.Activation, ACTIVATIONS)],
+    [
+        (laws, rs.PathLaw, LAWS),
+        (short_memory, rs.PathLaw, LAWS),
+        (blocks, rs.Block, BLOCKS),
+        (activations, rs.Activation, ACTIVATIONS),
+    ],
 )
 def test_every_class_has_a_name(module: ModuleType, kind: type, parts: dict[str, Part]) -> None:
     made = {

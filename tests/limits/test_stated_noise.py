@@ -46,7 +46,8 @@ class Stating(Own):
     """It says all of it, unless told otherwise."""
 
     def __getattribute__(self, name: str) -> Any:
-        if name not in ("noise", "gaussian", "independent", "symmetric", "correlation", "filler"):
+        facts = ("noise", "gaussian", "independent", "symmetric", "correlation", "filler", "memory")
+        if name not in facts and not (name == "kind" and not self.stated):
             return super().__getattribute__(name)
         return self.stated[name] if name in self.stated else getattr(self.law, name)
 
@@ -251,7 +252,7 @@ def larger(source: Stream) -> Callable[[Tensor], Tensor]:
 FALSE: list[tuple[rs.PathLaw, str]] = [
     (
         Stating(WHITE, noise="brown"),
-        "noise of law Stating must be white, smooth, constant, fractional or None",
+        "noise of law Stating must be white, short-memory, smooth, constant, fractional or None",
     ),
     (Stating(ROUGH, noise="white"), "its noise is white"),
     (Stating(WHITE, noise="fractional"), "fractional noise; it must be Gaussian, and H in"),
