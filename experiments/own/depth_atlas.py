@@ -30,7 +30,7 @@ from resnet_sde.propagate import default_dtype, one_thread
 from resnet_sde.runs.execute import execute
 from resnet_sde.runs.identity import digest, environment
 from resnet_sde.runs.progress import progress_bar
-from resnet_sde.runs.store import Identity, Record, Store
+from resnet_sde.runs.store import Identity, Record, Store, write_whole
 from resnet_sde.runs.versions import current_versions
 from resnet_sde.streams import check_seed
 
@@ -263,9 +263,8 @@ def write_page(ds: xr.Dataset, path: Path) -> None:
     """The page of a run, and its data beside it."""
     from experiments.own.atlas_page import page
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ds.to_netcdf(path.with_suffix(".nc"), engine="scipy")
-    path.write_text(page(ds), encoding="utf-8")
+    write_whole(path.with_suffix(".nc"), bytes(ds.to_netcdf(engine="scipy")))
+    write_whole(path, page(ds).encode())
 
 
 BUDGETS = {

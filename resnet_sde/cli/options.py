@@ -307,6 +307,11 @@ def emit(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def in_table(value: object) -> str:
+    """What a table shows of a coordinate or a number; nothing where there is none."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def coordinates(law: ChosenLaw, model: rs.Model) -> Iterator[tuple[str, Any]]:
     """What the options call the parts of a model of this law."""
     yield from law.label.items()

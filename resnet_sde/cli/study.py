@@ -24,6 +24,7 @@ from resnet_sde.cli.options import (
     coordinates,
     device_of,
     emit,
+    in_table,
     make_model,
     model_axes,
     with_options,
@@ -284,7 +285,9 @@ def _tables(cells: list[dict[str, Any]], depths: list[int]) -> Iterator[str]:
         table = [[*names, *(f"L = {depth}" for depth in depths)]]
         for start in range(0, len(cells), len(depths)):
             row = cells[start : start + len(depths)]
-            table.append([_plain(row[0].get(name)) for name in names] + [_plus_minus(c[ratio]) for c in row])
+            table.append(
+                [in_table(row[0].get(name)) for name in names] + [_plus_minus(c[ratio]) for c in row]
+            )
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for line in table:
             yield "  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True))
@@ -301,10 +304,6 @@ def _row_names(cells: list[dict[str, Any]]) -> list[str]:
         for n in sorted(values, key=lambda n: n not in ("block", "activation", "law", *choices(LAWS)))
         if n in ("law", "beta") or len(values[n]) > 1 or (n in NUMBERS_OF_LAWS and not one_law)
     ]
-
-
-def _plain(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plus_minus(statistics: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from resnet_sde.cli.options import (
     coordinates,
     device_of,
     emit,
+    in_table,
     make_model,
     model_axes,
     with_options,
@@ -225,11 +226,11 @@ def _table(cells: list[dict[str, Any]]) -> Iterator[str]:
         accuracy, error = cell["test_accuracy"], cell["test_accuracy_se"]
         rows.append(
             [
-                *(_plain(cell.get(name)) for name in names),
-                _plain(accuracy) if error is None else f"{accuracy:.4f} ± {error:.4f}",
-                _plain(cell["train_loss"]),
-                f"{_plain(cell['roughness_before'])} → {_plain(cell['roughness_after'])}",
-                _plain(cell["relative_change"]),
+                *(in_table(cell.get(name)) for name in names),
+                in_table(accuracy) if error is None else f"{accuracy:.4f} ± {error:.4f}",
+                in_table(cell["train_loss"]),
+                f"{in_table(cell['roughness_before'])} → {in_table(cell['roughness_after'])}",
+                in_table(cell["relative_change"]),
                 str(cell["diverged"]),
             ]
         )
@@ -242,7 +243,3 @@ def _is_coordinate(name: str, cells: list[dict[str, Any]]) -> bool:
     values = [cell[name] for cell in cells if name in cell]
     of_some = name in NUMBERS_OF_LAWS and len(values) < len(cells)
     return name in _ALWAYS or of_some or (name not in _RESULTS and len(set(values)) > 1)
-
-
-def _plain(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -37,7 +37,7 @@ def _lines(verdicts: Sequence[Verdict], versions: Mapping[str, str]) -> Iterator
         yield f"- {tally('control', controls)}; none of them should hold"
     for name, value in circumstances(verdicts).items():
         yield f"- {name}: {value}"
-    yield f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}"
+    yield f"- versions: {', '.join(_escaped(f'{name} {version}') for name, version in versions.items())}"
     catalogues = dict.fromkeys(find(result.verdict.id).catalogue for result in results)
     for catalogue in catalogues:
         yield ""

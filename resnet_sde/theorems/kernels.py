@@ -85,7 +85,7 @@ def against_networks(lab: Lab, block: Block, depth: int, off: float) -> Iterator
 
 def shifted(law: PathLaw, off: float) -> PathLaw:
     """The law with another H."""
-    return FractionalNoise(law.hurst + off) if isinstance(law, FractionalNoise) else law
+    return FractionalNoise(law.exponent + off) if law.noise == "fractional" else law
 
 
 NETWORK_CONTROLS = {"H off by 0.1": {"off": 0.1}, "beta off by 0.15": {"beta_off": -0.15}}
@@ -211,7 +211,7 @@ def two_time_flow(lab: Lab, *, depth: int) -> Iterator[Claim]:
         target = float(limit.kernel[2 * depth, -1])
         off = [float(grid[len(grid) // 2, -1]) - target for grid in grids]
         yield equal(f"rate of the kernel, {name}", _rate(off), 1.0, 0.15)
-        if isinstance(case.law, SmoothNoise):
+        if case.law.noise == "smooth":
             target = float(limit.log_gradient_growth[-1])
             off = [float(gradients_along(seen, grid)[0, 0].log()) - target for grid in grids]
             yield equal(f"rate of gradients, {name}", _rate(off), 1.0, 0.15)

@@ -238,6 +238,11 @@ def ask(verb: Callable[..., _Answer], *about: Any, **how: Any) -> _Answer:
         raise AssumptionNotMet(str(refusal)) from None
 
 
+def white_gaussian(law: PathLaw) -> bool:
+    """Whether weights are known to be independent along depth, and Gaussian."""
+    return law.noise == "white" and law.gaussian
+
+
 def critical(model: Model) -> Model:
     """The model at its critical scaling. Raises AssumptionNotMet where it has none."""
     return ask(replace, model, beta=None)

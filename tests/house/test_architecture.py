@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from places import ROOT
-
-FOLDERS = ("resnet_sde", "experiments", "paper_figs", "benchmarks", "tests")
+from places import FOLDERS, ROOT, sources
 
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
@@ -64,12 +62,12 @@ FENCES = {
 }
 UNFENCED = EVERYWHERE | (sys.stdlib_module_names - FENCES.keys())
 FREE = {"tests", "benchmarks"}
-# Laws are asked for facts, not for their class; these modules wait for their turn.
+# Laws are asked for facts, not for their class, but where formulas are written out apart from the laws.
 LAWS_OF_THE_PACKAGE = {
     *("WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise", "StudentNoise", "EmpiricalNoise"),
     *("AutoregressiveNoise", "MovingAverageNoise", "TiedNoise"),
 }
-ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/")
+ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/foundations/formulas.py")
 DIGESTS = {"runs", "_names", "streams"}  # what makes names, of records and of streams
 
 NAMED_TWICE = {
@@ -182,12 +180,6 @@ def too_long(lengths: dict[str, int]) -> list[str]:
     if len(long) > SHARE_OF_LONG_FUNCTIONS * len(lengths):
         return long
     return [name for name in long if lengths[name] > LINES_PER_FUNCTION_AT_MOST]
-
-
-def sources() -> dict[str, str]:
-    """Every Python file of the project, by its path relative to the root."""
-    files = (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py")))
-    return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
 
 
 def eagerly_imported(statement: str) -> set[str]:

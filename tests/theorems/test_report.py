@@ -140,6 +140,7 @@ def test_a_page_of_nothing() -> None:
     assert "no theorems." in found.text
     assert found.all("article") == []
     assert "no theorems" in markdown([], versions=VERSIONS)
+    assert r"- versions: a\_b 1.0, c 2\*" in markdown([], versions={"a_b": "1.0", "c": "2*"})
 
 
 def test_nothing_is_fetched() -> None:

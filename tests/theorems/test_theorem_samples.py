@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnet_sde import TANH, Model, SingleLayer, TwoLayer, WhiteNoise
+from resnet_sde import RELU, TANH, FractionalNoise, Model, SingleLayer, TwoLayer, WhiteNoise
 from resnet_sde.finite_width import finite_size
 from resnet_sde.theorems import Lab, assert_holds, verify
 from resnet_sde.theorems.fischer.networks import (
@@ -100,3 +100,11 @@ def test_sums_behind_the_kernels() -> None:
     # Σ_{n ≥ 1} γ(n) = −1/2 for H < 1/2, and at power 2H it is 0.50615 for H = 0.05.
     assert moment(0.1, 0.0, 10_000) == pytest.approx(0.5, abs=1e-3)
     assert moment(0.05, 0.1, 100_000) == pytest.approx(0.50615, abs=1e-4)
+
+
+@pytest.mark.parametrize("id", ["mean-bounds", "probability-bound", "second-moment", "log-normal-limit"])
+def test_noise_of_hurst_index_one_half_is_white(id: str) -> None:
+    """Theorems ask a law for facts; another entry than a Gaussian one is another fact."""
+    for law, spoken_of in ((FractionalNoise(0.5), True), (FractionalNoise(0.6), False)):
+        verdict = verify(id, model=Model(TwoLayer(RELU), law, 10, 0.5), samples=20)
+        assert (verdict.status != "assumption not met") is spoken_of

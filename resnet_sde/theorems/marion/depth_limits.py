@@ -160,7 +160,7 @@ def _gradient(model: Model, h: Tensor, p: Tensor, path: WeightPaths, depth: int,
 def euler_scheme(lab: Lab, *, depth: int, resample: bool = False, late: int = 0) -> Iterator[Claim]:
     """Against torchsde and torchdiffeq, and against the increments of the path itself."""
     for law in (WHITE, FractionalNoise(0.7), SmoothNoise(0.3)):
-        blocks = (SingleLayer(TANH), TwoLayer(RELU)) if isinstance(law, SmoothNoise) else (SingleLayer(TANH),)
+        blocks = (SingleLayer(TANH), TwoLayer(RELU)) if law.noise == "smooth" else (SingleLayer(TANH),)
         for block in blocks:
             case = Model(block, law, 5)
             h, path = lab.starts(case.width, samples=20), case.draw(2 * depth, samples=20, seed=lab.seed)
@@ -168,11 +168,11 @@ def euler_scheme(lab: Lab, *, depth: int, resample: bool = False, late: int = 0)
             layers = [*other.layers(depth)[late:], *other.layers(depth)[:late]]
             network = forward(block, h, layers, lab.with_error(case).alpha(depth))[-1]
             kind = f"{block.activation} {type(block).__name__}, {law}"
-            if not isinstance(law, FractionalNoise):
-                solver = "torchdiffeq" if isinstance(law, SmoothNoise) else "torchsde"
+            if law.noise != "fractional":
+                solver = "torchdiffeq" if law.noise == "smooth" else "torchsde"
                 solution = find_limit(case).solve(h, path, steps=depth, method="euler")
                 yield equal(f"network − {solver}, {kind}", _largest(network - solution), 0.0, 1e-10)
-            if isinstance(block, SingleLayer) and not isinstance(law, SmoothNoise):
+            if isinstance(block, SingleLayer) and law.noise != "smooth":
                 solution = _driven(case, h, path, depth)
                 yield equal(f"network − scheme of the path, {kind}", _largest(network - solution), 0.0, 1e-10)
 

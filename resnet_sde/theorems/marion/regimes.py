@@ -76,8 +76,8 @@ def one_matrix(lab: Lab, phi: Activation, width: int) -> Iterator[tuple[str, Mod
     """The weights of each law, or the model that was given; all at critical scaling."""
     for name, model in lab.cases({str(law): Model(SingleLayer(phi), law, width) for law in LAWS}):
         law = model.law
-        rough = isinstance(law, FractionalNoise) and law.hurst < 0.5
-        unstable = isinstance(law, WhiteNoise) and law.entries != "gaussian"
+        rough = law.noise == "fractional" and law.exponent < 0.5
+        unstable = law.noise == "white" and not law.gaussian
         if model.critical_beta is None or rough or unstable or not isinstance(model.block, SingleLayer):
             raise AssumptionNotMet(
                 f"one matrix, skip 1 and Gaussian weights with H ≥ 1/2 are asked for, not {model}"
@@ -201,7 +201,7 @@ def probability_bound(lab: Lab, *, width: int = 40, depth: int = 256) -> Iterato
     two = {name: Model(HOMOGENEOUS[name], WhiteNoise(), width, 0.5) for name in blocks}
     for name, case in lab.cases(two):
         square = (case.alpha(depth) * case.block.strength) ** 2 * depth
-        if not isinstance(case.law, WhiteNoise) or square > 1 + 1e-12:
+        if case.law.noise != "white" or square > 1 + 1e-12:
             raise AssumptionNotMet(f"weights must be white and L α² at most 1, and {case} has {square:.3g}")
         found = lab.log_ratios(case, depth=depth)[0]
         for delta in (0.5, 0.2, 0.1, 0.05):

@@ -85,7 +85,7 @@ def _errors(lab: Lab, equation: RandomODE, seen: Model, resample: bool) -> tuple
 
 def _solution(equation: RandomODE, h: Tensor, path: WeightPaths) -> Tensor:
     model = equation.model
-    if isinstance(model.law, ConstantNoise) and model.block == SingleLayer(LINEAR):
+    if model.law.noise == "constant" and model.block == SingleLayer(LINEAR):
         entries = path.matrices["outer"].weights(1)[0]
         return h @ torch.linalg.matrix_exp(model.gain * model.width**-0.5 * entries)
     return equation.solve(h, path, steps=2 * DEPTHS[-1])

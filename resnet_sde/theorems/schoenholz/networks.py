@@ -16,7 +16,7 @@ from resnet_sde.meanfield import Phase, phase
 from resnet_sde.model import Model
 from resnet_sde.propagate import Dropout, Trajectory, trajectory
 from resnet_sde.streams import stream
-from resnet_sde.theorems.lab import AssumptionNotMet, Lab, ask
+from resnet_sde.theorems.lab import AssumptionNotMet, Lab, ask, white_gaussian
 
 FEED_FORWARD = ("feed-forward: W^l φ(z) + b^l, with no skip", "white Gaussian weights and biases")
 
@@ -29,7 +29,8 @@ def feed_forward(phi: Activation, sigma_w2: float, sigma_b2: float = 0.0, width:
 def variances(model: Model) -> tuple[Activation, float, float]:
     """φ, σ_w² and σ_b², the gain included; a network that is not feed-forward is not spoken of."""
     block = model.block
-    if not isinstance(block, SingleLayer) or model.skip != 0 or model.beta != 0 or model.law != WhiteNoise():
+    feeds_forward = model.skip == 0 and model.beta == 0
+    if not isinstance(block, SingleLayer) or not feeds_forward or not white_gaussian(model.law):
         raise AssumptionNotMet(
             f"one matrix, skip 0, beta 0 and white Gaussian weights are asked for, not {model}"
         )

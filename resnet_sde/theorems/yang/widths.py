@@ -10,12 +10,11 @@ from torch import Tensor
 from resnet_sde.activations import LINEAR, RELU
 from resnet_sde.blocks import Block, Layer, Reduced, TwoLayer
 from resnet_sde.claims import Claim, equal
-from resnet_sde.laws import WhiteNoise
 from resnet_sde.meanfield import gaps, lengths, parameter_gradients
 from resnet_sde.propagate import trajectory
 from resnet_sde.streams import stream
 from resnet_sde.theorems.core import theorem
-from resnet_sde.theorems.lab import VARIANCE_ERRORS, AssumptionNotMet, Lab
+from resnet_sde.theorems.lab import VARIANCE_ERRORS, AssumptionNotMet, Lab, white_gaussian
 from resnet_sde.theorems.yang.networks import (
     FULL_RELU,
     FULL_TANH,
@@ -48,7 +47,7 @@ def wide_residual_networks(lab: Lab, *, width: int = 400, depth: int = 8) -> Ite
     """Eight layers; means are off their limits by 2 % or less, and 5 % of variance move them by 5 to 9 %."""
     cases = {name: residual(block, width) for name, block in CASES.items()}
     for name, case in lab.cases(cases):
-        if case.law != WhiteNoise():
+        if not white_gaussian(case.law):
             raise AssumptionNotMet(f"the weights must be white and Gaussian, not {case.law}")
         theory = lengths(case, depth=depth)
         p, growth = float(theory.q[-1]), float(theory.log_gradient_growth[-1])
