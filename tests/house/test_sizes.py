@@ -12,7 +12,7 @@ LIMITS = {
     + 1_400  # contracts: parts of one's own are tried before they decide a number
     + 950  # training network by network, data of one's own, networks that are kept and changed
     + 650  # infinite width and limits: kernels of any size, facts of laws, equations that describe themselves
-    + 1_550  # activations of any function: moments by quadrature in two variables, checks of functions
+    + 1_750  # activations of any function: moments by quadrature in two variables, checks of functions
     + 100  # parts by name, with what can be chosen of them
     + 130  # blocks of networks, for hooks
     + 650  # laws of short memory, tied, heavy-tailed and trained weights, and their limits
