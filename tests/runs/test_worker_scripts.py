@@ -278,7 +278,10 @@ if __name__ == "__main__":
     for task, _ in execute([0, 1, 2], small_work.linger, ".", workers=2):
         time.sleep(1e6)
 """
-FORKED = CONSUMING.replace("        time.sleep", "        __import__('os').fork()\n        time.sleep")
+FORKED = CONSUMING.replace(
+    "        time.sleep",
+    "        __import__('os').fork() and pathlib.Path('copy').touch()\n        time.sleep",
+)
 
 
 @linux
@@ -316,6 +319,7 @@ def test_workers_end_with_a_parent_that_left_a_copy(tmp_path: Path) -> None:
     """A process that was forked holds the parent's end of the sockets open."""
     with start(tmp_path, written(tmp_path, FORKED)) as process:
         wait_until((tmp_path / "2").exists, "no worker is at work")
+        wait_until((tmp_path / "copy").exists, "there is no copy")
         process.kill()
         wait_until(lambda: len(members(process.pid)) == 1, "a worker outlives its parent")
         (copy,) = members(process.pid)
