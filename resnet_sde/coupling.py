@@ -325,7 +325,7 @@ class Comparison:
         for k in range(1, fine + 1):
             self.done(samples / fine)
             probe = frozen.transpose(0, 1).reshape(samples, -1, width)
-            look = self.model.block.branch(probe, Layer.revealed(self.model.block.shapes(width), source))[0]
+            look = self.model.block.branch(probe, Layer.revealed(self.model.block.shapes(width), source))
             waiting += look.view(samples, len(depths), inputs, width).transpose(0, 1)
             for place, depth in enumerate(depths):
                 if k % (fine // depth) == 0:

@@ -18,15 +18,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from resnet_sde.streams import Stream
 
 _SHORTEST = 1e-30
+_ROUNDING = 64.0  # times the precision of a number: how far a vector may be from those that were met
 _ONCE = 'which works for one that is drawn in full only; give method="dense"'
 _UNSEEN = (
     "gradients of parameters are seen of blocks that call matvec of each matrix once, or affine for one with "
@@ -86,7 +89,8 @@ class NotDrawn(ValueError):
 class Deferred(Matrix):
     """A standard Gaussian matrix revealed where it is looked at: once forward, then once back.
 
-    Any other look raises NotDrawn: what it should answer depends on all that came before it.
+    Vectors in the span of those it met get the same answer again. Any other look raises NotDrawn: what it
+    should answer depends on all that came before it. Autograd goes back through `rmatvec`.
 
     Args:
         source: the random stream.
@@ -105,8 +109,10 @@ class Deferred(Matrix):
 
     @override
     def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            return _RevealedProduct.apply(x, self, scale)
         if self._seen is not None:
-            raise NotDrawn(f"a block looks twice at one matrix, {_ONCE}")
+            return self._seen.again(x, scale)
         samples, inputs, _ = x.shape
         z = self._answer
         if z is None:
@@ -128,6 +134,8 @@ class Deferred(Matrix):
             raise RuntimeError("a deferred matrix is looked at forward before it is looked at back")
         if self._looked_back:
             raise NotDrawn(f"a block looks back twice at one matrix, {_ONCE}")
+        if p.requires_grad and torch.is_grad_enabled():
+            raise NotDrawn(f"autograd is to follow a look back at a matrix, {_ONCE}")
         self._looked_back = True
         if p.shape[1] == 1:
             return self._single_back(p, scale, self._seen)
@@ -163,6 +171,37 @@ class _Seen:
     answer: Tensor
     scale: float = 1.0
     length: Tensor | None = None
+
+    def again(self, x: Tensor, scale: float) -> Tensor:
+        """Scale · V x for vectors in the span of the probes. Raises NotDrawn for others."""
+        if self.length is None:
+            basis, answers = self.probe, self.answer
+        else:
+            length = self.length.clamp(min=_SHORTEST)
+            basis, answers = self.probe / length, self.answer / length
+        coefficients = torch.bmm(x, basis.mT)
+        rest = torch.linalg.vector_norm(torch.baddbmm(x, coefficients, basis, alpha=-1.0), dim=-1)
+        unseen = rest > _ROUNDING * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=-1)
+        if bool(unseen.any()) or (self.scale != scale and self.scale == 0.0):
+            raise NotDrawn(f"a block looks twice at one matrix, {_ONCE}")
+        found = torch.bmm(coefficients, answers)
+        if self.length is None:
+            return found.mul_(scale)
+        return found if self.scale == scale else found.mul_(scale / self.scale)
+
+
+class _RevealedProduct(torch.autograd.Function):
+    """V x of a matrix that is not drawn in full: autograd must not follow the numbers that it draws."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Deferred, scale: float) -> Tensor:
+        ctx.matrix, ctx.scale = matrix, scale
+        return matrix.matvec(x, scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, p: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.matrix.rmatvec(p, ctx.scale), None, None
 
 
 @dataclass(frozen=True)
@@ -214,6 +253,7 @@ class Watched(Matrix):
         self._matrix, self._weights = matrix, weights
         self._met: list[list[Tensor]] = []
         self._followed: list[list[Tensor]] = []  # the same of what autograd follows
+        self._probe: Tensor | None = None  # that was met
         self._back: list[Tensor] = []
 
     @property
@@ -236,37 +276,53 @@ class Watched(Matrix):
     def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         if x.shape[-1] != self._weights:
             raise NotDrawn(_UNSEEN)
-        return self._noted([_norm(x) * abs(scale)], self._matrix.matvec(x, scale))
+        return self._noted(x, [_norm(x) * abs(scale)], self._matrix.matvec(x, scale))
 
     @override
     def affine(self, x: Tensor, scale: float, bias: float, unit: Tensor | None) -> Tensor:
         norm = _norm(x)
         norms = [norm * abs(scale), torch.full_like(norm, bias)]
-        return self._noted(norms, self._matrix.affine(x, scale, bias, unit))
+        return self._noted(x, norms, self._matrix.affine(x, scale, bias, unit))
 
     @override
     def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
         self._back.append(_norm(p))
         return self._matrix.rmatvec(p, scale)
 
-    def _noted(self, norms: list[Tensor], answer: Tensor) -> Tensor:
-        (self._followed if answer.requires_grad else self._met).append(norms)
+    def _noted(self, x: Tensor, norms: list[Tensor], answer: Tensor) -> Tensor:
         if answer.requires_grad:
+            self._followed.append(norms)
             answer.register_hook(lambda p: self._back.append(_norm(p)))
+        elif self._probe is None or not _same(x, self._probe):  # on the way back it may be repeated
+            self._probe = x
+            self._met.append(norms)
         return answer
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The matrices of one layer; `inner` is None for a block with one matrix."""
+    """The matrices of one layer by their names, as in ``layer["outer"]``.
 
-    outer: Matrix
-    inner: Matrix | None = None
+    unit: what stands for 1 in the unit of the states, (sample, input, 1), and None for 1: homogeneous blocks
+        are asked about states of any scale, and multiply their biases by it.
+    """
 
-    @classmethod
-    def of(cls, matrices: Mapping[str, Matrix]) -> Layer:
-        """The layer of these matrices, "outer", "inner" or both."""
-        return cls(matrices.get("outer", Identity()), matrices.get("inner"))
+    matrices: Mapping[str, Matrix]
+    unit: Tensor | None = field(default=None, compare=False)
+
+    def __getitem__(self, name: str) -> Matrix:
+        try:
+            return self.matrices[name]
+        except KeyError:
+            there = ", ".join(map(repr, self.matrices)) or "none"
+            raise ValueError(
+                f"a layer has no {name} matrix, only {there}; let the block name it in its shapes, and draw "
+                "the layers for this block"
+            ) from None
+
+    def get(self, name: str) -> Matrix:
+        """The matrix of a name, or the identity where there is none."""
+        return self.matrices.get(name, Identity())
 
     @classmethod
     def revealed(
@@ -279,26 +335,37 @@ class Layer:
 
         answers: storage for what the matrix of a name answers forward, (sample, input, out); None for new.
         """
-        return cls.of({name: Deferred(source, out, answers(name, out)) for name, (_, out) in shapes.items()})
+        return cls({name: Deferred(source, out, answers(name, out)) for name, (_, out) in shapes.items()})
 
     def changed(self, change: Callable[[Matrix], Matrix]) -> Layer:
         """The same with every matrix changed."""
-        return Layer(change(self.outer), None if self.inner is None else change(self.inner))
+        return Layer({name: change(matrix) for name, matrix in self.matrices.items()}, self.unit)
+
+    def replaced(self, name: str, matrix: Matrix) -> Layer:
+        """The same with another matrix of this name."""
+        return Layer({**self.matrices, name: matrix}, self.unit)
 
     def watched(self, shapes: Mapping[str, tuple[int, int]]) -> Layer:
         """The same with every matrix of these shapes, (in, out), watched; one more input is a bias."""
         weights = {name: rows - (rows == out + 1) for name, (rows, out) in shapes.items()}
-        return replace(self, **{name: Watched(getattr(self, name), n) for name, n in weights.items()})
+        return Layer({**self.matrices, **{n: Watched(self[n], k) for n, k in weights.items()}}, self.unit)
 
     def gradients(self) -> dict[str, Tensor]:
         """Norms of the gradients of those matrices that are watched, and of their biases, by name."""
         found: dict[str, Tensor] = {}
-        for name in ("outer", "inner"):
-            matrix = getattr(self, name)
+        for name, matrix in sorted(self.matrices.items(), key=lambda named: named[0] != "outer"):
             matrix = matrix.matrix if isinstance(matrix, Masked) else matrix
             if isinstance(matrix, Watched):
                 found |= zip((name, f"{name}_bias"), matrix.gradient, strict=False)
         return found
+
+
+def _same(x: Tensor, y: Tensor) -> bool:
+    """Whether two stacks of vectors are the same, up to rounding."""
+    if x.shape != y.shape:
+        return False
+    apart = torch.linalg.vector_norm(x - y, dim=-1)
+    return bool((apart <= _ROUNDING * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(y, dim=-1)).all())
 
 
 def _norm(x: Tensor) -> Tensor:

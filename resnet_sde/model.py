@@ -59,7 +59,7 @@ class WeightPaths:
             for of_all in weights.values():
                 check_depth(self.law, self.finest, depth, tuple(of_all.shape[2:]))
                 check_networks(self.law, of_all[0])
-        return [Layer.of({name: Dense(of_all[k]) for name, of_all in weights.items()}) for k in range(depth)]
+        return [Layer({name: Dense(of_all[k]) for name, of_all in weights.items()}) for k in range(depth)]
 
 
 @dataclass(frozen=True)

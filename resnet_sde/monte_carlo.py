@@ -292,7 +292,7 @@ def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: T
     for k in range(ensemble.depth):
         # Drawn when they are met: they are still in cache when the states meet them.
         slot = k if ensemble.stores_layers else 0
-        yield Layer.of({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
+        yield Layer({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
 
 
 def _check_observables(observe: Sequence[object]) -> None:
@@ -343,7 +343,7 @@ def _check_scale(model: Model, depth: int) -> None:
         alpha = model.alpha(depth)
     except ValueError:  # it overflows
         alpha = math.inf
-    if not abs(model.skip) + alpha * max(model.block.strength, 1.0) < _LARGEST_FACTOR:
+    if not abs(model.skip) + alpha * max(model.block.strength or 0.0, 1.0) < _LARGEST_FACTOR:
         raise ValueError(
             f"gain {model.gain:g}, beta {model.beta:g} and skip {model.skip:g} at depth {depth} multiply a "
             f"state by more than {_LARGEST_FACTOR:g} in one layer; give a larger beta, or a smaller gain, "

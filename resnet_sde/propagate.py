@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -103,7 +103,7 @@ class Dropout:
         samples, inputs, width = h.shape
         uniform = torch.empty(samples, 1 if self.shared else inputs, width, dtype=h.dtype, device=h.device)
         kept = uniform.uniform_(generator=self.source.torch) < self.keep_rate
-        return replace(layer, outer=Masked(layer.outer, kept.to(h.dtype) / self.keep_rate))
+        return layer.replaced("outer", Masked(layer.get("outer"), kept.to(h.dtype) / self.keep_rate))
 
 
 @dataclass
@@ -235,7 +235,7 @@ class _Loop:
         unit = torch.exp2(-exponent).to(h.dtype) if scaling else None
         states, exponents, pre = [h], [exponent], []
         for k, layer in enumerate(layers, start=1):
-            branch, before = self.block.branch(h, layer, unit)
+            branch, before = self.block._branch_and_pre(h, layer, unit)
             out = workspace.take(f"hidden {k}", h.shape, h) if keep and workspace is not None else None
             h = self._step(h, branch, out)
             if scaling and self.period is not None and k % self.period == 0:
@@ -256,7 +256,7 @@ class _Loop:
         exponent = torch.zeros(*p.shape[:-1], 1, dtype=torch.float64, device=p.device)
         states, exponents = [p], [exponent]
         for k in range(len(layers) - 1, -1, -1):
-            p = self._step(p, self.block.adjoint(pre[k], p, layers[k]))
+            p = self._step(p, self.block._adjoint_at(pre[k], p, layers[k]))
             if self.period is not None and k % self.period == 0:
                 p, exponent = _rescaled(p, exponent)
             if keep:
@@ -382,6 +382,8 @@ def _rescaling_period(block: Block, alpha: float | Tensor, skip: float, keep_rat
 
     One layer multiplies a state by less than |skip| + 25 α strength, for Gaussian matrices of any size.
     """
+    if block.strength is None:
+        return 1
     sizes = alpha.detach().abs().flatten().tolist() if isinstance(alpha, Tensor) else [abs(alpha)]
     most, least = (25.0 * block.strength * a for a in (max(sizes), min(sizes)))
     grow = math.log(max(abs(skip) + most / keep_rate, 2.0))

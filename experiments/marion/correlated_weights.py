@@ -200,4 +200,4 @@ def _layers(inner: Path, outer: Path, depth: int) -> Iterator[Layer]:
     weights = [
         path.fine[:depth] if isinstance(path, GridPath) else path.weights(depth) for path in (inner, outer)
     ]
-    return (Layer(outer=Dense(V), inner=Dense(W)) for W, V in zip(*weights, strict=True))
+    return (Layer({"outer": Dense(V), "inner": Dense(W)}) for W, V in zip(*weights, strict=True))

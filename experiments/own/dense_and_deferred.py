@@ -120,4 +120,4 @@ def numbers(method: str, width: int, inputs: int) -> int:
 
 def _dense(source: Counting, width: int) -> Layer:
     outer, inner = (Dense(source.normal_(torch.empty(1, width, width))) for _ in range(2))
-    return Layer(outer, inner)
+    return Layer({"outer": outer, "inner": inner})

@@ -6,8 +6,10 @@ What fails here for want of a formula, or because the numbers are on another dev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -29,6 +31,7 @@ WIDEST = 512  # of the states that a block is asked about
 SCALES = (2.0**-20, 0.25, 2.0**10, 2.0**20)
 _SINGLE = 1e-3  # of the largest of some numbers: how far float32 may be from float64
 _STEP, _ROUGHLY = 1e-5, 1e-4  # of differences, and how far a slope may be off by them
+_SMALL_STEPS = 1e-6, 1e-7
 _STRONGEST = 25.0  # times its strength: what the layer loop allows for
 
 
@@ -106,7 +109,7 @@ def _answer(block: Block, width: int) -> Tensor | None:
     if ours(block) and (activation is None or ours(activation)):
         return None
     try:
-        return block.branch(*probe(block, min(width, WIDEST), 1))[0].clone().nan_to_num()
+        return block.branch(*probe(block, min(width, WIDEST), 1)).clone().nan_to_num()
     except Exception:
         return None
 
@@ -146,9 +149,9 @@ def _looks_once(block: Block, width: int, gradients: bool) -> bool:
     layer = Layer.revealed(block.shapes(width), stream(0, "contract", "looks"))
     h, _ = probe(block, width)
     try:
-        pre = block.branch(h, layer)[1]
+        block.branch(h, layer)
         if gradients:
-            block.adjoint(pre, torch.ones_like(h), layer)
+            block.adjoint(h, torch.ones_like(h), layer)
     except NotDrawn:
         return False
     except Exception:  # what goes wrong by itself is left to its first use
@@ -251,9 +254,8 @@ def _check_company(block: Block, width: int, networks: int, gradients: bool) -> 
 
     def found(part: slice) -> tuple[Tensor, Tensor | None]:
         some = layer.changed(partial(_only, part=part))
-        branch, pre = block.branch(h[part].clone(), some)
-        branch = branch.clone()
-        return branch, block.adjoint(pre, p[part].clone(), some) if gradients else None
+        branch = block.branch(h[part].clone(), some).clone()
+        return branch, block.adjoint(h[part].clone(), p[part].clone(), some) if gradients else None
 
     of_all = found(slice(networks))
     # The second half: others come first there, and whoever is looked up by place has another place.
@@ -271,6 +273,8 @@ def _check_critical_beta(block: Block, law: PathLaw, width: int, beta: object) -
 
 
 def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> None:
+    if block.strength is None:
+        return
     if not bool((found.norm(dim=-1) <= _STRONGEST * block.strength * start.norm(dim=-1)).all()):
         raise Broken(
             f"{name} makes a vector more than {_STRONGEST:g} times longer than strength {block.strength:g} "
@@ -281,24 +285,27 @@ def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> No
 @torch.no_grad()
 def _check_adjoint(block: Block, width: int) -> None:
     name, (h, layer) = f"adjoint of block {type(block).__name__}", probe(block, width)
-    pre = block.branch(h, layer)[1]
     p = numbers(stream(0, "contract", "adjoint", width), *h.shape)
-    inside = [(x, x.clone()) for x in (h, p, *_entries(layer), *([pre] if isinstance(pre, Tensor) else []))]
-    found = check_result(name, block.adjoint(pre, p, layer), h)
+    inside = [(x, x.clone()) for x in (h, p, *_entries(layer))]
+    found = check_result(name, block.adjoint(h, p, layer), h)
     _unwritten(name, *inside)
     for c in (1.0, *SCALES):
-        expected = gradient_of(lambda start: block.branch(start, layer)[0], c * h, p)
-        back = block.adjoint(block.branch(c * h, layer)[1], p, layer)
+        expected = gradient_of(lambda start: block.branch(start, layer), c * h, p)
+        back = block.adjoint(c * h, p, layer)
         if expected is not None and not close(back, expected, found):
             raise Broken(f"{name} is not (∂ V g / ∂h)ᵀ p as autograd finds it")
+    if type(block).adjoint is Block.adjoint and not _is_derivative(block, h, p, layer, found):
+        raise Broken(
+            f"{name} by autograd is not the derivative of its branch, by differences; leave out what hides "
+            "numbers from autograd, as detach and item do, or write adjoint(h, p, layer)"
+        )
     scale = torch.exp2(torch.arange(h.shape[0] * h.shape[1], dtype=h.dtype) - 2).view(*h.shape[:2], 1)
-    if not close(block.adjoint(pre, scale * p, layer) / scale, found):
+    if not close(block.adjoint(h, scale * p, layer) / scale, found):
         raise Broken(f"{name} mixes inputs, whose gradients are carried at scales of their own")
     _check_strength(name, block, found, p)
 
     def back_at(x: Tensor) -> Tensor:
-        cast = _cast(layer, x.dtype)
-        return block.adjoint(block.branch(x, cast)[1], p.float().to(x.dtype), cast)
+        return block.adjoint(x, p.float().to(x.dtype), _cast(layer, x.dtype))
 
     _same_in_single(name, back_at, h)
 
@@ -306,15 +313,27 @@ def _check_adjoint(block: Block, width: int) -> None:
 def probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:
     """Random states of some networks with three inputs, and a layer."""
     shapes = block.shapes(width)
-    known = isinstance(shapes, dict) and shapes and shapes.keys() <= {"outer", "inner"}
-    if not known or not all(len(shape) == 2 for shape in shapes.values()):
+    if (
+        not isinstance(shapes, dict)
+        or not shapes
+        or not all(map(_named_shape, *zip(*shapes.items(), strict=True)))
+    ):
         raise Broken(
-            f"shapes of block {type(block).__name__} must map outer, inner or both to (in, out), "
-            f"got {shapes!r}"
+            f"shapes of block {type(block).__name__} must map the name of each matrix to (in, out), got "
+            f"{shapes!r}; give for example {{'outer': (width, width)}}"
         )
     source = stream(0, "contract", "block", width)
     drawn = {name: Dense(numbers(source, networks, *shape)) for name, shape in shapes.items()}
-    return numbers(source, networks, 3, width), Layer.of(drawn)
+    return numbers(source, networks, 3, width), Layer(drawn)
+
+
+def _named_shape(name: object, shape: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(shape, tuple)
+        and len(shape) == 2
+        and all(isinstance(size, int) and size > 0 for size in shape)
+    )
 
 
 def _only(matrix: Matrix, part: slice) -> Matrix:
@@ -332,16 +351,23 @@ def _cast(layer: Layer, dtype: torch.dtype) -> Layer:
 
 
 def _entries(layer: Layer) -> list[Tensor]:
-    return [m.entries for m in (layer.outer, layer.inner) if isinstance(m, Dense)]
+    return [m.entries for m in layer.matrices.values() if isinstance(m, Dense)]
 
 
 def _branch(name: str, block: Block, h: Tensor, layer: Layer, unit: Tensor | None = None) -> Tensor:
-    found = block.branch(h, layer, unit)
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise Broken(
-            f"branch of {name} returned {type(found).__name__}; it must return V g(h) and pre-activations"
-        )
-    return check_result(f"branch of {name}", found[0], h)
+    return check_result(f"branch of {name}", block.branch(h, replace(layer, unit=unit)), h)
+
+
+def _is_derivative(block: Block, h: Tensor, p: Tensor, layer: Layer, back: Tensor) -> bool:
+    """Whether ⟨p, branch⟩ changes along a random direction as `back` says; one step may meet a kink."""
+    along = numbers(stream(0, "contract", "derivative", h.shape[-1]), *h.shape)
+    claim, size = float((back * along).sum()), float(back.norm())
+    for step in _SMALL_STEPS:
+        ahead, behind = (block.branch(h + side * along, layer) for side in (step, -step))
+        slope = float((p * (ahead - behind)).sum()) / (2 * step)
+        if not math.isfinite(slope) or abs(slope - claim) <= _ROUGHLY * size:
+            return True
+    return False
 
 
 def _unwritten(name: str, *pairs: tuple[Tensor, Tensor]) -> None:

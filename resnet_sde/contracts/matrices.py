@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,11 +24,11 @@ def check_layer(block: Block, h: Tensor, layer: object) -> None:
     """
     if not isinstance(layer, Layer):
         raise ValueError(f"layers must be a list of layers, and one is a {type(layer).__name__}; {LAYERS}")
-    if type(block).__module__ != Block.__module__:
+    if not ours(block):
         return
     remedy = "give layers drawn for this block, width and number of networks"
     for name, shape in block.shapes(h.shape[-1]).items():
-        matrix = getattr(layer, name)
+        matrix = layer.matrices.get(name)
         if matrix is None:
             raise ValueError(f"a layer has no {name} matrix, and the block takes one; {remedy}")
         if not isinstance(matrix, Dense):
@@ -73,26 +72,27 @@ def _check_dropout(block: Block, width: int) -> None:
     h, layer = probe(block, width)
     source = stream(0, "contract", "dropout", width)
     masks, p = 2.0 * (numbers(source, len(h), 1, width) > 0), numbers(source, *h.shape)
-    masked = replace(layer, outer=Masked(layer.outer, masks))
+    outer = layer.get("outer")
+    masked = layer.replaced("outer", Masked(outer, masks))
     with _refused(block):
-        found, pre = block.branch(h, masked)
-        found = found.clone()
+        found = block.branch(h, masked).clone()
     past = Broken(
         f"block {type(block).__name__} goes past its outer matrix, before which dropout acts on as many "
-        "numbers as a state has; let branch call its matvec, and adjoint its rmatvec"
+        "numbers as a state has; let branch call matvec of the one that shapes names outer, and adjoint its "
+        "rmatvec"
     )
-    if isinstance(layer.outer, Dense):
-        entries = layer.outer.entries.clone()
+    if isinstance(outer, Dense):
+        entries = outer.entries.clone()
         entries[:, :width] *= masks.mT
-        expected = block.branch(h, replace(layer, outer=Dense(entries)))[0]
+        expected = block.branch(h, layer.replaced("outer", Dense(entries)))
         if entries.shape[1] not in (width, width + 1):
             raise past
     else:
-        expected = masks * block.branch(h, layer)[0]
+        expected = masks * block.branch(h, layer)
     if not close(found, expected):
         raise past
-    back = gradient_of(lambda start: block.branch(start, masked)[0], h, p)
-    if back is not None and not close(block.adjoint(pre, p, masked), back):
+    back = gradient_of(lambda start: block.branch(start, masked), h, p)
+    if back is not None and not close(block.adjoint(h, p, masked), back):
         raise past
 
 
@@ -103,7 +103,8 @@ def _check_parameters(block: Block, width: int) -> None:
     for c in (1.0, *SCALES):
         watched = layer.watched(block.shapes(width))
         with _refused(block):
-            block.adjoint(block.branch(c * h, watched)[1], p, watched)
+            block.branch(c * h, watched)
+            block.adjoint(c * h, p, watched)
             found = watched.gradients()
         for part, expected in _of_autograd(block, c * h, layer, p).items():
             if not close(found[part][..., 0], expected):
@@ -116,12 +117,14 @@ def _check_parameters(block: Block, width: int) -> None:
 
 def _of_autograd(block: Block, h: Tensor, layer: Layer, p: Tensor) -> dict[str, Tensor]:
     """Norms of gradients of weights and biases, (sample, input); none where autograd cannot follow."""
-    entries = {n: m.entries.clone().requires_grad_() for n, m in vars(layer).items() if isinstance(m, Dense)}
+    entries = {
+        n: m.entries.clone().requires_grad_() for n, m in layer.matrices.items() if isinstance(m, Dense)
+    }
     found: dict[str, list[Tensor]] = {}
     for i in range(h.shape[1]):
         try:
             with torch.enable_grad():
-                branch = block.branch(h, Layer.of({n: Dense(m) for n, m in entries.items()}))[0]
+                branch = block.branch(h, Layer({n: Dense(m) for n, m in entries.items()}))
                 got = torch.autograd.grad(branch[:, i], tuple(entries.values()), p[:, i], allow_unused=True)
         except RuntimeError:
             return {}

@@ -223,8 +223,8 @@ def wrong_scaling(block: Block, law: PathLaw, width: int, beta: Any) -> str | No
             name: law.path(depth, (networks, *shape), generator=source, dtype=torch.float64).weights(depth)
             for name, shape in block.shapes(width).items()
         }
-        layers = (Layer.of({name: Dense(of_all[k]) for name, of_all in path.items()}) for k in range(depth))
-        branches = (block.branch(h.clone(), layer)[0] for layer in layers)
+        layers = (Layer({name: Dense(of_all[k]) for name, of_all in path.items()}) for k in range(depth))
+        branches = (block.branch(h.clone(), layer) for layer in layers)
         squares.append(float(sum(branches, torch.zeros_like(h)).square().mean()))
     if not all(0 < square < math.inf for square in squares):
         return None
@@ -251,16 +251,15 @@ def _measured(
         return Dense(source.normal_(torch.empty(networks, *shape, **_F64)))
 
     drawn = {name: matrix(shape) for name, shape in block.shapes(width).items()}
-    layer = Layer.of(drawn)
+    layer = Layer(drawn)
     h = _states(source, networks, width)
-    branch, pre = block.branch(h, layer)
-    branch = branch.clone()
+    branch = block.branch(h, layer).clone()
     found = list(_products("dual", branch))
     apart = (branch[:, 0] - branch[:, 1]).square().mean(-1) / 2
     found.append(("difference", (*_MEAN_SQUARES, _GAP), apart, found[-1][-1]))
     p = source.normal_(torch.empty(networks, 1, width, **_F64)).expand_as(h).contiguous()
     try:
-        found.extend(_products("dual_prime", block.adjoint(pre, p, layer)))
+        found.extend(_products("dual_prime", block.adjoint(h, p, layer)))
     except NotDrawn:
         raise
     except Exception:  # a block without a way back is simulated forward only

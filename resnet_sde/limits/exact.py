@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
     """
     block, law = model.block, model.law
     if type(block) is SingleLayer and block.sigma_b2 == 0:
-        strength = model.gain * block.strength
+        strength = model.gain * math.sqrt(block.sigma_w2)
         entries = path.matrices["outer"].weights(depth)
         linear = type(block.activation) is Linear
         if law.noise == "constant" and linear:

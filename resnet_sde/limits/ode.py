@@ -85,8 +85,7 @@ class RandomODE(Limit):
 
         def field(t: Tensor, y: Tensor) -> Tensor:
             weights = {name: Dense(p.at(t)) for name, p in path.matrices.items()}
-            layer = Layer(outer=weights["outer"], inner=weights.get("inner"))
-            return self.model.gain * self.model.block.branch(y, layer)[0]
+            return self.model.gain * self.model.block.branch(y, Layer(weights))
 
         solution = torchdiffeq.odeint(field, h, grid(steps, h), method=method, **options)
         assert isinstance(solution, torch.Tensor)

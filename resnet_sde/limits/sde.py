@@ -181,7 +181,7 @@ class ItoSDE(Limit):
         """V g(h) s for noise v, the entries of V in a row for each sample."""
         shape = self.model.block.shapes(self.model.width)["outer"]
         gain = self.model.gain * math.sqrt(1 + 2 * self._later)
-        return gain * self.model.block.branch(h, Layer(Dense(v.view(-1, *shape))))[0]
+        return gain * self.model.block.branch(h, Layer({"outer": Dense(v.view(-1, *shape))}))
 
     @override
     def solve(self, h: Tensor, path: WeightPaths, *, steps: int, method: str = "euler") -> Tensor:
@@ -364,7 +364,8 @@ def _drift_of_one_matrix(model: Model, later: float, h: Tensor) -> Tensor:
     """ρ² Λ (σ_w²/d) φ'(h) φ(h)."""
     if later == 0:
         return torch.zeros_like(h)
-    phi, strength = model.block.activation, (model.gain * model.block.strength) ** 2
+    phi, of = model.block.activation, model.block.variances
+    strength = (model.gain * math.sqrt(of.inner_weight * of.outer_weight)) ** 2
     return later * strength / model.width * phi.prime(h) * phi(h)
 
 

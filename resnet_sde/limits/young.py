@@ -19,40 +19,19 @@ from typing_extensions import override
 
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, TwoLayer, affine
-from resnet_sde.laws import PathLaw
 from resnet_sde.limits.base import Limit, check_rough, check_states, check_steps, driven_by_sums, plus
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import forward
 
 
 class _Derived(Block):
-    """A branch made from another one; gradients by autograd."""
+    """A branch made from another one."""
 
     source: Block
 
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return self.source.shapes(width)
-
-    @override
-    def critical_beta(self, law: PathLaw) -> float | None:
-        return self.source.critical_beta(law)
-
-    @property
-    @override
-    def strength(self) -> float:
-        return self.source.strength
-
-    @property
-    @override
-    def homogeneous(self) -> bool:
-        return False
-
-    @override
-    def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
-        with torch.enable_grad():
-            h = pre.detach().requires_grad_()
-            return torch.autograd.grad(self.branch(h, layer)[0], h, p)[0]
 
 
 def mean_slope(phi: Activation, q: Tensor) -> Tensor:
@@ -73,16 +52,15 @@ class LeadingTerm(_Derived):
     source: TwoLayer
 
     @override
-    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: Layer) -> Tensor:
         block = self.source
         q = block.sigma_w2 * h.square().mean(-1, keepdim=True) + block.sigma_b2
         if _of_products(block):
-            assert layer.inner is not None
             slope = mean_slope(block.activation, q.double()).to(h.dtype)
-            probe = slope * affine(layer.inner, h, block.sigma_w2, block.sigma_b2, unit)
+            probe = slope * affine(layer["inner"], h, block.sigma_w2, block.sigma_b2)
         else:
             probe = block.activation.mean(q.double()).to(h.dtype).expand_as(h)
-        return affine(layer.outer, probe, block.sigma_v2, block.sigma_a2, unit), h
+        return affine(layer["outer"], probe, block.sigma_v2, block.sigma_a2)
 
 
 @dataclass(frozen=True)
@@ -93,10 +71,10 @@ class _Heun(_Derived):
     alpha: float
 
     @override
-    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        first = self.source.branch(h, layer, unit)[0]
-        second = self.source.branch(h + self.alpha * first, layer, unit)[0]
-        return 0.5 * (first + second), h
+    def branch(self, h: Tensor, layer: Layer) -> Tensor:
+        first = self.source.branch(h, layer)
+        second = self.source.branch(h + self.alpha * first, layer)
+        return 0.5 * (first + second)
 
 
 @dataclass(frozen=True)

@@ -95,12 +95,12 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
     """Refuse blocks, activations and laws of which nothing is derived.
 
     Raises:
-        ValueError: what the class of one of them says was inherited, or is not true of what it does.
-        NotImplementedError: it says nothing.
+        ValueError: one of them says nothing, or what its class says was inherited, or is not true of what it
+            does.
     """
+    _ = block.variances  # where there are none, it says so
     check_activation(block.activation)
     if not states(block, "variances", "branch", "shapes"):
-        _ = block.variances  # where there are none, it says so
         raise ValueError(
             f"the theory of infinite width does not know the branch of {type(block).__name__}; give it a "
             "property variances, or use simulate"

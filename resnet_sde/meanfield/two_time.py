@@ -204,7 +204,8 @@ def _walk(
     check_theory(block, law)
     covariance, outer = _covariance(block, law, depth), "outer" in block.shapes(1)
     a2 = alphas[:, None].square()
-    fast = abs(skip) + float(alphas.abs().max()) * block.strength > _FAST
+    strength = math.inf if block.strength is None else block.strength
+    fast = abs(skip) + float(alphas.abs().max()) * strength > _FAST
     rows_between_checks = 1 if fast else _ROWS_BETWEEN_CHECKS
     states, back = Moved(a2, skip, depth, q0), Moved(a2, skip, depth, 1.0)
     diagonal = a2.new_empty(len(a2), depth + 1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
+from resnet_sde.blocks import Block, Layer, NotKnown, Reduced, SingleLayer, TwoLayer
 from resnet_sde.matrices import Dense
 from resnet_sde.networks.residual import Layers, Weights
 from resnet_sde.streams import stream
@@ -48,12 +48,12 @@ def _alike(block: Block) -> bool:
     drawn = {name: source.normal_(torch.empty(s, **_CPU64)) for name, s in shapes.items()}
     matrices = {name: Dense(value[None]) for name, value in drawn.items()}
     h = source.normal_(torch.empty(1, inputs, width, **_CPU64))
-    theirs, _ = block.branch(h, Layer.of(matrices))
+    theirs = block.branch(h, Layer(matrices))
     parts: dict[str, Tensor] = {}
     try:
         for name, value in drawn.items():
             parts |= scaled(name, value[None], variances_of(block)[name], width)
-    except NotImplementedError:  # it does not say what its variances are
+    except NotKnown:  # it does not say what its variances are
         return False
     weights = Weights(*(None if name not in parts else parts[name][None] for name in Weights._fields))
     ours = Layers(block.activation, 0.0)(h.mT, torch.ones(1, **_CPU64), weights).mT

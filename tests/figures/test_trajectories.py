@@ -78,7 +78,7 @@ def test_the_drawn_states_are_those_of_the_network() -> None:
     h = start(1, 4)
     states = [1.0]
     for layer in layers:
-        h = h + 16**-0.6 * torch.tanh(h) @ layer.outer.entries / 2
+        h = h + 16**-0.6 * torch.tanh(h) @ layer["outer"].entries / 2
         states.append(float(h[0, 0, 0]))
     drawn = smoke().states.sel(law="fractional:0.6", depth=16)
     np.testing.assert_allclose(drawn.dropna("time"), states, rtol=1e-12)

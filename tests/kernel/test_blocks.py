@@ -1,6 +1,7 @@
 """What every residual branch must satisfy, with explicit matrices and autograd as the judges."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -47,7 +48,7 @@ def layer_of(block: Block, source: Stream, width: int = WIDTH, samples: int = SA
         name: Dense(source.normal_(torch.empty(samples, *shape)))
         for name, shape in block.shapes(width).items()
     }
-    return Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
+    return Layer(matrices)
 
 
 def states(source: Stream, width: int = WIDTH) -> Tensor:
@@ -68,18 +69,18 @@ def affine(x: Tensor, entries: Tensor, weight: float, bias: float) -> Tensor:
 def expected_branch(block: Block, h: Tensor, layer: Layer) -> Tensor:
     phi = block.activation
     if isinstance(block, SingleLayer):
-        return affine(phi(h), layer.outer.entries, block.sigma_w2, block.sigma_b2)
-    pre = affine(h, layer.inner.entries, block.sigma_w2, block.sigma_b2)
+        return affine(phi(h), layer["outer"].entries, block.sigma_w2, block.sigma_b2)
+    pre = affine(h, layer["inner"].entries, block.sigma_w2, block.sigma_b2)
     if isinstance(block, Reduced):
         return phi(pre)
-    return affine(phi(pre), layer.outer.entries, block.sigma_v2, block.sigma_a2)
+    return affine(phi(pre), layer["outer"].entries, block.sigma_v2, block.sigma_a2)
 
 
 @every_block
 def test_branch_is_the_formula(block: Block) -> None:
     source = stream(0, "branch")
     h, layer = states(source), layer_of(block, source)
-    branch, _ = block.branch(h, layer)
+    branch = block.branch(h, layer)
     torch.testing.assert_close(branch, expected_branch(block, h, layer), rtol=1e-12, atol=1e-12)
 
 
@@ -88,9 +89,11 @@ def test_adjoint_is_the_gradient(block: Block) -> None:
     source = stream(0, "adjoint")
     h, layer = states(source).requires_grad_(), layer_of(block, source)
     p = states(source)
-    branch, pre = block.branch(h, layer)
+    branch, pre = block._branch_and_pre(h, layer)
     (gradient,) = torch.autograd.grad(branch, h, p)
-    torch.testing.assert_close(block.adjoint(pre.detach(), p, layer), gradient, rtol=1e-11, atol=1e-12)
+    for found in (block._adjoint_at(pre.detach(), p, layer), block.adjoint(h.detach(), p, layer)):
+        torch.testing.assert_close(found, gradient, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(Block.adjoint(block, h, p, layer), gradient, rtol=1e-11, atol=1e-12)
 
 
 @every_block
@@ -99,8 +102,8 @@ def test_homogeneous_branches_scale_with_state_and_constant(block: Block, scale:
     source = stream(0, "scale")
     h, layer = states(source), layer_of(block, source)
     one = torch.full((SAMPLES, INPUTS, 1), scale)
-    scaled, _ = block.branch(scale * h, layer, one)
-    plain, _ = block.branch(h, layer)
+    scaled = block.branch(scale * h, replace(layer, unit=one))
+    plain = block.branch(h, layer)
     same = torch.allclose(scaled, scale * plain, rtol=1e-12, atol=1e-12 * scale)
     assert same == block.homogeneous
 
@@ -112,17 +115,17 @@ def test_each_input_has_its_own_constant(block: Block) -> None:
     source = stream(0, "ones")
     h, layer = states(source), layer_of(block, source)
     one = torch.exp2(torch.arange(SAMPLES * INPUTS).view(SAMPLES, INPUTS, 1).double() - 3)
-    torch.testing.assert_close(block.branch(one * h, layer, one)[0], one * block.branch(h, layer)[0])
+    torch.testing.assert_close(block.branch(one * h, replace(layer, unit=one)), one * block.branch(h, layer))
 
 
 @every_block
 def test_none_is_one(block: Block) -> None:
     source = stream(0, "none")
     h, layer = states(source), layer_of(block, source)
-    for first, second in zip(
-        block.branch(h, layer), block.branch(h, layer, torch.ones(SAMPLES, INPUTS, 1)), strict=True
-    ):
-        assert torch.equal(first, second)
+    one = torch.ones(SAMPLES, INPUTS, 1)
+    assert torch.equal(block.branch(h, layer), block.branch(h, replace(layer, unit=one)))
+    pairs = zip(block._branch_and_pre(h, layer), block._branch_and_pre(h, layer, one), strict=True)
+    assert all(torch.equal(first, second) for first, second in pairs)
 
 
 @every_block
@@ -130,10 +133,10 @@ def test_none_is_one(block: Block) -> None:
 def test_adjoint_of_deferred_layers_has_the_right_shape_and_is_finite(block: Block, inputs: int) -> None:
     source = stream(0, "deferred", inputs)
     matrices = {n: Deferred(source, fan_out) for n, (_, fan_out) in block.shapes(WIDTH).items()}
-    layer = Layer(outer=matrices.get("outer", Identity()), inner=matrices.get("inner"))
+    layer = Layer(matrices)
     h, p = states(source)[:, :inputs].contiguous(), states(source)[:, :inputs].contiguous()
-    branch, pre = block.branch(h, layer)
-    back = block.adjoint(pre, p, layer)
+    branch, pre = block._branch_and_pre(h, layer)
+    back = block._adjoint_at(pre, p, layer)
     assert branch.shape == back.shape == h.shape
     assert bool(branch.isfinite().all() & back.isfinite().all())
     if block.homogeneous and not biased(block):
@@ -165,14 +168,14 @@ def test_strength_follows_the_size_of_the_branch(factor: float) -> None:
     ]:
         source = stream(0, "strength")
         h, layer = states(source), layer_of(small, source)
-        ratio = large.branch(h, layer)[0].norm() / small.branch(h, layer)[0].norm()
+        ratio = large.branch(h, layer).norm() / small.branch(h, layer).norm()
         assert large.strength / small.strength == pytest.approx(float(ratio))
 
 
 def test_a_matrix_of_variance_zero_is_off() -> None:
     source = stream(0, "off")
     block = TwoLayer(TANH, sigma_v2=0.0)
-    assert not block.branch(states(source), layer_of(block, source))[0].any()
+    assert not block.branch(states(source), layer_of(block, source)).any()
 
 
 WHITE, ROUGH, FAIR, LONG = WhiteNoise(), FractionalNoise(0.3), FractionalNoise(0.7), FractionalNoise(0.9)
@@ -288,4 +291,7 @@ def test_draw_gives_the_paths_of_every_matrix() -> None:
     assert torch.equal(again.matrices["inner"].weights(12), paths.matrices["inner"].weights(12))
     assert not torch.equal(paths.matrices["inner"].weights(12), paths.matrices["outer"].weights(12)[:, :, :4])
     assert len(paths.layers(4)) == 4
-    assert isinstance(Model(Reduced(TANH), WHITE, 4).draw(3, samples=2).layers(3)[0].outer, Identity)
+    alone = Model(Reduced(TANH), WHITE, 4).draw(3, samples=2).layers(3)[0]
+    assert isinstance(alone.get("outer"), Identity)
+    with pytest.raises(ValueError, match="a layer has no outer matrix, only 'inner'"):
+        alone["outer"]

@@ -31,7 +31,7 @@ from resnet_sde import (
 from resnet_sde import observables as ob
 from resnet_sde.blocks import Layer
 from resnet_sde.finite_width import homogeneous_moments
-from resnet_sde.matrices import Deferred, Dense
+from resnet_sde.matrices import Dense
 from resnet_sde.propagate import Trajectory
 from resnet_sde.streams import generator, stream
 
@@ -201,7 +201,7 @@ def dense_layers(model: Model, samples: int, depth: int, seed: int) -> list[Laye
 
 def deferred_layers(model: Model, samples: int, depth: int, seed: int) -> list[Layer]:
     source = stream(seed, "deferred", samples)
-    return [Layer(Deferred(source, model.width), Deferred(source, model.width)) for _ in range(depth)]
+    return [Layer.revealed(model.block.shapes(model.width), source) for _ in range(depth)]
 
 
 @pytest.mark.parametrize("draw", [dense_layers, deferred_layers])
@@ -296,5 +296,5 @@ def test_unequal_dense_entries_share_kernels_but_not_laws() -> None:
 
 def test_dense_is_what_it_says() -> None:
     assert all(
-        isinstance(x.outer, Dense) for x in dense_layers(Model(TwoLayer(RELU), WhiteNoise(), 4), 2, 3, 0)
+        isinstance(x["outer"], Dense) for x in dense_layers(Model(TwoLayer(RELU), WhiteNoise(), 4), 2, 3, 0)
     )

@@ -52,15 +52,15 @@ class Own(rs.Block):
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return {"outer": (width, width)}
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
         self._calls += 1
         self._kept[self._calls] = "what is kept need not show"
         factor = 1.0 + (self.how == "late" and self._calls > 150)
         factor *= 1.01 if self.how == "branch" and h.dtype == torch.float32 else 1.0
-        return factor * layer.outer.matvec(self.activation(h), h.shape[-1] ** -0.5), h
+        return factor * layer["outer"].matvec(self.activation(h), h.shape[-1] ** -0.5)
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
-        back = self.activation.pullback(pre, layer.outer.rmatvec(p, p.shape[-1] ** -0.5))
+    def adjoint(self, h: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
+        back = self.activation.pullback(h, layer["outer"].rmatvec(p, p.shape[-1] ** -0.5))
         return 1.01 * back if self.how == "adjoint" and p.dtype == torch.float32 else back
 
     def critical_beta(self, law: rs.PathLaw) -> float:

@@ -113,13 +113,13 @@ def test_results_and_trajectories_are_the_callers_own() -> None:
 def test_layers_and_weights_are_copies_of_a_path(law: rs.PathLaw) -> None:
     paths = rs.Model(rs.TwoLayer(rs.TANH), law, 4).draw(8, samples=2)
     for depth in (8, 4, 1):
-        before = [layer.outer.entries.clone() for layer in paths.layers(depth)]
+        before = [layer["outer"].entries.clone() for layer in paths.layers(depth)]
         paths.matrices["outer"].weights(depth).fill_(0.0)
         layers = paths.layers(depth)
-        layers[0].outer.entries.zero_()
-        assert all(torch.equal(a.outer.entries, b) for a, b in zip(layers[1:], before[1:], strict=True))
+        layers[0]["outer"].entries.zero_()
+        assert all(torch.equal(a["outer"].entries, b) for a, b in zip(layers[1:], before[1:], strict=True))
         assert all(
-            torch.equal(layer.outer.entries, old)
+            torch.equal(layer["outer"].entries, old)
             for layer, old in zip(paths.layers(depth), before, strict=True)
         )
 

@@ -42,10 +42,10 @@ def by_autograd(
 ) -> dict[str, Tensor]:
     """Norms of gradients of what `forward` gives, (layer, sample, input)."""
     entries = [
-        {n: m.entries.clone().requires_grad_() for n, m in vars(layer).items() if isinstance(m, Dense)}
+        {n: m.entries.clone().requires_grad_() for n, m in layer.matrices.items() if isinstance(m, Dense)}
         for layer in layers
     ]
-    own = [Layer.of({n: Dense(m) for n, m in each.items()}) for each in entries]
+    own = [Layer({n: Dense(m) for n, m in each.items()}) for each in entries]
     end = rs.forward(block, states("h", top.shape[1]), own, *run, **more)[-1]
     flat = [m for each in entries for m in each.values()]
     found: dict[str, list[Tensor]] = {}
@@ -144,7 +144,7 @@ def test_the_loop_of_networks_that_train_has_the_same_branch(block: rs.Block) ->
     layers, top, keep_rate = drawn(block), states("top", 1), 0.7
     variances = zip(Weights._fields, block.variances, strict=True)
     scales = {n: math.sqrt(v if n.endswith("bias") else v / WIDTH) for n, v in variances}
-    stacked = {n: torch.stack([vars(layer)[n].entries for layer in layers], 1) for n in block.shapes(1)}
+    stacked = {n: torch.stack([layer[n].entries for layer in layers], 1) for n in block.shapes(1)}
     parts = {n: m[:, :, :WIDTH] * scales[n] for n, m in stacked.items()}
     biases = {f"{n}_bias": m[:, :, WIDTH] for n, m in stacked.items() if m.shape[2] > WIDTH}
     parts |= {n: m * scales[n] for n, m in biases.items()}
@@ -189,7 +189,7 @@ def test_a_gradient_at_the_top_may_be_that_of_a_loss() -> None:
 
 def test_masks_are_drawn_for_each_input_or_once_for_all() -> None:
     block, keep_rate, width = SingleLayer(LINEAR), 0.8, 4000
-    layers = [Layer(Identity()) for _ in range(2)]
+    layers = [Layer({"outer": Identity()}) for _ in range(2)]
     h = torch.ones(SAMPLES, INPUTS, width)
     for shared in (False, True):
         dropout = Dropout(keep_rate, stream(0, "masks"), shared)
@@ -234,28 +234,27 @@ class Own(rs.Block):
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return {"inner": (width + 1, width), "outer": (width, width)}
 
-    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        pre = affine(layer.inner, h, 1.0, 0.5, unit)
+    def branch(self, h: Tensor, layer: Layer) -> Tensor:
+        pre = affine(layer["inner"], h, 1.0, 0.5)
         a = self.activation(pre)
         if self.how == "entries":
-            return torch.bmm(a, layer.outer.entries) * a.shape[-1] ** -0.5, pre
+            return torch.bmm(a, layer["outer"].entries) * a.shape[-1] ** -0.5
         if self.how == "twice":
-            return (layer.outer.matvec(a) + layer.outer.matvec(2 * a)) / 3 * a.shape[-1] ** -0.5, pre
-        return affine(layer.outer, a, 1.0, 0.0, unit), h if self.how == "autograd" else pre
+            return (layer["outer"].matvec(a) + layer["outer"].matvec(2 * a)) / 3 * a.shape[-1] ** -0.5
+        return affine(layer["outer"], a, 1.0, 0.0)
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
+    def adjoint(self, h: Tensor, p: Tensor, layer: Layer) -> Tensor:
         if self.how == "autograd":
-            with torch.enable_grad():
-                h = pre.detach().requires_grad_()
-                return torch.autograd.grad(self.branch(h, layer)[0], h, p)[0]
+            return super().adjoint(h, p, layer)
+        pre = affine(layer["inner"], h, 1.0, 0.5)
         if self.how == "entries":
-            back = torch.bmm(p, layer.outer.entries.mT) * p.shape[-1] ** -0.5
+            back = torch.bmm(p, layer["outer"].entries.mT) * p.shape[-1] ** -0.5
         elif self.how == "twice":
-            back = (layer.outer.rmatvec(p) + layer.outer.rmatvec(2 * p)) / 3 * p.shape[-1] ** -0.5
+            back = (layer["outer"].rmatvec(p) + layer["outer"].rmatvec(2 * p)) / 3 * p.shape[-1] ** -0.5
         else:
             factor = 2.0 if self.how == "factor" else 1.0
-            back = affine_back(layer.outer, factor * p, 1.0, 0.0) / factor
-        return affine_back(layer.inner, self.activation.pullback(pre, back), 1.0, 0.5)
+            back = affine_back(layer["outer"], factor * p, 1.0, 0.0) / factor
+        return affine_back(layer["inner"], self.activation.pullback(pre, back), 1.0, 0.5)
 
     def critical_beta(self, law: rs.PathLaw) -> float:
         return 0.5
@@ -303,15 +302,16 @@ def test_gradients_that_are_not_seen_are_refused_before_anything_is_computed(how
 class Past(Own):
     """Adds h beside the outer matrix."""
 
-    def branch(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        pre = affine(layer.inner, h, 1.0, 0.5, unit)
-        return self.activation(pre), pre
+    def branch(self, h: Tensor, layer: Layer) -> Tensor:
+        pre = affine(layer["inner"], h, 1.0, 0.5)
+        return self.activation(pre)
 
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return {"inner": (width + 1, width)}
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
-        return affine_back(layer.inner, self.activation.pullback(pre, p), 1.0, 0.5)
+    def adjoint(self, h: Tensor, p: Tensor, layer: Layer) -> Tensor:
+        pre = affine(layer["inner"], h, 1.0, 0.5)
+        return affine_back(layer["inner"], self.activation.pullback(pre, p), 1.0, 0.5)
 
 
 @pytest.mark.parametrize("block", [Past(), Own("entries")], ids=["no outer matrix", "entries"])

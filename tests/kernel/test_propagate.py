@@ -32,7 +32,7 @@ from resnet_sde import (
     trajectory,
 )
 from resnet_sde.blocks import Layer
-from resnet_sde.matrices import Dense, Identity
+from resnet_sde.matrices import Dense
 from resnet_sde.observables import log10_displacement, log10_gradient_growth, log10_growth
 from resnet_sde.propagate import Trajectory, Workspace, _Loop
 from resnet_sde.streams import Stream, stream
@@ -68,11 +68,11 @@ def naive(block: Block, h: Tensor, layers: list[Layer], alpha: float, skip: floa
     phi, result = block.activation, [h]
     for layer in layers:
         if isinstance(block, SingleLayer):
-            branch = plain(phi(h), layer.outer, block.sigma_w2, block.sigma_b2)
+            branch = plain(phi(h), layer["outer"], block.sigma_w2, block.sigma_b2)
         else:
-            branch = phi(plain(h, layer.inner, block.sigma_w2, block.sigma_b2))
+            branch = phi(plain(h, layer["inner"], block.sigma_w2, block.sigma_b2))
         if isinstance(block, TwoLayer):
-            branch = plain(branch, layer.outer, block.sigma_v2, block.sigma_a2)
+            branch = plain(branch, layer["outer"], block.sigma_v2, block.sigma_a2)
         h = skip * h + alpha * branch
         result.append(h)
     return result
@@ -89,7 +89,7 @@ def of_network(layers: list[Layer], n: int) -> list[Layer]:
     def pick(matrix: object) -> object:
         return Dense(matrix.entries[n : n + 1]) if isinstance(matrix, Dense) else matrix
 
-    return [Layer(outer=pick(x.outer), inner=pick(x.inner)) for x in layers]
+    return [x.changed(pick) for x in layers]
 
 
 @every_block
@@ -205,7 +205,7 @@ def test_factors_of_coordinates_are_refused(shape: tuple[int, ...]) -> None:
 def test_factors_of_very_different_size_stay_in_range() -> None:
     block, alpha = TwoLayer(LINEAR), torch.tensor([[1e-3], [1e3]])
     h, layers = states("h")[:, :1].repeat(1, 2, 1).float(), dense_layers(block, 200)
-    narrow = [Layer(Dense(x.outer.entries.float()), Dense(x.inner.entries.float())) for x in layers]
+    narrow = [x.changed(lambda matrix: Dense(matrix.entries.float())) for x in layers]
     t = trajectory(block, h, narrow, alpha, 0.0, top=h)
     for observe in (log10_growth, log10_gradient_growth):
         small, large = observe(t).unbind(1)
@@ -255,7 +255,7 @@ def test_explosion_and_collapse_are_numbers(skip: float, dtype: torch.dtype) -> 
 def test_float32_is_float64_to_its_rounding(skip: float) -> None:
     block, depth = TwoLayer(RELU), 1000
     wide = dense_layers(block, depth)
-    narrow = [Layer(Dense(x.outer.entries.float()), Dense(x.inner.entries.float())) for x in wide]
+    narrow = [x.changed(lambda matrix: Dense(matrix.entries.float())) for x in wide]
     h, top = states("h"), states("top")
     t64 = trajectory(block, h, wide, 1.0, skip, top=top)
     t32 = trajectory(block, h.float(), narrow, 1.0, skip, top=top.float())
@@ -285,7 +285,7 @@ def test_tiny_variances_do_not_underflow(block: Block, dtype: torch.dtype) -> No
                 {n: Dense(source.normal_(torch.empty(shape, dtype=dtype))) for n in b.shapes(20)}
                 for _ in range(depth)
             ]
-            layers = [Layer(m.get("outer", Identity()), m.get("inner")) for m in weights]
+            layers = [Layer(m) for m in weights]
         return log10_growth(trajectory(b, states("h", inputs=1, width=20).to(dtype), layers, 1.0, 0.0))
 
     for deferred in (True, False):
@@ -372,5 +372,5 @@ def test_period_keeps_states_in_range(observe: Callable[[Trajectory], Tensor]) -
         block = TwoLayer(LINEAR)
         layers = dense_layers(block, 200, width=width)
         h = states("h", width=width).float()
-        narrow = [Layer(Dense(x.outer.entries.float()), Dense(x.inner.entries.float())) for x in layers]
+        narrow = [x.changed(lambda matrix: Dense(matrix.entries.float())) for x in layers]
         assert bool(observe(trajectory(block, h, narrow, alpha, skip, top=h)).isfinite().all())

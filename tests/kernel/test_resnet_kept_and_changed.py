@@ -314,8 +314,8 @@ def test_an_activation_that_autograd_cannot_follow_is_followed_by_its_derivative
 class Normalized(rs.TwoLayer):
     """V φ(W h / rms(h)): a branch of one's own that says nothing of it elsewhere."""
 
-    def branch(self, h: Tensor, layer: object, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return super().branch(h / h.square().mean(-1, keepdim=True).sqrt(), layer, one)
+    def branch(self, h: Tensor, layer: object) -> Tensor:
+        return super().branch(h / h.square().mean(-1, keepdim=True).sqrt(), layer)
 
 
 @dataclass(frozen=True)

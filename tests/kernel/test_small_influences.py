@@ -38,11 +38,10 @@ class Mixing(rs.SingleLayer):
 
     first = 4
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        found, pre = super().branch(h, layer, one)
-        found = found.clone()
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        found = super().branch(h, layer).clone()
         found[self.first :] += found[:1]
-        return found, pre
+        return found
 
 
 class Third(Mixing):

@@ -188,11 +188,11 @@ class Own(rs.Block):
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return self._known().shapes(width)
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._known().branch(h, layer, one)
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return self._known().branch(h, layer)
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
-        return self._known().adjoint(pre, p, layer)
+    def adjoint(self, h: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
+        return self._known().adjoint(h, p, layer)
 
     def critical_beta(self, law: rs.PathLaw) -> float:
         return self.beta
@@ -239,12 +239,12 @@ class Mixing(rs.SingleLayer):
         found[self.first : self.last] += found[:1]
         return found
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        found, pre = super().branch(h, layer, one)
-        return found if self.of == "adjoint" else self._mixed(found), pre
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        found = super().branch(h, layer)
+        return found if self.of == "adjoint" else self._mixed(found)
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
-        found = super().adjoint(pre, p, layer)
+    def adjoint(self, h: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
+        found = super().adjoint(h, p, layer)
         return self._mixed(found) if self.of == "adjoint" else found
 
 

@@ -82,13 +82,13 @@ class Own(rs.Block):
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return self._known().shapes(width)
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
         if self.entries:
-            assert layer.outer.entries is not None
-        return self._known().branch(h, layer, one)
+            assert layer["outer"].entries is not None
+        return self._known().branch(h, layer)
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
-        return self.back * self._known().adjoint(pre, p, layer)
+    def adjoint(self, h: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
+        return self.back * self._known().adjoint(h, p, layer)
 
     @property
     def variances(self) -> Variances:

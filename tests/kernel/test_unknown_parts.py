@@ -24,17 +24,16 @@ WHITE = rs.WhiteNoise()
 class Normed(rs.TwoLayer):
     """V φ(W h / rms(h)): another branch, with all that TwoLayer says of its own."""
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return super().branch(h / h.square().mean(-1, keepdim=True).sqrt(), layer, one)
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return super().branch(h / h.square().mean(-1, keepdim=True).sqrt(), layer)
 
 
 @dataclass(frozen=True)
 class Doubled(rs.SingleLayer):
     """2 V φ(h)."""
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        out, pre = super().branch(h, layer, one)
-        return 2 * out, pre
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return 2 * super().branch(h, layer)
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class Gated(Block):
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return {"outer": (width, width)}
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return layer.outer.matvec(self.activation(h) * torch.sigmoid(h), h.shape[-1] ** -0.5), h
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return layer["outer"].matvec(self.activation(h) * torch.sigmoid(h), h.shape[-1] ** -0.5)
 
-    def adjoint(self, pre: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
+    def adjoint(self, h: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
         raise NotImplementedError
 
     def critical_beta(self, law: PathLaw) -> float:
@@ -64,8 +63,8 @@ class Gated(Block):
 class Known(Gated):
     """A block of one's own that says what theory asks for: that of SingleLayer."""
 
-    def branch(self, h: Tensor, layer: rs.Layer, one: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return layer.outer.matvec(self.activation(h), h.shape[-1] ** -0.5), h
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return layer["outer"].matvec(self.activation(h), h.shape[-1] ** -0.5)
 
     @property
     def variances(self) -> Variances:

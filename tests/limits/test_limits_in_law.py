@@ -196,7 +196,7 @@ def test_the_drift_is_that_of_a_pair_of_layers() -> None:
     path = model.draw(2, samples=len(h), seed=3)
     end = forward(model.block, h, path.layers(2), alpha)[-1]
     plain = alpha * sum(
-        model.block.branch(h, layer)[0] for layer in path.layers(2)
+        model.block.branch(h, layer) for layer in path.layers(2)
     )  # without the effect of one layer on the other: mean zero, and most of the noise
     shift = (end - h - plain).flatten()
     exact = 2 * alpha**2 * in_law(model, 2).drift(h[:1]).item()

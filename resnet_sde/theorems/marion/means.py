@@ -136,7 +136,8 @@ def mean_bounds(lab: Lab, *, width: int = 20, depth: int = 8) -> Iterator[Claim]
         if case.law.noise != "white" or case.skip != 1.0 or min(case.block.variances[1::2]) > 0:
             raise AssumptionNotMet("the weights must be white, without biases, beside a skip weight of 1")
         found = lab.log_ratios(case, depth=depth)[0].exp()
-        square = (case.alpha(depth) * case.block.strength) ** 2
+        strength = math.nan if case.block.strength is None else case.block.strength
+        square = (case.alpha(depth) * strength) ** 2
         low, high = (math.expm1(depth * math.log1p(c * square)) for c in (0.5, 1.0))
         below, above, unmet = lab.mean(found, unit=low), lab.mean(found, unit=high), keeps_half(case.block)
         what = "mean square displacement"

@@ -200,8 +200,9 @@ def probability_bound(lab: Lab, *, width: int = 40, depth: int = 256) -> Iterato
     blocks = ("linear res-1", "res-3")
     two = {name: Model(HOMOGENEOUS[name], WhiteNoise(), width, 0.5) for name in blocks}
     for name, case in lab.cases(two):
-        square = (case.alpha(depth) * case.block.strength) ** 2 * depth
-        if case.law.noise != "white" or square > 1 + 1e-12:
+        strength = math.nan if case.block.strength is None else case.block.strength
+        square = (case.alpha(depth) * strength) ** 2 * depth
+        if case.law.noise != "white" or not square <= 1 + 1e-12:
             raise AssumptionNotMet(f"weights must be white and L α² at most 1, and {case} has {square:.3g}")
         found = lab.log_ratios(case, depth=depth)[0]
         for delta in (0.5, 0.2, 0.1, 0.05):

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from mutants import Patch, caught_by
-from resnet_sde import blocks, matrices, model, monte_carlo, propagate
+from resnet_sde import matrices, model, monte_carlo, propagate
 from resnet_sde import observables as ob
 from resnet_sde.activations import Tanh
-from resnet_sde.blocks import Block, Layer, SingleLayer, TwoLayer
+from resnet_sde.blocks import Layer, pointwise
+from resnet_sde.blocks.pointwise import Pointwise
 from resnet_sde.matrices import Deferred, Dense, Matrix
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import States, Trajectory
@@ -20,12 +21,12 @@ from resnet_sde.propagate import States, Trajectory
 @caught_by("gradient-invariant")
 def adjoint(patch: Patch) -> None:
     """Gradients come back through φ as if it were the identity."""
-    for kind in (SingleLayer, TwoLayer):
+    real = Pointwise._back
 
-        def straight(self: Block, pre: Tensor, p: Tensor, layer: object, real=kind.adjoint) -> Tensor:
-            return real(self, torch.ones_like(pre), p, layer)
+    def straight(self: Pointwise, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
+        return real(self, torch.ones_like(pre), p, layer)
 
-        patch.setattr(kind, "adjoint", straight)
+    patch.setattr(Pointwise, "_back", straight)
 
 
 @caught_by("gradient-invariant")
@@ -60,42 +61,44 @@ def slope_of_the_value(patch: Patch) -> None:
 @caught_by("plain-networks")
 def fan_in_of_the_bias(patch: Patch) -> None:
     """A matrix with a bias is divided by √(d + 1), the number of its rows."""
-    real = blocks.affine
+    real = pointwise.affine
 
     def scaled(matrix: Matrix, x: Tensor, weight: float, bias: float, one: Tensor | None) -> Tensor:
         size = x.shape[-1]
         return real(matrix, x, weight * size / (size + 1) if bias > 0 else weight, bias, one)
 
-    patch.setattr(blocks, "affine", scaled)
+    patch.setattr(pointwise, "affine", scaled)
 
 
 @caught_by("drawn-weights")
 def variance_of_the_bias(patch: Patch) -> None:
     """The variance of the bias is taken for its standard deviation."""
-    real = blocks.affine
+    real = pointwise.affine
     patch.setattr(
-        blocks, "affine", lambda matrix, x, weight, bias, one: real(matrix, x, weight, bias**2, one)
+        pointwise, "affine", lambda matrix, x, weight, bias, one: real(matrix, x, weight, bias**2, one)
     )
 
 
 @caught_by("plain-networks")
 def bias_of_another_scale(patch: Patch) -> None:
     """The bias is added to a state of another unit as if it were in natural ones."""
-    real = blocks.affine
-    patch.setattr(blocks, "affine", lambda matrix, x, weight, bias, one: real(matrix, x, weight, bias, None))
+    real = pointwise.affine
+    patch.setattr(
+        pointwise, "affine", lambda matrix, x, weight, bias, one: real(matrix, x, weight, bias, None)
+    )
 
 
 @caught_by("gradients-are-derivatives")
 def column_of_the_bias(patch: Patch) -> None:
     """Gradients lose the first row of a matrix with a bias in place of the last."""
-    real = blocks.affine_back
+    real = pointwise.affine_back
 
     def shifted(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
         if bias == 0:
             return real(matrix, p, weight, bias)
         return matrix.rmatvec(p)[..., 1:] * math.sqrt(weight / p.shape[-1])
 
-    patch.setattr(blocks, "affine_back", shifted)
+    patch.setattr(pointwise, "affine_back", shifted)
 
 
 @caught_by("log-normal-limit")
@@ -163,13 +166,12 @@ def inner_is_outer_for_white_weights(patch: Patch) -> None:
     """In `simulate` alone, two matrices of white weights that are drawn are the same."""
 
     class Same(Layer):
-        @classmethod
-        def of(cls, matrices: Mapping[str, Matrix]) -> Layer:
+        def __new__(cls, matrices: Mapping[str, Matrix]) -> Layer:
             inner, outer = matrices.get("inner"), matrices.get("outer")
             same = isinstance(inner, Dense) and isinstance(outer, Dense)
             if same and inner.entries.shape == outer.entries.shape:
                 matrices = {**matrices, "outer": inner}
-            return Layer.of(matrices)
+            return Layer(matrices)
 
     patch.setattr(monte_carlo, "Layer", Same)
 
@@ -196,7 +198,9 @@ def masks_that_are_not_divided(patch: Patch) -> None:
 
     def plain(self: propagate.Dropout, layer: Layer, h: Tensor) -> Layer:
         masked = real(self, layer, h)
-        return replace(masked, outer=replace(masked.outer, masks=(masked.outer.masks > 0).to(h.dtype)))
+        return masked.replaced(
+            "outer", replace(masked["outer"], masks=(masked["outer"].masks > 0).to(h.dtype))
+        )
 
     patch.setattr(propagate.Dropout, "on", plain)
 
@@ -214,7 +218,7 @@ def inner_one_layer_late(patch: Patch) -> None:
 
     def late(self: WeightPaths, depth: int) -> list[Layer]:
         found = real(self, depth)
-        return [Layer(found[k].outer, found[k - 1].inner) for k in range(depth)]
+        return [found[k].replaced("inner", found[k - 1]["inner"]) for k in range(depth)]
 
     patch.setattr(WeightPaths, "layers", late)
 

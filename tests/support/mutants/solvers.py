@@ -65,11 +65,8 @@ def size_of_increments(patch: Patch) -> None:
 def right_point_rule(patch: Patch) -> None:
     """Heun's scheme takes the branch after the step in place of the average."""
 
-    def branch(
-        self: young._Heun, h: Tensor, layer: Layer, one: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        first = self.source.branch(h, layer, one)[0]
-        return self.source.branch(h + self.alpha * first, layer, one)[0], h
+    def branch(self: young._Heun, h: Tensor, layer: Layer) -> Tensor:
+        return self.source.branch(h + self.alpha * self.source.branch(h, layer), layer)
 
     patch.setattr(young._Heun, "branch", branch)
 
@@ -125,5 +122,5 @@ def wide_single_layer(patch: Patch) -> None:
     patch.setattr(
         SingleLayer,
         "branch",
-        lambda self, h, layer, one=None: real(replace(self, sigma_w2=1.1), h, layer, one),
+        lambda self, h, layer: real(replace(self, sigma_w2=1.1), h, layer),
     )

@@ -1,0 +1,22 @@
+"""Residual branches: everything about a layer except the entries of its matrices.
+
+A layer is h ← λh + α V g(h). Constants of the branch (its biases) are one more column of the matrices, whose
+input is the number `unit`: 1 for a state in natural units, 2^{−e} for a state that is carried as 2^e h. A
+homogeneous branch is therefore the same function at any scale, biases included.
+"""
+
+from resnet_sde.blocks.base import Block, NotKnown, Variances
+from resnet_sde.blocks.pointwise import Reduced, SingleLayer, TwoLayer, affine, affine_back
+from resnet_sde.matrices import Layer
+
+__all__ = [
+    "Block",
+    "Layer",
+    "NotKnown",
+    "Reduced",
+    "SingleLayer",
+    "TwoLayer",
+    "Variances",
+    "affine",
+    "affine_back",
+]

@@ -1,0 +1,202 @@
+"""What a residual branch is asked for."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from resnet_sde.activations import Activation
+from resnet_sde.laws import PathLaw
+from resnet_sde.matrices import Layer
+
+_TINY = torch.finfo(torch.float64).tiny
+
+
+class NotKnown(ValueError):
+    """What a verb needs to know of a block, and the block does not say."""
+
+
+class _NoActivation(NotKnown, AttributeError):
+    """The same of the attribute `activation`."""
+
+
+class Variances(NamedTuple):
+    """What a branch of infinite width does to a Gaussian state.
+
+    A state of mean square q feeds φ with Gaussian variables of variance inner_weight · q + inner_bias; the
+    branch then has mean square outer_weight · E φ² + outer_bias. An absent matrix is (1, 0).
+    """
+
+    inner_weight: float
+    inner_bias: float
+    outer_weight: float
+    outer_bias: float
+
+
+class Block(ABC):
+    """A residual branch V g(h): `shapes` and `branch` are all that one must have.
+
+    With these it is simulated, gradients included. What else it says of itself decides which verbs have an
+    answer for it, and those that ask for more name what is missing.
+    """
+
+    activation: Activation
+
+    @abstractmethod
+    def shapes(self, width: int) -> dict[str, tuple[int, int]]:
+        """(in, out) of the matrices of a layer, by their names; one more input where there is a bias.
+
+        The one that multiplies last is named "outer", if there is one: dropout stands before it, and what
+        `dual` says is without it.
+        """
+
+    @abstractmethod
+    def branch(self, h: Tensor, layer: Layer) -> Tensor:
+        """The whole branch V g(h), of the shape of h, (sample, input, width).
+
+        `layer[name]` is a matrix whose entries have variance 1: ``layer["outer"].matvec(x, scale)`` is scale
+        · V x. `affine` does the same with a bias.
+        """
+
+    def adjoint(self, h: Tensor, p: Tensor, layer: Layer) -> Tensor:
+        """(∂ V g / ∂h)ᵀ p at h, all (sample, input, width); by autograd, unless a block has its own.
+
+        Raises:
+            NotKnown: autograd cannot follow the branch.
+        """
+        with torch.enable_grad():
+            start = h.detach().requires_grad_()
+            found = self.branch(start, layer)
+            if not found.requires_grad:
+                raise NotKnown(
+                    f"autograd cannot follow the branch of {type(self).__name__}; let it use functions of "
+                    "torch alone, or write its adjoint(h, p, layer)"
+                )
+            (back,) = torch.autograd.grad(found, start, p, allow_unused=True)
+        return torch.zeros_like(h) if back is None else back
+
+    def _branch_and_pre(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Any]:
+        """V g(h), and what `_adjoint_at` needs of the way up.
+
+        Our own blocks keep pre-activations, for speed; others are asked again at h.
+        """
+        layer = layer if unit is None else replace(layer, unit=unit)
+        return self.branch(h, layer), (h, layer)
+
+    def _adjoint_at(self, pre: Any, p: Tensor, layer: Layer) -> Tensor:
+        """(∂ V g / ∂h)ᵀ p, given what `_branch_and_pre` kept."""
+        return self.adjoint(pre[0], p, pre[1])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "activation":
+                raise _NoActivation(
+                    f"{type(self).__name__} has no activation, by whose Gaussian moments this is answered; "
+                    "give it one beside its variances if it is V φ(W h + b) + a, or use simulate"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def variances(self) -> Variances:
+        """The variances of a branch V φ(W h + b) + a, by their place.
+
+        Raises:
+            NotKnown: it is another, or says nothing.
+        """
+        raise NotKnown(
+            f"{self} does not say what it is at infinite width; where it is V φ(W h + b) + a, give it a "
+            "property variances and its activation, or else use simulate"
+        )
+
+    def preactivations(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Variances and gap of what goes into φ, for states of mean squares q1, q2 and cosine 1 − gap.
+
+        Args:
+            q1, q2, gap: float64 tensors that broadcast.
+            inner: correlation of the inner matrices, and of their biases, that the two states meet.
+            unit: what stands for 1 in the unit of q1 and q2, for a homogeneous branch at another scale.
+        """
+        if "inner" not in self.shapes(1):
+            return q1, q2, gap
+        weight, bias = self.variances[:2]
+        r1, r2, apart = (q1, q2, gap) if weight == 1 else (weight * q1, weight * q2, gap)
+        if bias > 0:
+            constant = bias * unit
+            r1, r2, product = r1 + constant, r2 + constant, weight * (q1 * q2).sqrt()
+            geometric = (r1 * r2).sqrt()
+            step = (q1 - q2).square() / (q1.sqrt() + q2.sqrt()).square().clamp_min(_TINY)
+            of_lengths = weight * constant * step / (geometric + constant + product).clamp_min(_TINY)
+            apart = (of_lengths + product * gap) / geometric.clamp_min(_TINY)
+        return r1, r2, apart if isinstance(inner, float) and inner == 1.0 else _times(apart, inner)
+
+    def dual(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        *,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
+    ) -> Tensor:
+        """E g(u) · g(v) per coordinate at infinite width; arguments as in `preactivations`."""
+        r1, r2, apart = self.preactivations(q1, q2, gap, inner, unit)
+        of_weights, of_bias = self.variances[2:]
+        found = self.activation.dual(r1, r2, gap=apart)
+        found = found if of_weights == 1 else found * of_weights
+        return found if of_bias == 0 else found + of_bias * unit
+
+    def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        """E |g(u) − g(v)|² / 2 per coordinate in one layer, without cancellation."""
+        r1, r2, apart = self.preactivations(q1, q2, gap)
+        return self.variances.outer_weight * self.activation.difference(r1, r2, gap=apart)
+
+    def dual_prime(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        *,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
+    ) -> Tensor:
+        """The factor of a gradient covariance: E φ'(u) φ'(v) times the variances of the matrices."""
+        r1, r2, apart = self.preactivations(q1, q2, gap, inner, unit)
+        weight, _, of_weights, _ = self.variances
+        factor = weight * of_weights * inner if "inner" in self.shapes(1) else weight * of_weights
+        return factor * self.activation.dual_prime(r1, r2, gap=apart)
+
+    def critical_beta(self, law: PathLaw) -> float | None:
+        """β*, where networks have a non-trivial limit in depth (Marion et al., 2025); None if not known."""
+        return None
+
+    @property
+    def strength(self) -> float | None:
+        """Typical ratio of the norms of V g(h) and h, up to a constant; None where it is not known."""
+        try:
+            of = self.variances
+        except NotKnown:
+            return None
+        return math.sqrt(of.inner_weight * of.outer_weight)
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether the branch commutes with positive scalings of the state and of the unit of the layer."""
+        return False
+
+
+def _times(gap: Tensor, correlation: float | Tensor) -> Tensor:
+    """The gap 1 − correlation · (1 − gap)."""
+    return torch.rsub(torch.rsub(gap, 1.0) * correlation, 1.0)
