@@ -15,6 +15,7 @@ from importlib import import_module
 import click
 from typing_extensions import override
 
+from resnet_sde.cli import own
 from resnet_sde.runs.interrupts import leave
 
 _COMMANDS = (
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the words of the command line, those of this process if None.
     """
+    own.FOUND.clear()
     try:
         status = _run(arguments)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -70,6 +72,11 @@ def main(arguments: list[str] | None = None) -> None:
         _refuse(f"{error.format_message().removesuffix('.')} (see {where} --help)")
     except (ValueError, RuntimeError, OSError, MemoryError) as error:
         _refuse(_sentence(error))
+    except Exception as error:
+        if not own.FOUND:
+            raise
+        names = ", ".join(words for _, words in own.FOUND)
+        _refuse(f"{names}: {type(error).__name__}: {error}; give code that runs")
     sys.exit(status if isinstance(status, int) else 0)
 
 

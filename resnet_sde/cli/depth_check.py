@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_sde.cli.networks import BATCH_OPTIONS, batch_of, code_of, leave_results, named_object, show
+from resnet_sde.cli.networks import BATCH_OPTIONS, batch_of, leave_results, show
 from resnet_sde.cli.options import RUN_OPTION, Command, Number, with_options
+from resnet_sde.cli.own import named_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +52,8 @@ def depth_check_command(**given: Any) -> int:
     """
     if given["copied_is_fine"] and given["expect_beta"] is None:
         raise click.UsageError("--copied-is-fine says what is not expected; give it with --expect-beta 1.")
-    with code_of(given["target"]):
-        check = _checked(given)
-        failures = _failures(check, given)
+    check = _checked(given)
+    failures = _failures(check, given)
     document = {**check.document(), "target": given["target"]}
     if failures is not None:
         document["expected"] = {"beta": given["expect_beta"], "met": not failures, "failures": failures}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from resnet_sde.cli.options import emit
-from resnet_sde.cli.own import imported
+from resnet_sde.cli.own import named_object
 from resnet_sde.cli.places import Folder
 
 _SHAPES = {
@@ -37,23 +36,6 @@ BATCH_OPTIONS = (
     ),
     click.option("--out", type=Folder(), help="Folder for the JSON and the figure."),
 )
-
-
-def named_object(option: str, words: str) -> Any:
-    """What MODULE:NAME names.
-
-    Raises:
-        UsageError: there is no such thing.
-    """
-    module, colon, name = words.partition(":")
-    if not (module and colon and name):
-        raise click.UsageError(f"{option} {words}: this names no object; give for example my_module:make.")
-    found: Any = imported(option, module)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise click.UsageError(f"{option} {words}: {module} has no {name}; give the name of a function.")
-        found = getattr(found, part)
-    return found
 
 
 def batch_of(given: Mapping[str, Any]) -> Any:
@@ -90,24 +72,6 @@ def _drawn(words: str) -> Callable[[Any], Any]:
     if kind == "tokens":
         return lambda generator: torch.randint(0, numbers[0], numbers[1:], generator=generator)
     return lambda generator: torch.randn(*numbers, generator=generator)
-
-
-@contextlib.contextmanager
-def code_of(target: str) -> Iterator[None]:
-    """Errors of the user's own code are told in a sentence.
-
-    Raises:
-        UsageError: the code raised something that is no refusal.
-    """
-    try:
-        yield
-    except (ValueError, RuntimeError, OSError, MemoryError, click.ClickException):
-        raise
-    except Exception as error:
-        what = " ".join(str(error).split())
-        raise click.UsageError(
-            f"{target}: {type(error).__name__}: {what}; give a function and a batch that fit together."
-        ) from error
 
 
 def leave_results(out: Path | None, name: str, document: Mapping[str, Any], figure: Any) -> None:

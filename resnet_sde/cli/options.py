@@ -14,6 +14,7 @@ import click
 from typing_extensions import override
 
 import resnet_sde as rs
+from resnet_sde.cli.own import own_part
 from resnet_sde.parts import ACTIVATIONS, BLOCKS, LAWS, Choice, choices, having, spelled
 
 if TYPE_CHECKING:
@@ -69,6 +70,23 @@ class Number(click.ParamType):
         return "N" if self.kind is int else "X"
 
 
+class Named(click.Choice[str]):
+    """The name of a part, or MODULE:NAME of one's own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The words."""
+        return value if ":" in value else super().convert(value, param, ctx)
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What else there is."""
+        known = super().get_invalid_choice_message(value, ctx).removesuffix(".")
+        return f"{known}; give one of them, or MODULE:NAME of your own."
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The words that stand for the value on the help page."""
+        return f"[{'|'.join(self.choices)}|MODULE:NAME]"
+
+
 VARIANCE = Number(float, 0, 1e6, "1")
 
 
@@ -95,7 +113,7 @@ _ACTIVATIONS = spelled(ACTIVATIONS.values())
 MODEL_OPTIONS = (
     _option(
         "--block",
-        type=click.Choice(list(BLOCKS)),
+        type=Named(list(BLOCKS)),
         many=True,
         help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU; res-3 if "
         "left out, or res-2 with another --activation.",
@@ -105,11 +123,11 @@ MODEL_OPTIONS = (
         type=str,
         default="relu",
         many=True,
-        help=f"{', '.join(_ACTIVATIONS[:-1])} or {_ACTIVATIONS[-1]}.",
+        help=f"{', '.join(_ACTIVATIONS)}, or MODULE:NAME.",
     ),
     _option(
         "--law",
-        type=click.Choice(list(LAWS)),
+        type=Named(list(LAWS)),
         default="white",
         many=True,
         help="Law of the weights along depth.",
@@ -210,7 +228,7 @@ class ChosenLaw:
     law: rs.PathLaw
 
     def __str__(self) -> str:
-        return str(self.law)
+        return str(self.law) if self.label["law"] in LAWS else str(self.label["law"])
 
 
 def laws(given: Mapping[str, Sequence[Any]]) -> list[ChosenLaw]:
@@ -227,6 +245,9 @@ def laws(given: Mapping[str, Sequence[Any]]) -> list[ChosenLaw]:
 
 def _laws(name: str, given: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], rs.PathLaw]]:
     """Labels and laws of this name, at all values of what can be chosen of it."""
+    if name not in LAWS:
+        yield {"law": name}, own_part("--law", name, rs.PathLaw)
+        return
     part = LAWS[name]
     for choice in part.choices:
         if choice.default is None and not given[choice.option]:
@@ -240,9 +261,23 @@ def _laws(name: str, given: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[
         yield {"law": name, **chosen}, part.make(**chosen)
 
 
-def make_block(name: str, phi: rs.Activation, chosen: Mapping[str, Any]) -> rs.Block:
-    """The block of this name."""
-    part = BLOCKS[name]
+def activation(name: str) -> rs.Activation:
+    """The activation of this name, or one of the user's own."""
+    if name.partition(":")[0] in ACTIVATIONS or ":" not in name:
+        return rs.activation(name)
+    found: rs.Activation = own_part("--activation", name, rs.Activation)
+    return found
+
+
+def make_block(name: str, activation_name: str, chosen: Mapping[str, Any]) -> rs.Block:
+    """The block of this name, or one of the user's own, which has an activation and variances of its own."""
+    block: rs.Block
+    if name not in BLOCKS:
+        for option in chosen:
+            raise click.UsageError(f"--{option}: block {name} has variances of its own; leave it out.")
+        block = own_part("--block", name, rs.Block)
+        return block
+    part, phi = BLOCKS[name], activation(activation_name)
     options = [choice.option for choice in part.choices]
     for option in chosen:
         if option not in options:
@@ -255,7 +290,7 @@ def make_block(name: str, phi: rs.Activation, chosen: Mapping[str, Any]) -> rs.B
             f"--activation: block {name} has the activation {part.activation}; give --block res-2 for any "
             "other."
         )
-    block: rs.Block = part.make(phi, **chosen)
+    block = part.make(phi, **chosen)
     return block
 
 
@@ -263,15 +298,15 @@ def make_model(point: Mapping[str, Any]) -> rs.Model:
     """The model at one point of the grid of options."""
     chosen = {option: point[option] for option in choices(BLOCKS) if point.get(option) is not None}
     scaling = {option: point[option] for option in ("beta", "gain", "skip") if point.get(option) is not None}
-    part = BLOCKS[point["block"]]
-    block = make_block(part.name, rs.activation(point["activation"]), chosen)
-    if part.skip is not None:
+    name = point["block"]
+    block, part = make_block(name, point["activation"], chosen), BLOCKS.get(name)
+    if part is not None and part.skip is not None:
         if scaling:
             raise click.UsageError(
-                f"block {part.name} has no residual scale; leave out --beta, --gain and --skip."
+                f"block {name} has no residual scale; leave out --beta, --gain and --skip."
             )
         scaling["skip"] = part.skip
-    if part.beta is not None:
+    if part is not None and part.beta is not None:
         scaling.setdefault("beta", part.beta)
     return rs.Model(block, point["law"].law, point["width"], **scaling)
 
@@ -280,8 +315,12 @@ def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Values of every model option, as axes of a grid; an option that was left out is no axis."""
     axes: dict[str, list[Any]] = {"law": laws(given)}
     if not given["block"]:
-        relu = all(rs.activation(name) == rs.activation("relu") for name in given["activation"])
+        relu = all(activation(name) == rs.activation("relu") for name in given["activation"])
         axes["block"] = ["res-3" if relu else "res-2"]
+    for name in given["block"]:
+        source = click.get_current_context().get_parameter_source("activation")
+        if name not in BLOCKS and source is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"--activation: block {name} has its own; leave it out.")
     for option in ("block", "activation", "width", "beta", "gain", "skip", *choices(BLOCKS)):
         if given[option]:
             axes[option] = list(dict.fromkeys(given[option]))
@@ -310,6 +349,11 @@ def emit(text: str) -> None:
 def in_table(value: object) -> str:
     """What a table shows of a coordinate or a number; nothing where there is none."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def names_of(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Block and activation, as options call them; a block of one's own does not say its activation."""
+    return {"block": point["block"], "activation": point["activation"] if point["block"] in BLOCKS else None}
 
 
 def coordinates(law: ChosenLaw, model: rs.Model) -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_sde.cli.networks import BATCH_OPTIONS, batch_of, code_of, leave_results, named_object, show
+from resnet_sde.cli.networks import BATCH_OPTIONS, batch_of, leave_results, show
 from resnet_sde.cli.options import RUN_OPTION, Command, with_options
+from resnet_sde.cli.own import named_object
 from resnet_sde.runs.versions import current_versions
 
 if TYPE_CHECKING:
@@ -32,12 +33,11 @@ def probe_command(**given: Any) -> None:
     from resnet_sde.streams import seeded
 
     target = given["target"]
-    with code_of(target):
-        found = named_object("TARGET", target)
-        batch = drawn_batch(batch_of(given), given["seed"])
-        with seeded(given["seed"], "probe"):
-            module = found if isinstance(found, nn.Module) else found()
-        profile = probe(module, batch, blocks=given["blocks"], seed=given["seed"])
+    found = named_object("TARGET", target)
+    batch = drawn_batch(batch_of(given), given["seed"])
+    with seeded(given["seed"], "probe"):
+        module = found if isinstance(found, nn.Module) else found()
+    profile = probe(module, batch, blocks=given["blocks"], seed=given["seed"])
     header = {"target": target, "seed": given["seed"], "versions": current_versions()}
     document = {**header, **profile.document()}
     leave_results(given["out"], "probe", document, profile.figure())

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import resnet_sde as rs
-from resnet_sde.cli.options import MODEL_NAMES, coordinates, make_model, model_axes
+from resnet_sde.cli.options import MODEL_NAMES, coordinates, make_model, model_axes, names_of
 
 
 def once(command: click.Command) -> click.Command:
@@ -36,8 +36,7 @@ def one_model(given: Mapping[str, Any]) -> tuple[rs.Model, dict[str, Any]]:
             )
     point = {option: values[0] for option, values in model_axes(given).items()}
     model = make_model(point)
-    names = {"block": point["block"], "activation": point["activation"]}
-    return model, {**names, **dict(coordinates(point["law"], model))}
+    return model, {**names_of(point), **dict(coordinates(point["law"], model))}
 
 
 def document(label: Mapping[str, Any], seed: int, answer: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from resnet_sde.cli.options import (
     in_table,
     make_model,
     model_axes,
+    names_of,
     with_options,
 )
 from resnet_sde.cli.places import Folder
@@ -165,6 +166,7 @@ def _cells(
             **own,
             "method": point["method"].item(),
         }
+        cell.update(names_of(cell))
         for ratio in RATIOS:
             cell[ratio] = _statistics(point[f"log10_{ratio}"].values.ravel())
         exact = _exact(model, cell["depth"])
@@ -209,7 +211,7 @@ def _exact(model: rs.Model, depth: int) -> dict[str, float | str | None]:
     """Exact mean squares, where the theory of Marion et al. gives them."""
     try:
         moments = rs.finite_width.homogeneous_moments(model, depth)
-    except ValueError:
+    except (ValueError, NotImplementedError):
         return {}
     displacement, growth = moments.mean_square_displacement, moments.mean_square_growth
     values = dict(zip(RATIOS, (displacement, growth, displacement, growth), strict=True))
@@ -270,7 +272,7 @@ def _with_theory(cell: dict[str, Any], model: rs.Model) -> dict[str, Any]:
         return cell
     try:
         found = meanfield.displacement(model, depth=cell["depth"], every_layer=False)
-    except ValueError:
+    except (ValueError, NotImplementedError):
         return cell
     theory = zip(ratios, (float(found.forward[-1]), float(found.gradient[0])), strict=True)
     return {**cell, **{name: {**cell[name], "mean_field_mean_square": square} for name, square in theory}}

@@ -25,6 +25,7 @@ from resnet_sde.cli.options import (
     in_table,
     make_model,
     model_axes,
+    names_of,
     with_options,
 )
 from resnet_sde.cli.places import Folder
@@ -138,8 +139,7 @@ def _points(
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         model, depth = make_model(point), point["depth"]
-        names = {"block": point["block"], "activation": point["activation"]}
-        label = {**names, **dict(coordinates(point["law"], model)), "depth": depth}
+        label = {**names_of(point), **dict(coordinates(point["law"], model)), "depth": depth}
         yield label, model, {lr: [TrainingJob(model, depth, lr, seed) for seed in seeds] for lr in rates}
 
 
