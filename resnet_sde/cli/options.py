@@ -265,7 +265,7 @@ def activation(name: str) -> rs.Activation:
     """The activation of this name, or one of the user's own."""
     if name.partition(":")[0] in ACTIVATIONS or ":" not in name:
         return rs.activation(name)
-    found: rs.Activation = own_part("--activation", name, rs.Activation)
+    found: rs.Activation = own_part("--activation", name, rs.Activation, rs.Activation.of)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -55,8 +56,14 @@ def named_object(option: str, words: str) -> Any:
     return found
 
 
-def own_part(option: str, words: str, kind: type) -> Any:
+def own_part(option: str, words: str, kind: type, wrap: Callable[[Any], Any] | None = None) -> Any:
     """The law, block or activation that MODULE:NAME names: itself, or what it makes of no arguments.
+
+    Args:
+        option: that names it.
+        words: MODULE:NAME.
+        kind: what it must be.
+        wrap: makes one of a function that takes arguments.
 
     Raises:
         UsageError: it is none, needs arguments, or fails.
@@ -73,10 +80,11 @@ def own_part(option: str, words: str, kind: type) -> Any:
         is_ = "another class" if other else f"an object of type {type(found).__name__}"
         raise click.UsageError(f"{option} {words}: this is {is_}; {remedy}.")
     needed = _needed(found)
-    if needed:
+    plain = not isinstance(found, type) and (bool(needed) or not inspect.isfunction(found))
+    if needed and not (plain and wrap):
         raise click.UsageError(f"{option} {words}: this needs {', '.join(needed)}; {remedy}.")
     try:
-        made = found()
+        made = wrap(found) if wrap is not None and plain else found()
     except Exception as error:
         raise click.UsageError(
             f"{option} {words}: {type(error).__name__}: {' '.join(str(error).split())}; {remedy}."

@@ -62,6 +62,10 @@ PROCESS = os.getpid()
 
 def needs(sigma, bias=0.0):
     return rs.SingleLayer(rs.TANH, sigma, bias)
+def tanh(x):
+    return torch.tanh(x)
+def writing(x):
+    return x.add_(1)
 def number():
     return 3
 def fails():
@@ -179,6 +183,17 @@ def test_a_store_knows_what_was_edited(mine: str, tmp_path: Path) -> None:
     assert "there already" not in again()
 
 
+@pytest.mark.parametrize("name", ["torch:tanh", "torch.nn.functional:tanh", "{}:tanh"])
+def test_a_plain_function_is_an_activation(mine: str, name: str) -> None:
+    name = name.format(mine)
+    found = cells("--activation", name, "--activation", "tanh", "--depth", 5, *SMALL)
+    assert [cell["activation"] for cell in found] == [name, "tanh"]
+    assert [cell["block"] for cell in found] == ["res-2", "res-2"]
+    means = [cell["displacement"]["mean"] for cell in found]
+    errors = sum(cell["displacement"]["se"] ** 2 for cell in found) ** 0.5
+    assert abs(means[0] - means[1]) < 5 * errors  # other networks of the same law
+
+
 MAKES = "class or function that makes one and takes no arguments"
 
 
@@ -204,6 +219,9 @@ MAKES = "class or function that makes one and takes no arguments"
             "one_matrix",
             "this makes an object of type SingleLayer; give a resnet_sde.Activation",
         ),
+        ("--activation", "writing", "writes into what it is given; let it work on a copy"),
+        ("--activation", "Other", "this is another class; give a resnet_sde.Activation"),
+        ("--activation", "number", "this makes an object of type int; give a resnet_sde.Activation"),
         ("--activation", "NUMBER", "this is an object of type int; give a resnet_sde.Activation"),
     ],
 )
