@@ -38,12 +38,18 @@ class Numerical(Moments):
 
     def __init__(self, name: str, functions: Sequence[Function], kinks: Sequence[float] = ()) -> None:
         self.name, self._functions, self._given = name, tuple(functions), tuple(kinks)
+        self._refused: str | None = None
         self._table = functools.lru_cache(maxsize=64)(self._new_table)
 
     @functools.cached_property
     def pieces(self) -> Pieces:
         """The pieces of φ. Raises ValueError where it cannot be cut into any."""
-        return self._or_refused(lambda: Pieces(self._functions, self._given))
+        if self._refused is None:
+            try:
+                return self._or_refused(lambda: Pieces(self._functions, self._given))
+            except ValueError as error:
+                self._refused = str(error)  # it takes a second to see
+        raise ValueError(self._refused)
 
     @functools.cached_property
     def _usual(self) -> Quadrature:

@@ -26,6 +26,7 @@ _TRIED = 32  # nodes at which it is seen whether a piece is resolved: a Gauss ru
 _RESOLVED = 2e-13  # of the size of φ on a piece, or a tenth of that in the middle
 _FAR = 64.0  # beyond, φ is taken to be in its tails, or without
 _WIDEST = 6.0  # of pieces
+_LOOKS = 510  # points of a piece at which it is looked at once more: features of a fiftieth are seen
 _MOST = 96  # pieces in the middle
 _DERIVED = 1e-10  # of a function, or its move over a piece: what its derivative may be off by
 _TAIL = 2e-13  # what may be left beside a line
@@ -44,6 +45,13 @@ def _to_last(n: int, last: int) -> Tensor:
     k = np.arange(n - last, n)
     values = np.polynomial.legendre.legvander(x, n - 1)[:, k]
     return torch.from_numpy(values * w[:, None] * (2 * k + 1) / 2)
+
+
+@functools.cache
+def _in_between() -> Tensor:
+    """Legendre polynomials at the points where a piece is looked at, (point, polynomial)."""
+    points = np.linspace(-1.0, 1.0, _LOOKS + 2)[1:-1]
+    return torch.from_numpy(np.polynomial.legendre.legvander(points, _TRIED - 1))
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class Pieces:
         self._kinks = {at: self._kink(at) for at in map(float, kinks)}
         self.reach, self.tails = _tails(self.functions, self._sizes[0])
         end = _FAR if self.tails is None else self.reach
+        self.functions = tuple(self._guarded(m, f) for m, f in enumerate(self.functions))
         self.finest = _WIDEST
         steps = math.ceil(2 * end / _WIDEST)
         start = [-end + (i + _OFFSET) * 2 * end / steps for i in range(steps)]
@@ -108,6 +117,21 @@ class Pieces:
             return Ramp(b, a, c - a, d - b, self.width)
         return Ramp(a, 0.0, 0.0, c - a, self.width) if m == 1 else Ramp(s=self.width)
 
+    def _guarded(self, m: int, f: Function) -> Function:
+        """The m-th derivative; where it overflows far out, that of its tails."""
+        far = torch.tensor([1e3, 1e5, 1e10, 1e60], dtype=torch.float64)
+        if self.tails is None or bool(f(torch.cat([-far, far])).isfinite().all()):
+            return f
+        (a, b), (c, d) = self.tails
+
+        def guarded(x: Tensor) -> Tensor:
+            slope, offset = torch.where(x < 0, a, c).to(x), torch.where(x < 0, b, d).to(x)
+            line = slope * x + offset if m == 0 else slope if m == 1 else torch.zeros_like(x)
+            found = f(x)
+            return torch.where(found.isfinite() | (x.abs() < self.reach), found, line)
+
+        return guarded
+
     def _at(self, f: Function, x: Tensor) -> Tensor:
         found = f(x)
         if not bool(found.isfinite().all()):
@@ -140,7 +164,15 @@ class Pieces:
             enough = _RESOLVED * max(float(values.abs().max()), 0.1 * size)
             if float((values @ _to_last(_TRIED, 3)).abs().max()) > enough:
                 return False
+            if m == 0 and not self._between(values, low, high, enough):
+                return False
         return self._derived(low, high, x)
+
+    def _between(self, values: Tensor, low: float, high: float, enough: float) -> bool:
+        """Whether values at few nodes tell those at many points, where a narrow feature shows."""
+        x = torch.linspace(low, high, _LOOKS + 2, dtype=torch.float64)[1:-1]
+        found = _in_between() @ (values @ _to_last(_TRIED, _TRIED))
+        return float((self._at(self.functions[0], x) - found).abs().max()) <= 1e3 * enough
 
     def _derived(self, low: float, high: float, x: Tensor) -> bool:
         """Raises Refused unless φ' is the derivative of φ on a piece without a jump, and φ'' that of φ'."""
@@ -176,7 +208,7 @@ class Pieces:
                 return None
             before, points = float(change[place]), 17
             low, high = float(x[place]), float(x[place + 1])
-        nice = round((low + high) / 2, 10)
+        nice = round((low + high) / 2, 10) + 0.0
         return nice if abs(nice - low) < 1e-12 * max(1.0, abs(low)) else (low + high) / 2
 
     def _kink(self, at: float) -> Kink:
@@ -186,6 +218,8 @@ class Pieces:
         if abs(y[1] - y[0]) > _NOTHING * self._sizes[0] + 4 * beside * max(map(abs, slope)):
             raise Refused(f"it jumps at x = {at:.6g}, where its derivative does not show it")
         jump = slope[1] - slope[0]
+        if len(self.functions) > 2:
+            jump -= beside * float(self._at(self.functions[2], x).sum())
         return Kink(at, jump if abs(jump) > 1e-8 * self._sizes[1] else 0.0)
 
 
@@ -199,7 +233,7 @@ def _tails(functions: Sequence[Function], size: float) -> tuple[float, tuple[_Li
         far = side * torch.tensor([_FAR, 2 * _FAR, 1e3, 1e4, 1e6], dtype=torch.float64)
         slope = _rounded(float(functions[1](far)[0]), size)
         offset = _rounded(float(functions[0](far)[0]) - slope * float(far[0]), size)
-        x = torch.cat([side * torch.arange(0.0, _FAR, 0.25, dtype=torch.float64), far])
+        x = torch.cat([side * torch.arange(0.0, _FAR, 1 / 64, dtype=torch.float64), far])
         left = (functions[0](x) - (slope * x + offset)).abs() / (size + x.abs() * abs(slope))
         left = torch.maximum(left, (functions[1](x) - slope).abs() / max(size, abs(slope)))
         beside = torch.nonzero(~(left <= _TAIL))
