@@ -16,6 +16,7 @@ import copyreg
 import hashlib
 import io
 import pickle
+import traceback
 from collections.abc import Callable
 from types import FunctionType
 from typing import IO, Any, Protocol
@@ -40,6 +41,36 @@ def code_digest(thing: object) -> str:
     """A digest of an object and of all that it reads, as far as that can be told."""
     text = repr(_Walk().whole(thing)).replace(_MAIN_OF_A_WORKER, "__main__")
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def text_of(error: BaseException) -> str:
+    """The traceback of an error."""
+    return "".join(traceback.format_exception(error))
+
+
+def packed_error(error: BaseException, dumps: Callable[[object], bytes] = pickle.dumps) -> bytes:
+    """An error and where it was raised; one that could not be read again goes as its words."""
+    text = text_of(error)
+    try:
+        packed = dumps((error, text))
+        pickle.loads(packed)
+    except Exception:  # pickle raises whatever the object raises
+        packed = pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), text))
+    return packed
+
+
+def unpacked_error(packed: bytes) -> BaseException:
+    """The error; its cause tells where it was raised."""
+    error, text = pickle.loads(packed)
+    error.__cause__ = InWorker(text)
+    return error
+
+
+class InWorker(Exception):
+    """The traceback of an error in a worker process, as text."""
+
+    def __str__(self) -> str:
+        return f"in a worker process:\n\n{self.args[0]}"
 
 
 def settings_of(torch: Any) -> tuple[str, str]:

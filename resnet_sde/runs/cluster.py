@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import pickle
@@ -17,10 +18,21 @@ from typing import Any
 
 from typing_extensions import override
 
-from resnet_sde.runs.agreement import Changed, Packing, set_as_there, settings_of
+from resnet_sde.runs.agreement import (
+    Changed,
+    Packing,
+    packed_error,
+    set_as_there,
+    settings_of,
+    unpacked_error,
+)
 
 LOCAL = "local"
 CLUSTER = "workers of a Dask cluster instead: local, or tcp://HOST:PORT (needs the extra cluster)"
+Answer = tuple[list[Any], BaseException | None]
+"""What work makes of each task of a batch, up to one that fails, and that failure."""
+
+_OF_A_LOST_SCHEDULER = (OSError, CancelledError, asyncio.CancelledError, GeneratorExit)
 _PATIENCE = 30.0  # seconds that the scheduler and its first worker may take to answer
 _REMEDY = "start the workers again, in the environment and with the files of this process"
 
@@ -57,31 +69,42 @@ class Cluster(Executor):
                 f"the cluster at {address} does not answer: {error or type(error).__name__}; give the "
                 "address of a Dask scheduler that has workers, such as tcp://10.0.0.1:8786, or local"
             ) from error
-        self._futures = self.client.get_executor(pure=False)
 
     @property
     def size(self) -> int:
         """Threads of all workers that there are now."""
-        return sum(self.client.nthreads().values())
+        with _explained():
+            return sum(self.client.nthreads().values())
 
     @override
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Let a worker call a function. See `Executor.submit`."""
-        return self.shared(_call, function)((args, kwargs))
+        return self._sender(_call, function, _only)([(args, kwargs)])
 
-    def shared(self, work: Callable[[Any, Any], Any], shared: object) -> Callable[[Any], Future[Any]]:
-        """A function that submits tasks of one kind of work, whose shared part is sent once."""
+    def shared(
+        self, work: Callable[[Any, Any], Any], shared: object
+    ) -> Callable[[Sequence[Any]], Future[Answer]]:
+        """A function that submits batches of tasks of one kind of work, whose shared part is sent once."""
+        return self._sender(work, shared, lambda answer: answer)
+
+    def _sender(
+        self, work: Callable[[Any, Any], Any], shared: object, take: Callable[[Answer], Any]
+    ) -> Callable[[Sequence[Any]], Future[Any]]:
         packing = Packing(_pickler())
         content = b"".join(_packed(packing, (work, shared)))
         name = sha256(content).hexdigest()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _explained():
             warnings.filterwarnings("ignore", "Sending large graph")  # it is sent once
             there = self.client.submit(_same, content, pure=False)
         settings = pickle.dumps(_settings())
 
-        def submit(task: Any) -> Future[Any]:
-            packed = b"".join(_packed(packing, task))
-            future: Future[Any] = self._futures.submit(_remote, settings, name, there, packed)
+        def submit(batch: Sequence[Any]) -> Future[Any]:
+            packed = b"".join(_packed(packing, batch))
+            with _explained():
+                remote = self.client.submit(_remote, settings, name, there, packed, pure=False)
+                future: Future[Any] = Future()
+                future.add_done_callback(lambda done: _give_up(remote) if done.cancelled() else None)
+                self.client.loop.add_callback(_deliver, remote, future, take)
             return future
 
         return submit
@@ -111,20 +134,65 @@ def engine(address: str | None, workers: int) -> Iterator[dict[str, Any]]:
         yield {"executor": executor}
 
 
-def explained(error: BaseException) -> BaseException:
-    """An error that is Dask's own, as a sentence; any other one as it is."""
-    name = type(error).__name__
-    if isinstance(error, CancelledError) or name in ("CommClosedError", "FutureCancelledError"):
-        return RuntimeError(
-            "the scheduler of the cluster is gone, or gave this work up; what was finished is kept, and the "
-            "same request goes on from there"
-        )
-    if name == "KilledWorker":
-        return RuntimeError(
-            "workers of the cluster died again and again at the same piece of work, for lack of memory "
-            "perhaps; give them more, or smaller pieces"
-        )
-    return error
+async def _deliver(remote: Any, future: Future[Any], take: Callable[[Answer], Any]) -> None:
+    """Give what becomes of a future of Dask to one of Python.
+
+    An error of fetching it too: Dask's own executor loses those, and its futures are never done.
+    """
+    result, failure = None, None
+    try:
+        with _explained():
+            answer = await remote.result()
+        result = take(_read(answer))
+    except BaseException as error:
+        failure = error
+    if not future.set_running_or_notify_cancel():
+        return
+    if failure is None:
+        future.set_result(result)
+    else:
+        future.set_exception(failure)
+
+
+def _give_up(remote: Any) -> None:
+    if remote.status != "cancelled":
+        remote.cancel()
+
+
+def _read(answer: tuple[Sequence[bytes], bytes | None]) -> Answer:
+    """What `_remote` answers."""
+    results, failure = answer
+    try:
+        return [pickle.loads(each) for each in results], None if failure is None else unpacked_error(failure)
+    except Exception as error:  # pickle raises whatever the object raises
+        return [], RuntimeError(f"what a worker of the cluster sent cannot be read here: {error}")
+
+
+def _only(answer: Answer) -> Any:
+    (result,), failure = answer[0] or [None], answer[1]
+    if failure is not None:
+        raise failure
+    return result
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors that are Dask's own, as sentences; any other ones as they are."""
+    try:
+        yield
+    except BaseException as error:
+        name = type(error).__name__
+        if name == "KilledWorker":
+            raise RuntimeError(
+                "workers of the cluster died again and again at the same piece of work, for lack of memory "
+                "perhaps; give them more, or smaller pieces"
+            ) from error
+        if isinstance(error, _OF_A_LOST_SCHEDULER) or name == "ClosedClientError":
+            raise RuntimeError(
+                "the scheduler of the cluster is gone, or gave this work up; what was finished is kept, and "
+                "the same request goes on from there"
+            ) from error
+        raise
 
 
 def _distributed() -> Any:
@@ -184,16 +252,36 @@ def _same(content: bytes) -> bytes:
     return content
 
 
-def _remote(settings: bytes, name: str, content: bytes, task: bytes) -> Any:
-    """What work makes of a task, on a worker that is the same as the process that asks."""
-    packing = _prepared(settings)
+def _remote(settings: bytes, name: str, content: bytes, batch: bytes) -> tuple[list[bytes], bytes | None]:
+    """An `Answer` of a worker that is the same as the process that asks.
+
+    All of it is pickled here: what Dask cannot send, or the other end not read, it would ask for for ever.
+    """
+    results: list[bytes] = []
+    dumps = import_module("cloudpickle").dumps
     try:
+        packing = _prepared(settings)
         work, shared = _unpacked(packing, name, content)
-        return work(packing.unpack(io.BytesIO(task)), shared)
+        for task in packing.unpack(io.BytesIO(batch)):
+            results.append(_sendable(work(task, shared), dumps))
     except Changed as error:
-        raise RuntimeError(
+        failure: BaseException = RuntimeError(
             f"{error} is not the same in a worker of the cluster as in the process that asks; {_REMEDY}"
-        ) from None
+        )
+    except BaseException as error:
+        failure = error
+    else:
+        return results, None
+    return results, packed_error(failure, dumps)
+
+
+def _sendable(result: object, dumps: Callable[[object], bytes]) -> bytes:
+    try:
+        return dumps(result)
+    except Exception as error:  # pickle raises whatever the object raises
+        raise ValueError(
+            f"a result cannot be sent back by a worker of the cluster: {error}; give workers=1"
+        ) from error
 
 
 _LAST: dict[str, tuple[Any, Any]] = {}  # the work under way, unpacked; threads of a worker share it

@@ -8,14 +8,13 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from typing import Any, TypeVar
 
-from resnet_sde.runs.cluster import Cluster, explained
+from resnet_sde.runs.cluster import Answer, Cluster
 
 __all__ = ["Executor", "check_executor", "execute"]
 
 _Task = TypeVar("_Task")
 _Shared = TypeVar("_Shared")
 _Result = TypeVar("_Result")
-_Answer = tuple[list[Any], BaseException | None]
 
 _BATCHES = 1000  # that tasks are put into at most, where sending one costs more than a small task
 _PER_THREAD = 20  # of a cluster: batches that each of its threads gets, so that none is left with much alone
@@ -72,15 +71,17 @@ def _by_executor(
     work: Callable[[_Task, _Shared], _Result],
     shared: _Shared,
 ) -> Generator[tuple[_Task, _Result]]:
-    how, most = (work, shared), _BATCHES
+    submit: Callable[[Sequence[_Task]], Future[Answer]]
     if isinstance(executor, Cluster):
-        submit, most = executor.shared(_each, how), max(most, _PER_THREAD * executor.size)
+        submit, most = executor.shared(work, shared), max(_BATCHES, _PER_THREAD * executor.size)
     else:
-        submit = lambda batch: executor.submit(_each, batch, how)  # noqa: E731
-    size = math.ceil(len(tasks) / most)
-    batches = [tasks[first : first + size] for first in range(0, len(tasks), max(1, size))]
-    futures = {submit(batch): batch for batch in batches}
+        submit, most = lambda batch: executor.submit(_each, batch, work, shared), _BATCHES
+    size = max(1, math.ceil(len(tasks) / most))
+    futures: dict[Future[Answer], Sequence[_Task]] = {}
     try:
+        for first in range(0, len(tasks), size):
+            batch = tasks[first : first + size]
+            futures[submit(batch)] = batch
         for future in as_completed(futures):
             batch = futures.pop(future)  # with its results, which nothing else holds any more
             results, failure = _of(future)
@@ -92,16 +93,18 @@ def _by_executor(
             future.cancel()
 
 
-def _of(future: Future[_Answer]) -> _Answer:
+def _of(future: Future[Answer]) -> Answer:
     try:
         return future.result()
-    except (Exception, CancelledError) as error:
-        return [], explained(error)
+    except CancelledError:
+        error: Exception = RuntimeError("the executor gave this work up; give one that is not shut down")
+    except Exception as raised:
+        error = raised
+    return [], error
 
 
-def _each(batch: Sequence[_Task], how: tuple[Callable[[_Task, _Shared], Any], _Shared]) -> _Answer:
+def _each(batch: Sequence[_Task], work: Callable[[_Task, _Shared], Any], shared: _Shared) -> Answer:
     """What work makes of each task, up to one that fails, and that failure."""
-    work, shared = how
     results = []
     for task in batch:
         try:

@@ -23,7 +23,7 @@ from multiprocessing.connection import Pipe, wait
 from multiprocessing.spawn import get_executable
 from typing import Any, TypeVar
 
-from resnet_sde.runs.agreement import Packing, settings_of
+from resnet_sde.runs.agreement import InWorker, Packing, settings_of, unpacked_error
 from resnet_sde.runs.interrupts import held_back
 from resnet_sde.runs.worker import CHANGED, DONE, NO_MORE, UNGUARDED, UNPREPARED
 
@@ -168,7 +168,7 @@ class _Process:
         except (EOFError, OSError):
             return None, RuntimeError(self._cause())
         try:
-            kind, value, text = pickle.loads(message)
+            kind, value = pickle.loads(message)
         except Exception as error:  # pickle raises whatever the object raises
             return None, RuntimeError(f"what a worker process sent cannot be read here: {error}")
         if kind == DONE:
@@ -178,13 +178,14 @@ class _Process:
         if kind == CHANGED:
             return None, RuntimeError(f"{value} {_CHANGED}")
         if kind == UNPREPARED:
-            last = text.strip().rpartition("\n")[2]
-            value = RuntimeError(
+            last = value.strip().rpartition("\n")[2]
+            unprepared = RuntimeError(
                 f"a worker process could not import what it needs: {last}; define what it works with at the "
                 "top level of a module that it can import, or give workers=1"
             )
-        value.__cause__ = _InWorker(text)
-        return None, value
+            unprepared.__cause__ = InWorker(value)
+            return None, unprepared
+        return None, unpacked_error(value)
 
     def end(self) -> None:
         """End it now."""
@@ -212,13 +213,6 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-class _InWorker(Exception):
-    """The traceback of an error in a worker process, as text."""
-
-    def __str__(self) -> str:
-        return f"in a worker process:\n\n{self.args[0]}"
 
 
 @contextmanager

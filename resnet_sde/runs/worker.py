@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -21,12 +20,12 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NoReturn
 
-from resnet_sde.runs.agreement import Changed, Packing, set_as_there
+from resnet_sde.runs.agreement import Changed, Packing, packed_error, set_as_there, text_of
 
 NO_MORE = b""  # the last message to a worker
 _LOOK = 1.0  # seconds between two looks whether the parent is there
 
-# What a worker answers: (DONE, result), or a reason, with the error and its traceback as text, or a name.
+# What a worker answers: (DONE, result), or a reason, with the error packed, its text, or a name.
 DONE, FAILED, UNGUARDED, UNPREPARED, CHANGED = "done", "failed", "unguarded", "unprepared", "changed"
 
 
@@ -102,13 +101,13 @@ def _serve(connection: Connection, state: _State, preparation: Mapping[str, Any]
     try:
         work, shared = _load(preparation, content, packing)
     except Changed as error:
-        _tell(connection, pickle.dumps((CHANGED, str(error), "")))
+        _tell(connection, pickle.dumps((CHANGED, str(error))))
         return
     except SystemExit:
-        _tell(connection, pickle.dumps((UNGUARDED, None, "")))
+        _tell(connection, pickle.dumps((UNGUARDED, None)))
         return
     except Exception as error:
-        _tell(connection, pickle.dumps((UNPREPARED, None, _text(error))))
+        _tell(connection, pickle.dumps((UNPREPARED, text_of(error))))
         return
     while task := state.tasks.get():
         state.working = True
@@ -147,24 +146,14 @@ def _answer(
     try:
         result = work(packing.unpack(io.BytesIO(task)), shared)
         try:
-            return pickle.dumps((DONE, result, ""), protocol=pickle.HIGHEST_PROTOCOL)
+            return pickle.dumps((DONE, result), protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # pickle raises whatever the object raises
             raise ValueError(
                 f"a result cannot be sent back by a worker process: {error}; give workers=1"
             ) from error
     except Changed as error:
-        return pickle.dumps((CHANGED, str(error), ""))
+        return pickle.dumps((CHANGED, str(error)))
     except BaseException as error:
         if state.abandoned:
             raise
-        text = _text(error)
-        try:
-            answer = pickle.dumps((FAILED, error, text))
-            pickle.loads(answer)
-        except Exception:  # pickle raises whatever the object raises
-            answer = pickle.dumps((FAILED, RuntimeError(f"{type(error).__name__}: {error}"), text))
-        return answer
-
-
-def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
+        return pickle.dumps((FAILED, packed_error(error)))

@@ -13,7 +13,8 @@ import small_work
 import torch
 import xarray as xr
 from drawn_figures import smoke
-from places import ROOT
+from places import ROOT, SUPPORT
+from waiting import PATIENCE, wait_until
 
 import resnet_sde as rs
 from experiments.execution import Execution
@@ -27,7 +28,7 @@ from resnet_sde.runs.execute import Executor, _each, execute
 from resnet_sde.theorems.suite import plan, record_of, run_suite
 from resnet_sde.training import TrainingConfig, TrainingJob, load_data, train
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask and its loops have warnings of their own
 
 IDS = ["length-depth-scale", "one-path-many-depths"]
@@ -109,7 +110,7 @@ def test_small_tasks_are_put_together(dask: of_dask.Cluster) -> None:
 
 def test_what_was_finished_before_a_failure_is_given(dask: of_dask.Cluster) -> None:
     work, error = small_work.raise_error, ZeroDivisionError("of the work")
-    assert _each([0, 0, 1, 0], (work, error)) == ([0, 0], error)
+    assert _each([0, 0, 1, 0], work, error) == ([0, 0], error)
     with pytest.raises(ZeroDivisionError, match="of the work"):
         list(execute([0] * 1500 + [1], work, error, executor=dask))
 
@@ -125,6 +126,88 @@ def test_a_worker_that_dies_costs_nothing(dask: of_dask.Cluster, tmp_path: Path)
 def test_work_that_kills_every_worker_is_a_sentence(dask: of_dask.Cluster) -> None:
     with pytest.raises(RuntimeError, match="died again and again at the same piece of work"):
         list(execute([1], small_work.end_by, (1, "SIGKILL"), executor=dask))
+
+
+@pytest.mark.parametrize(
+    ("work", "shared", "kind", "sentence"),
+    [
+        (small_work.lock, None, ValueError, "cannot be sent back by a worker of the cluster: .*workers=1"),
+        (small_work.unreadable_here, os.getpid(), RuntimeError, "sent cannot be read here: not here"),
+        (small_work.raise_picky, None, Exception, "3 words"),
+        (small_work.raise_unpicklable, None, RuntimeError, "ValueError: in use"),
+        (small_work.raise_error, SystemExit(4), SystemExit, "4"),
+        (small_work.raise_error, KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+)
+def test_whatever_work_gives_the_work_ends(
+    dask: of_dask.Cluster, work: object, shared: object, kind: type[BaseException], sentence: str
+) -> None:
+    """What Dask itself cannot send, or this process not read, Dask would ask for for ever."""
+    with pytest.raises(kind, match=sentence):
+        list(execute(range(4), work, shared, executor=dask))
+
+
+def test_errors_say_where_they_were_raised(dask: of_dask.Cluster) -> None:
+    with pytest.raises(ZeroDivisionError) as error:
+        list(execute(range(4), small_work.raise_error, ZeroDivisionError("x"), executor=dask))
+    assert "in raise_error" in str(error.value.__cause__)
+    with pytest.raises(ZeroDivisionError):
+        dask.submit(divmod, 1, 0).result(PATIENCE)
+    assert dask.submit(divmod, 7, 4).result(PATIENCE) == (1, 3)
+
+
+LOST = "the scheduler of the cluster is gone, or gave this work up; what was finished is kept"
+
+
+def test_a_scheduler_lost_while_a_result_is_fetched_is_a_sentence(
+    dask: of_dask.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        raise distributed.comm.CommClosedError("of a scheduler that was killed")
+
+    monkeypatch.setattr(dask.client, "_gather", lost)
+    future = dask.submit(int)
+    with pytest.raises(RuntimeError, match=LOST):
+        future.result(PATIENCE)
+
+
+def test_a_scheduler_lost_while_work_is_submitted_is_a_sentence(
+    dask: of_dask.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise distributed.client.ClosedClientError("Client is closed. Can't send update-graph message.")
+
+    for name in ("submit", "nthreads"):
+        with monkeypatch.context() as patch:
+            patch.setattr(dask.client, name, lost)
+            with pytest.raises(RuntimeError, match=LOST):
+                list(execute([1, 2], small_work.square, 0, executor=dask))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts copies of this process")
+def test_a_scheduler_that_is_killed_is_a_sentence(tmp_path: Path) -> None:
+    """And the cluster can be left."""
+    words = [sys.executable, "-c", "import sys; from pathlib import Path; from injected_workers import *; "]
+    words[2] += "(scheduler(Path(sys.argv[2])) if sys.argv[1] == 'scheduler' else "
+    words[2] += "worker_of(sys.argv[2], sys.argv[3]))"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{SUPPORT}"}
+    start = lambda *more: subprocess.Popen(  # noqa: E731
+        [*words, *more], env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    started = [start("scheduler", str(tmp_path / "address"))]
+    try:
+        wait_until((tmp_path / "address").exists, "there is no scheduler")
+        address = (tmp_path / "address").read_text()
+        started.append(start("worker", address, str(tmp_path)))
+        work = execute(
+            range(8), small_work.end_other, started[0].pid, executor=(executor := of_dask.Cluster(address))
+        )
+        with executor, pytest.raises(RuntimeError, match=LOST):
+            list(work)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def test_other_arithmetic_is_refused(dask: of_dask.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,35 @@ def test_work_within_work() -> None:
     assert found == {10: [101, 122], 20: [401, 442]}
 
 
+class Waiting(Executor):
+    """Works never, and takes only so many tasks."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.futures = most, list[Future]()
+
+    def submit(self, *what: object) -> Future:
+        if len(self.futures) == self.most:
+            raise RuntimeError("no more")
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+def test_tasks_that_an_executor_has_are_given_up_when_it_takes_no_more() -> None:
+    executor = Waiting(3)
+    with pytest.raises(RuntimeError, match="no more"):
+        list(execute(TASKS, small_work.square, 0, executor=executor))
+    assert [future.cancelled() for future in executor.futures] == [True] * 3
+
+
+def test_an_executor_that_is_shut_down_is_a_sentence() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        results = execute([0.0, 1.0, 1.0], small_work.sleep, None, executor=threads)
+        assert next(results) == (0.0, 0.0)
+        threads.shutdown(wait=False, cancel_futures=True)
+        with pytest.raises(RuntimeError, match="the executor gave this work up"):
+            list(results)
+
+
 def test_no_more_processes_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")

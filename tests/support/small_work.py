@@ -80,6 +80,29 @@ def lock(task: int, shared: object) -> object:
     return threading.Lock()
 
 
+class UnreadableHere:
+    """Can be sent away, but not be read by one process."""
+
+    def __init__(self, here: int) -> None:
+        self.here = here
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unreadable_here, (1, self.here)
+
+
+def unreadable_here(task: int, here: int) -> object:
+    if os.getpid() == here:
+        raise ValueError("not here")
+    return UnreadableHere(here) if task == 1 else task
+
+
+def end_other(task: int, process: int) -> int:
+    """Task 3 kills another process."""
+    if task == 3:
+        os.kill(process, signal.SIGKILL)
+    return task
+
+
 def zeros(task: int, shared: object) -> bytes:
     return bytes(task)
 
@@ -99,6 +122,11 @@ def linger(task: int, shared: str) -> int:
             time.sleep(10**6)
         finally:
             (Path(shared) / f"{task} in order").touch()
+    return task
+
+
+def sleep(task: float, shared: object) -> float:
+    time.sleep(task)
     return task
 
 
