@@ -138,6 +138,7 @@ def test_work_that_kills_every_worker_is_a_sentence(dask: of_dask.Cluster) -> No
         (small_work.raise_error, SystemExit(4), SystemExit, "4"),
         (small_work.raise_error, KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
+    ids=["no pickle", "not read here", "error of its own", "no pickle of an error", "exit", "interrupt"],
 )
 def test_whatever_work_gives_the_work_ends(
     dask: of_dask.Cluster, work: object, shared: object, kind: type[BaseException], sentence: str
