@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from resnet_sde.checks import positive_integer, states
 from resnet_sde.fractional import SAMPLERS, autocovariance, fractional_noise_
-from resnet_sde.paths import ConstantPath, FunctionPath, GridPath, Path, SmoothPath, smooth_features
+from resnet_sde.paths import ConstantPath, FunctionPath, GridPath, OffGrid, Path, SmoothPath, smooth_features
 from resnet_sde.streams import Stream, as_stream
 
 _SEEN = 256  # layers whose covariance tells whether a law of one's own is correlated
@@ -115,7 +115,7 @@ class PathLaw(ABC):
             return False
         try:
             return torch.equal(self.covariance(_SEEN), torch.eye(_SEEN, dtype=torch.float64))
-        except NotImplementedError:
+        except (NotImplementedError, OffGrid):
             return False
 
     @property
