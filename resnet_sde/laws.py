@@ -180,7 +180,7 @@ class PathLaw(ABC):
         raise NotImplementedError(f"{type(self).__name__} draws nothing; give it a method sample, or value")
 
     def value(self, shape: tuple[int, ...], stream: Stream) -> Callable[[Tensor], Tensor] | Path:
-        """Smooth weights, as a function of times in [0, 1]: from (*times,) to (*times, *shape)."""
+        """Smooth weights, as a function of times in [0, 1]: from (time,) to (time, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} is smooth and has no method value; give it one")
 
     def _draw(self, depth: int, shape: tuple[int, ...], source: Stream, dtype: torch.dtype) -> Path:

@@ -133,7 +133,7 @@ class FilteredPath(Path):
 
 @dataclass(frozen=True)
 class FunctionPath(Path):
-    """A smooth path: `function` of times, of any shape, to weights, (*times, *shape), which get the dtype."""
+    """A smooth path: `function` of times, (time,), to weights, (time, *shape), which get the dtype."""
 
     function: Callable[[Tensor], Tensor]
     dtype: torch.dtype
@@ -141,7 +141,8 @@ class FunctionPath(Path):
 
     @override
     def at(self, times: Tensor) -> Tensor:
-        return self.function(times).to(self.dtype)
+        found = self.function(times.reshape(-1)).to(self.dtype)
+        return found.reshape(*times.shape, *found.shape[1:])
 
     @override
     def weights(self, depth: int) -> Tensor:

@@ -125,8 +125,8 @@ def _refuse_memory(law: PathLaw, block: Block) -> None:
         ) from None
     if isinstance(block, TwoLayer) and not law.gaussian:
         raise NoLimit(
-            f"correlated weights of the law {law} with two matrices",
-            "the limit is made of Gaussian moments, and these weights are not known to be Gaussian",
+            f"{law} weights inside this activation are correlated and not known to be Gaussian",
+            "the limit is made of Gaussian moments",
             "Let the law state that, give SingleLayer, or study the network itself with simulate.",
         )
 
@@ -141,6 +141,15 @@ def _refuse_activation(model: Model) -> None:
             f"the Gaussian moments of {type(phi).__name__} are not known",
             "the inner weights average out, and the limit is made of the moments that they leave",
             "Give the activation a property _moments of its own, or study the network itself with simulate.",
+        )
+    law = model.law
+    if not law.gaussian and not (phi.homogeneous and (phi.odd or law.symmetric)):
+        raise NoLimit(
+            f"{law} weights inside this activation are not Gaussian",
+            "the inner weights average out, and what they leave at a finite width depends on their law and "
+            "on the direction of the state",
+            "Give Gaussian weights, or an activation that is linear on either side of 0 and weights of "
+            "symmetric law, or study the network itself with simulate.",
         )
 
 

@@ -327,13 +327,21 @@ class ItoSDEInLaw(Limit):
 
         Raises:
             ValueError: shapes do not fit, the method is unknown, or several inputs were given where the
-                weights are correlated along depth.
+                weights of two matrices are correlated along depth, or inner ones not Gaussian.
         """
         check_states(self, h)
         steps = check_steps(steps)
         if h.shape[1] > 1 and self._averaged:
             raise ValueError(
                 "the limit in law of two matrices of correlated weights is known for one input at a time; "
+                "give one"
+            )
+        linear = self.model.block.activation.odd and self.model.block.activation.homogeneous
+        if h.shape[1] > 1 and not (
+            self.model.law.gaussian or linear or isinstance(self.model.block, SingleLayer)
+        ):
+            raise ValueError(
+                "the limit in law of inner weights that are not Gaussian is known for one input at a time; "
                 "give one"
             )
         source = stream(seed, "limit", self.model, steps, tuple(h.shape), device=h.device)

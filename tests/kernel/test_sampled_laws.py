@@ -1,10 +1,12 @@
 """Laws of one's own by the public way: `sample` or `value`, and what their covariance is."""
 
 import math
+import re
 from typing import Any
 
 import pytest
 import torch
+from places import ROOT
 from torch import Tensor
 
 import resnet_sde as rs
@@ -259,3 +261,15 @@ def test_streams_draw_numbers_of_unit_variance() -> None:
         assert values.dtype == torch.float64
         assert abs(float(values.mean())) < 5e-3 * 4.42  # a false alarm of 1e-5: the spread of a mean is 1/316
         assert abs(float(values.square().mean()) - 1) < 4.42 * float(values.square().std()) / 316
+
+
+def test_the_page_on_laws_says_what_works() -> None:
+    text = (ROOT / "docs" / "own-parts.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "PathLaw" in block)
+    made: dict[str, Any] = {"__name__": __name__}
+    exec(code, made)
+    remembering, waves = made["Remembering"](), made["Waves"]()
+    assert type(rs.limit(rs.Model(TANH, remembering, 3))) is ItoSDEInLaw
+    found = rs.couple(rs.Model(TANH, waves, 3), torch.ones(1, 3).double(), depths=(8, 16), samples=10)
+    assert found.strong_errors is not None
+    assert all(len(part.splitlines()) < 20 for part in code.split("\n\n\n"))

@@ -48,6 +48,7 @@ def ends(model: rs.Model, depth: int, samples: int, start: float = 1.0) -> Tenso
     [
         *((law, block, kind) for law in LAWS for block, kind in ((TANH, ItoSDE), (RES_3, ItoSDEInLaw))),
         (rs.StudentNoise(5.0), TANH, ItoSDEInLaw),
+        (rs.StudentNoise(5.0), RES_3, ItoSDEInLaw),
         (rs.EmpiricalNoise(torch.eye(8), "smooth"), RES_3, RandomODE),
     ],
     ids=str,
@@ -68,6 +69,7 @@ def test_the_card(law: rs.PathLaw, block: rs.Block, kind: type) -> None:
     [
         (rs.Model(TANH, rs.EmpiricalNoise(torch.eye(8), "rough", 0.5), 3), "nothing is known of their sums"),
         (rs.Model(rs.Reduced(rs.TANH), AR, 3, beta=0.5), "reduced block"),
+        (rs.Model(rs.TwoLayer(rs.TANH), rs.StudentNoise(5.0), 3), "inside this activation are not Gaussian"),
         (rs.Model(TANH, rs.AutoregressiveNoise(0.9999), 3), "have not died out over 65536 layers"),
         (rs.Model(TANH, AR, 3, beta=0.7), "beta is 0.7, the critical value 0.5"),
     ],
@@ -189,13 +191,13 @@ def test_flows_are_limits_of_kernels(law: rs.PathLaw, block: rs.Block) -> None:
     flow = mf.flow(model, steps=4)
     coarse, fine = (mf.two_time(model, depth=depth) for depth in (80, 160))
     kernel = float(2 * fine[-1, -1] - coarse[-1, -1])
-    assert float(flow.kernel[-1, -1]) == pytest.approx(kernel, rel=2e-3)
+    assert float(flow.kernel[-1, -1]) == pytest.approx(kernel, rel=5e-3)
     if law is TIED and block is RES_3:
         return  # layers that share their kinks: gradients come near as 1/√L only
     back = [float(mf.gradient_two_time(model, depth=depth)[0, 0]) for depth in (80, 160)]
-    assert float(flow.log_gradient_growth[-1].exp()) == pytest.approx(2 * back[1] - back[0], rel=2e-3)
+    assert float(flow.log_gradient_growth[-1].exp()) == pytest.approx(2 * back[1] - back[0], rel=5e-3)
     white = float(mf.flow(rs.Model(block, rs.WhiteNoise(), 4), steps=4).kernel[-1, -1])
-    assert abs(white - kernel) > 5e-3 * kernel
+    assert abs(white - kernel) > 2e-2 * kernel
 
 
 def test_sums_of_a_network_near_those_of_the_limit() -> None:
@@ -214,3 +216,22 @@ def test_sums_of_a_network_near_those_of_the_limit() -> None:
         torch.testing.assert_close(
             drift, later * 1.5 / 3 * h.tanh() * (1 - h.tanh() ** 2), rtol=1e-10, atol=1e-14
         )
+
+
+@pytest.mark.parametrize("law", [rs.WhiteNoise("rademacher"), rs.StudentNoise(3.0)], ids=str)
+def test_inner_weights_that_are_not_gaussian_leave_other_moments(law: rs.PathLaw) -> None:
+    """So limits are refused, but where the branch is linear on either side of 0: E φ(u)² is then E u² / 2."""
+    n, found = 100_000, {}
+    u = law.path(1, (n,), generator=rs.generator(0), dtype=torch.float64).weights(1)[0]
+    for name, phi in (("tanh", rs.TANH), ("relu", rs.RELU)):
+        one = torch.tensor(1.0, dtype=torch.float64)
+        values = phi(u.clone()).square()
+        gap = float(values.mean()) - float(phi.dual(one, one, gap=0 * one))
+        found[name] = abs(gap) * math.sqrt(n) / float(values.std())
+    assert found["relu"] < _Z
+    assert found["tanh"] > 20
+    model = rs.Model(RES_3, law, 1)
+    h = torch.ones(2, 2, 1, dtype=torch.float64)
+    with pytest.raises(ValueError, match="known for one input at a time"):
+        rs.limit(model).solve(h, steps=4)
+    assert rs.limit(model).solve(h[:, :1], steps=4).shape == (2, 1, 1)
