@@ -26,6 +26,7 @@ from .activations import (
 from .blocks import (
     Block as Block,
     Layer as Layer,
+    PreNorm as PreNorm,
     Reduced as Reduced,
     SingleLayer as SingleLayer,
     TwoLayer as TwoLayer,

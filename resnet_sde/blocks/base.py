@@ -159,7 +159,10 @@ class Block(ABC):
         return found if of_bias == 0 else found + of_bias * unit
 
     def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
-        """E |g(u) − g(v)|² / 2 per coordinate in one layer, without cancellation."""
+        """E |g(u) − g(v)|² / 2 per coordinate in one layer; by variances without cancellation."""
+        if type(self).dual is not Block.dual:
+            apart, none = self.dual(q1, q2, gap=gap), torch.zeros_like(gap)
+            return (self.dual(q1, q1, gap=none) + self.dual(q2, q2, gap=none)) / 2 - apart
         r1, r2, apart = self.preactivations(q1, q2, gap)
         return self.variances.outer_weight * self.activation.difference(r1, r2, gap=apart)
 

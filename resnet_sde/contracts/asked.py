@@ -21,8 +21,9 @@ _KNOWN = ("resnet_sde", "abc", "torch")  # whose classes are taken as they are
 
 
 def ours(thing: object) -> bool:
-    """Whether a thing is of the package alone, and is not asked."""
-    return type(thing).__module__.partition(".")[0] == "resnet_sde" and not isinstance(thing, OfFunction)
+    """Whether a thing, with the parts it is made of, is of the package alone, and is not asked."""
+    own = type(thing).__module__.partition(".")[0] == "resnet_sde" and not isinstance(thing, OfFunction)
+    return own and all(map(ours, getattr(thing, "parts", ())))
 
 
 class Broken(ValueError):

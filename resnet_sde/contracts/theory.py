@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import Activation, ByQuadrature
-from resnet_sde.blocks import Block, Layer
+from resnet_sde.blocks import Block, Layer, NotKnown
 from resnet_sde.checks import states
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Deferred, Dense, NotDrawn
@@ -186,7 +186,11 @@ def _of_two_variables(phi: Activation) -> Iterator[_Stated]:
 @torch.no_grad()
 def wrong_recursion(block: Block) -> str | None:
     """What is wrong with what a block says of infinite width; None if nothing is seen to be."""
-    name, said = f"block {type(block).__name__}", tuple(block.variances)
+    name = f"block {type(block).__name__}"
+    try:
+        said = tuple(block.variances)
+    except NotKnown:  # a dual is stated in place of them
+        said = (1.0, 0.0, 1.0, 0.0)
     if len(said) != 4 or not all(0 <= float(value) < math.inf for value in said):
         return f"variances of {name} must be four numbers from 0 on, got {said}; give Variances(1, 0, 1, 0)"
     for place, pair in (("inner", said[:2]), ("outer", said[2:])):
@@ -202,8 +206,8 @@ def wrong_recursion(block: Block) -> str | None:
         if claim is not None and abs(mean - claim) > _SIGMAS * spread + _FINITE_WIDTH / width * size:
             q1, q2, gap = of
             return (
-                f"{verb} of {name} at q1 = {q1:g}, q2 = {q2:g} and gap = {gap:g} is {claim:.4g} by its "
-                f"variances, and wide random layers give {mean:.4g}; mend the variances, or leave them out"
+                f"{verb} of {name} at q1 = {q1:g}, q2 = {q2:g} and gap = {gap:g} is {claim:.4g} as it "
+                f"says, and wide random layers give {mean:.4g}; mend its variances or dual, or leave them out"
             )
     return None
 

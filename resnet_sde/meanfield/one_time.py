@@ -23,6 +23,7 @@ from resnet_sde.checks import check_memory, is_truth, positive_integer, states
 from resnet_sde.contracts.blocks import check_moments, check_recursion
 from resnet_sde.contracts.theory import states_moments
 from resnet_sde.laws import PathLaw
+from resnet_sde.meanfield._branch import BranchMoments, has_dual, moments_of
 from resnet_sde.meanfield._table import Table
 from resnet_sde.model import Model
 
@@ -98,12 +99,18 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
         ValueError: one of them says nothing, or what its class says was inherited, or is not true of what it
             does.
     """
-    _ = block.variances  # where there are none, it says so
-    check_activation(block.activation)
-    if not states(block, "variances", "branch", "shapes"):
+    if not has_dual(block):
+        _ = block.variances  # where there are none, it says so
+        check_activation(block.activation)
+        if not states(block, "variances", "branch", "shapes"):
+            raise ValueError(
+                f"the theory of infinite width does not know the branch of {type(block).__name__}; give it a "
+                "property variances, or use simulate"
+            )
+    elif not states(block, "dual_prime", "dual"):
         raise ValueError(
-            f"the theory of infinite width does not know the branch of {type(block).__name__}; give it a "
-            "property variances, or use simulate"
+            f"{type(block).__name__} states a dual, and not how gradients come back through it; give it a "
+            "method dual_prime, or use simulate"
         )
     check_recursion(block)
     if law is not None and not law.states_covariance:
@@ -156,13 +163,18 @@ def _walk(
 ) -> Iterator[tuple[float, float, float, float]]:
     """The columns of `Lengths`, layer by layer."""
     check_white(model)
-    phi, skip, alpha = model.block.activation, model.skip, model.alpha(depth)
-    weight, bias, of_weights, of_bias = model.block.variances
-    square = _moment(phi, lambda r: phi.second_moment(r) / r)
-    slope = _moment(phi, phi.second_moment_prime)
-    shifted = "outer" not in model.block.shapes(1) and not phi.odd
+    of, skip, alpha = moments_of(model.block), model.skip, model.alpha(depth)
+    if keep_rate < 1 and has_dual(model.block):
+        raise ValueError(
+            f"dropout has a theory for branches V φ(W h + b) + a only, not for {type(model.block).__name__}; "
+            "leave it out"
+        )
+    weight, bias, of_weights, of_bias = of.variances
+    square = _moment(of, lambda r: of.second_moment(r) / r)
+    slope = _moment(of, of.second_moment_prime)
+    shifted = of.shifted
     biased = bias > 0 or of_bias > 0
-    centre = _moment(phi, lambda r: phi.mean(r) / r.sqrt())
+    centre = _moment(of, lambda r: of.mean(r) / r.sqrt())
     a2, skip2 = alpha * alpha, skip * skip
     if not math.isfinite(a2 + skip2):
         raise ValueError(
@@ -197,9 +209,9 @@ def _walk(
         yield x, moved, mean, gradient
 
 
-def _moment(phi: Activation, f: Callable[[Tensor], Tensor]) -> Callable[[float], float]:
+def _moment(of: BranchMoments, f: Callable[[Tensor], Tensor]) -> Callable[[float], float]:
     """A function of log q; f is one that a homogeneous φ has at all scales alike."""
-    if not phi.homogeneous:
+    if not of.homogeneous:
         return Table(f)
     value = float(f(torch.ones((), dtype=torch.float64)))
     return lambda _: value

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.blocks import Block
+from resnet_sde.meanfield._branch import has_dual, moments_of
 from resnet_sde.meanfield.one_time import Lengths, as_tensor, check_keep_rate, check_layers, lengths
 from resnet_sde.model import Model
 
@@ -67,7 +68,7 @@ def gradient_cosines(
     gap = _gaps(model, alone, alone, start.reshape(-1), keep_rate)[:-1]
     q, _, excess = (part[:-1] for part in _states(alone, alone))
     prime = model.block.dual_prime(q, q, gap=gap)
-    prime = prime * _power_law(model.block, q, excess, model.block.activation.second_moment_prime, 0)
+    prime = prime * _power_law(model.block, q, excess, moments_of(model.block).second_moment_prime, 0)
     factor = model.skip**2 + model.alpha(depth) ** 2 * prime
     ratios = factor * torch.exp(-alone.log_gradient_growth.diff(dim=0))
     found = torch.cat([torch.ones_like(ratios[:1]), ratios.cumprod(0)])
@@ -140,8 +141,8 @@ def _gaps(model: Model, first: Lengths, second: Lengths, gap0: Tensor, keep_rate
     shrink = torch.exp(-(first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2)
     q1, q2, excess = _states(first, second)
     drift, carried = _drift_apart(model, first, second, q1, q2)
-    law = _power_law(model.block, (q1 * q2).sqrt(), excess, model.block.activation.second_moment, 1)
-    bias = model.block.variances.outer_bias * torch.exp(-(first.log_q + second.log_q) / 2)
+    law = _power_law(model.block, (q1 * q2).sqrt(), excess, moments_of(model.block).second_moment, 1)
+    bias = moments_of(model.block).variances.outer_bias * torch.exp(-(first.log_q + second.log_q) / 2)
     far = unequal > _UNEQUAL
     found = [gap0]
     apart = gap0 + unequal[0]
@@ -173,10 +174,10 @@ def _power_law(
 
     It is 1 at excess 0, and everywhere for a homogeneous φ, whose moments are such powers.
     """
-    beyond = excess != 0
-    if block.activation.homogeneous or not bool(beyond.any()):
+    beyond, of = excess != 0, moments_of(block)
+    if of.homogeneous or not bool(beyond.any()):
         return torch.ones_like(q)
-    weight, bias = block.variances[:2]
+    weight, bias = of.variances[:2]
     inside = torch.exp(-torch.sign(excess))
     slope = moment(weight * q + bias).log() - moment(weight * q * inside + bias).log()
     return torch.where(beyond, torch.exp(slope * excess.abs() - power * excess), 1.0)
@@ -185,6 +186,8 @@ def _power_law(
 def _product(model: Model, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
     """The mean product of two branches without their biases, over √(q1 q2)."""
     block = model.block
+    if has_dual(block):
+        return block.dual(q1, q2, gap=gap) / (q1 * q2).sqrt()
     r1, r2, apart = block.preactivations(q1, q2, gap)
     return block.variances.outer_weight * block.activation.dual(r1, r2, gap=apart) / (q1 * q2).sqrt()
 
@@ -208,7 +211,7 @@ def _drift_apart(
     There are such modes without an outer matrix, if φ is not odd.
     """
     block, alpha = model.block, model.alpha(len(q1) - 1)
-    if "outer" in block.shapes(1) or block.activation.odd or first is second:
+    if not moments_of(block).shifted or first is second:
         return torch.zeros_like(q1), torch.zeros_like(q1)
     r1, r2, _ = block.preactivations(q1, q2, torch.zeros_like(q1))
     modes = first.mean * q1.sqrt() - second.mean * q2.sqrt()

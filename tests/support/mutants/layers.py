@@ -218,7 +218,7 @@ def inner_one_layer_late(patch: Patch) -> None:
 
     def late(self: WeightPaths, depth: int) -> list[Layer]:
         found = real(self, depth)
-        return [found[k].replaced("inner", found[k - 1]["inner"]) for k in range(depth)]
+        return [found[k].replaced("inner", found[k - 1].get("inner")) for k in range(depth)]
 
     patch.setattr(WeightPaths, "layers", late)
 

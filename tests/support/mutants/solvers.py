@@ -9,6 +9,7 @@ from torch import Tensor
 from mutants import Patch, caught_by
 from resnet_sde import coupling, estimate
 from resnet_sde.blocks import Block, Layer, SingleLayer
+from resnet_sde.blocks.pointwise import Pointwise
 from resnet_sde.laws import WhiteNoise
 from resnet_sde.limits import ode, sde, young
 from resnet_sde.model import Model, WeightPaths
@@ -118,9 +119,9 @@ def errors_that_add(patch: Patch) -> None:
 @caught_by("euler-scheme")
 def wide_single_layer(patch: Patch) -> None:
     """One matrix of the limit on the path lacks σ_w."""
-    real = SingleLayer.branch
-    patch.setattr(
-        SingleLayer,
-        "branch",
-        lambda self, h, layer: real(replace(self, sigma_w2=1.1), h, layer),
-    )
+    real = Pointwise.branch
+
+    def wide(self: Pointwise, h: Tensor, layer: Layer) -> Tensor:
+        return real(replace(self, sigma_w2=1.1) if isinstance(self, SingleLayer) else self, h, layer)
+
+    patch.setattr(Pointwise, "branch", wide)

@@ -1,0 +1,142 @@
+"""Branches behind a normalization of the state, as in pre-norm transformers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from resnet_sde.activations import Activation
+from resnet_sde.blocks.base import Block, NotKnown, Variances
+from resnet_sde.laws import PathLaw
+from resnet_sde.matrices import Layer
+
+_NORMS = ("rms", "layer")
+
+
+@dataclass(frozen=True)
+class PreNorm(Block):
+    """V g(h √d / |h|): a block behind a normalization of the state without parameters or an ε.
+
+    A branch has the same size whatever the state, so that a deep network is a random walk: its mean square
+    grows like S = Σ α² c over that at the start, and inputs come together in the time log(1 + S).
+
+    Args:
+        block: of the package or of one's own.
+        norm: "rms" divides a state by its root mean square over coordinates, "layer" takes off the mean
+            first. At infinite width both are one for states without a mean, as random weights make them.
+    """
+
+    block: Block
+    norm: Literal["rms", "layer"] = "rms"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.block, Block):
+            raise ValueError(f"block must be a Block, got {self.block!r}; give for example TwoLayer(RELU)")
+        if self.norm not in _NORMS:
+            raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {self.norm!r}")
+
+    @property
+    def parts(self) -> tuple[Block, ...]:
+        """What it is made of."""
+        return (self.block,)
+
+    @property
+    def activation(self) -> Activation:  # type: ignore[override]
+        """That of the block."""
+        return self.block.activation
+
+    @override
+    def shapes(self, width: int) -> dict[str, tuple[int, int]]:
+        return self.block.shapes(width)
+
+    @override
+    def branch(self, h: Tensor, layer: Layer) -> Tensor:
+        return self.block.branch(self._normalized(h)[0], replace(layer, unit=None))
+
+    @override
+    def _branch_and_pre(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Any]:
+        if not self._ours:
+            return super()._branch_and_pre(h, layer, unit)
+        x, size = self._normalized(h)
+        found, pre = self.block._branch_and_pre(x, layer)
+        return found, (pre, x, size)
+
+    @override
+    def _adjoint_at(self, pre: Any, p: Tensor, layer: Layer) -> Tensor:
+        if not self._ours:
+            return super()._adjoint_at(pre, p, layer)
+        inside, x, size = pre
+        back = self.block._adjoint_at(inside, p, layer)
+        back = back - x * (back * x).mean(-1, keepdim=True)
+        back = back - back.mean(-1, keepdim=True) if self.norm == "layer" else back
+        return torch.where(size > 0, back / size, 0.0)
+
+    @property
+    def _ours(self) -> bool:
+        kind = type(self)
+        return kind.branch is PreNorm.branch and kind.adjoint is Block.adjoint
+
+    def _normalized(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The state of mean square 1, and what it was divided by; zero stays zero."""
+        h = h - h.mean(-1, keepdim=True) if self.norm == "layer" else h
+        largest = h.detach().abs().amax(-1, keepdim=True).clamp(min=torch.finfo(h.dtype).tiny)
+        size = (h / largest).square().mean(-1, keepdim=True).sqrt() * largest  # squares of h may overflow
+        return torch.where(size > 0, h / size, 0.0), size
+
+    @override
+    def dual(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        *,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
+    ) -> Tensor:
+        self._check()
+        one, gap = torch.ones_like(gap), gap + 0 * (q1 + q2)
+        return self.block.dual(one, one, gap=gap, inner=inner)
+
+    @override
+    def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
+        self._check()
+        one, gap = torch.ones_like(gap), gap + 0 * (q1 + q2)
+        return self.block.difference(one, one, gap=gap)
+
+    @override
+    def dual_prime(
+        self,
+        q1: Tensor,
+        q2: Tensor,
+        *,
+        gap: Tensor,
+        inner: float | Tensor = 1.0,
+        unit: float | Tensor = 1.0,
+    ) -> Tensor:
+        self._check()
+        one = torch.ones_like(gap)
+        return self.block.dual_prime(one, one, gap=gap, inner=inner) / (q1 * q2).sqrt()
+
+    def _check(self) -> None:
+        """Refuse branches with a mean over coordinates, which moves what is normalized."""
+        if "outer" not in self.block.shapes(1) and not self.activation.odd:
+            raise NotKnown(
+                f"branches of {type(self.block).__name__} have a mean, which a normalization meets and the "
+                "theory of infinite width does not; give TwoLayer, or an odd activation, or use simulate"
+            )
+
+    @override
+    @property
+    def variances(self) -> Variances:
+        raise NotKnown(
+            f"this is derived for branches V φ(W h + b) + a, and not for {self}; meanfield.lengths, kernel, "
+            "gaps, two_time and displacement know it, or use simulate"
+        )
+
+    @override
+    def critical_beta(self, law: PathLaw) -> float | None:
+        return self.block.critical_beta(law) if self._ours else None
