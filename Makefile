@@ -8,7 +8,7 @@ OLD_CORE := $(if $(filter x86_64,$(shell uname -m)),Nehalem,ARMV8)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-elsewhere lint bench figures theorems fuzz faults atlas clean
+.PHONY: help demo test test-elsewhere lint bench figures theorems fuzz faults atlas rooms clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -57,6 +57,9 @@ faults: $(STAMP) ## a thousand faults injected into study, train, verify and fig
 
 atlas: $(STAMP) ## every architecture of the depth atlas, with docs/depth-atlas.md
 	$(BIN)/python -m experiments own/depth_atlas --workers 2 --page docs/depth-atlas.md
+
+rooms: $(STAMP) ## docs/house.md, which says where things are
+	$(BIN)/python tests/support/rooms.py
 
 clean: ## remove everything that was built, .venv included
 	rm -rf .venv build dist demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

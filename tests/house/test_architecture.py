@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rooms
 from places import FOLDERS, ROOT, sources
 
 # A module imports from strictly lower layers only, a package also from itself.
@@ -285,6 +286,10 @@ def test_laws_are_asked_for_facts() -> None:
 )
 def test_a_question_for_the_class_of_a_law_is_noticed(source: str, asks: bool) -> None:
     assert bool(asks_for_a_law(source)) is asks
+
+
+def test_the_page_says_where_things_are() -> None:
+    assert rooms.PAGE.read_text(encoding="utf-8") == rooms.page(LAYERS), "run: make rooms"
 
 
 def test_the_layers_are_those_that_there_are() -> None:
