@@ -50,14 +50,14 @@ class Softplus(rs.Activation):
 
 @dataclass(frozen=True)
 class Failing(Wide):
-    def branch(self, h, layer, unit=None):
+    def branch(self, h, layer):
         return self.nothing
 
 @dataclass(frozen=True)
 class Changing(Wide):
-    def branch(self, h, layer, unit=None):
-        branch, pre = super().branch(h, layer, unit)
-        return branch + 0 * PROCESS, pre
+    def branch(self, h, layer):
+        branch = super().branch(h, layer)
+        return branch + 0 * PROCESS
 PROCESS = os.getpid()
 
 def needs(sigma, bias=0.0):
