@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from resnet_sde.propagate import States, Trajectory
+from resnet_sde.states import Trajectory
 
 _TRUSTED = "resnet_sde.observables"
 _KINDS = {
@@ -23,6 +23,9 @@ _KINDS = {
 def observable_name(observe: object) -> str:
     """The name of an observable's results."""
     return getattr(observe, "__name__", type(observe).__name__)
+
+
+SHOWN = ("parameters", "preactivations", "weights")  # what observables may ask for, beside states
 
 
 def asks(observe: object, what: str) -> bool:
@@ -49,6 +52,23 @@ class _Draws(TorchFunctionMode):
         """Set them back."""
         for generator, state in self.states.items():
             generator.set_state(state)
+
+
+def check_observables(observe: Sequence[object]) -> None:
+    """Raises ValueError unless these are observables of different names."""
+    if (
+        not isinstance(observe, Sequence)
+        or isinstance(observe, str)
+        or not all(map(callable, observe))
+        or not observe
+    ):
+        raise ValueError(
+            f"observe must be a list of functions such as observables.displacement, got {observe!r}"
+        )
+    names = [observable_name(o) for o in observe]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two observables have the name {name!r}; give each function its own name")
 
 
 def observed(
@@ -210,17 +230,17 @@ def _check_axes(observe: Sequence[object], found: Mapping[str, Tensor], t: Traje
 def _only(t: Trajectory, network: int) -> Trajectory:
     """The same trajectory of one network."""
     each = slice(network, network + 1)
-    return _mapped(t, lambda part: part[each])
+    return t.mapped(lambda part: part[each])
 
 
 def _shown(t: Trajectory) -> Trajectory:
     """The same states in lists of its own, which may be changed."""
-    return _mapped(t, lambda part: part)
+    return t.mapped(lambda part: part)
 
 
 def _copied(t: Trajectory) -> list[Tensor]:
     """The states of the first network, to see what is written without torch: by NumPy, or through `data`."""
-    return _parts(_mapped(t, lambda part: part[:1].clone()))
+    return _parts(t.mapped(lambda part: part[:1].clone()))
 
 
 def _same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
@@ -228,14 +248,6 @@ def _same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
         torch.equal(a, b) or torch.allclose(a, b, 0, 0, equal_nan=True)
         for a, b in zip(before, after, strict=True)
     )
-
-
-def _mapped(t: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
-    def of(states: States) -> States:
-        return States([change(h) for h in states.scaled], [change(e) for e in states.exponent])
-
-    parameters = None if t.parameters is None else {name: of(norms) for name, norms in t.parameters.items()}
-    return Trajectory(of(t.hidden), None if t.adjoint is None else of(t.adjoint), parameters)
 
 
 def _parts(t: Trajectory) -> list[Tensor]:

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde._observed import asks, check_parts, observable_name, observed
+from resnet_sde._observed import SHOWN, asks, check_observables, check_parts, observed
 from resnet_sde.blocks import Layer
 from resnet_sde.checks import check_memory, flag, positive_integer
 from resnet_sde.contracts.blocks import looks_once
+from resnet_sde.contracts.matrices import check_preactivations
 from resnet_sde.matrices import Deferred, Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
@@ -54,7 +55,7 @@ class Ensemble:
     every_layer: bool
     method: str
     seed: int
-    parameters: bool = field(default=False, repr=False)  # no number depends on it
+    shown: tuple[str, ...] = field(default=(), repr=False)  # beside states; no number depends on it
 
     @property
     def stores_layers(self) -> bool:
@@ -148,7 +149,7 @@ def simulate(
 def check_request(x: Tensor, samples: int, observe: Sequence[object]) -> None:
     """Check what the ensembles of a study have in common. Raises ValueError as `simulate` does."""
     _check_input(x, positive_integer("samples", samples, "give for example 100"))
-    _check_observables(observe)
+    check_observables(observe)
 
 
 def plan(
@@ -169,8 +170,11 @@ def plan(
         )
     depth = positive_integer("depth", depth, "give for example 100")
     _check_scale(model, depth)
-    parameters = any(asks(o, "parameters") for o in observe)
-    back = flag("gradients", gradients) or parameters or any(asks(o, "gradients") for o in observe)
+    shown = tuple(what for what in SHOWN if any(asks(o, what) for o in observe))
+    back = flag("gradients", gradients) or "parameters" in shown or any(asks(o, "gradients") for o in observe)
+    every_layer = any(getattr(o, "every_layer", True) for o in observe)
+    if "preactivations" in shown:
+        check_preactivations(model.block)
     ensemble = Ensemble(
         model=model,
         depth=depth,
@@ -178,10 +182,10 @@ def plan(
         inputs=x.shape[-2],
         n_in=x.shape[-1],
         gradients=back,
-        every_layer=any(getattr(o, "every_layer", True) for o in observe),
-        method=choose_method(model, x.shape[-2], method, gradients=back),
+        every_layer=every_layer or bool({"preactivations", "weights"} & {*shown}),
+        method=choose_method(model, x.shape[-2], method, gradients=back, weights="weights" in shown),
         seed=check_seed(seed),
-        parameters=parameters,
+        shown=shown,
     )
     check_memory_of([ensemble], x, observe)
     return ensemble
@@ -196,19 +200,24 @@ def warn_of_rounding(ensemble: Ensemble, x: Tensor) -> None:
         )
 
 
-def choose_method(model: Model, inputs: int, method: str = "auto", *, gradients: bool = False) -> str:
+def choose_method(
+    model: Model, inputs: int, method: str = "auto", *, gradients: bool = False, weights: bool = False
+) -> str:
     """The method that runs for this model and number of inputs, "dense" or "deferred".
 
     Raises:
-        ValueError: the method is unknown, or deferred was asked for weights that are not white and Gaussian.
+        ValueError: the method is unknown, or deferred was asked for weights that are not white and Gaussian,
+            or that are looked at.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; give one of {', '.join(METHODS)}")
     gaussian = model.law.independent and model.law.gaussian
     if method == "deferred" and not gaussian:
         raise ValueError(f"deferred matrices need white Gaussian weights, not {model.law}; give method dense")
-    if method != "auto":
-        return method
+    if method == "deferred" and weights:
+        raise ValueError("an observable looks at weights, and deferred matrices hold none; give method dense")
+    if method != "auto" or weights:
+        return "dense" if weights else method
     # What is drawn as a path, such as fractional noise of H = 1/2, keeps the numbers of its paths.
     deferred = gaussian and model.law.filler is not None
     deferred = deferred and (inputs == 1 or 4 * inputs <= model.width)
@@ -262,7 +271,9 @@ def _run_chunk(ensemble: Ensemble, x: Tensor, chunk: int, workspace: Workspace) 
         alpha,
         model.skip,
         top=top,
-        parameters=ensemble.parameters,
+        parameters="parameters" in ensemble.shown,
+        preactivations="preactivations" in ensemble.shown,
+        weights="weights" in ensemble.shown,
         every_layer=ensemble.every_layer,
         workspace=workspace,
     )
@@ -293,22 +304,6 @@ def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: T
         # Drawn when they are met: they are still in cache when the states meet them.
         slot = k if ensemble.stores_layers else 0
         yield Layer({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
-
-
-def _check_observables(observe: Sequence[object]) -> None:
-    if (
-        not isinstance(observe, Sequence)
-        or isinstance(observe, str)
-        or not all(map(callable, observe))
-        or not observe
-    ):
-        raise ValueError(
-            f"observe must be a list of functions such as observables.displacement, got {observe!r}"
-        )
-    names = [observable_name(o) for o in observe]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"two observables have the name {name!r}; give each function its own name")
 
 
 def _check_input(x: Tensor, samples: int) -> None:
@@ -362,11 +357,12 @@ def check_memory_of(ensembles: Sequence[Ensemble], x: Tensor, observe: Sequence[
     """
     for ensemble in ensembles:
         layers = ensemble.depth if ensemble.stores_layers else 1
-        adjoint = layers * ensemble.inputs * ensemble.model.width if ensemble.parameters else 0
+        states = len({"parameters", "preactivations"} & {*ensemble.shown})  # kept beside matrices
+        also = states * layers * ensemble.inputs * ensemble.model.width
         check_memory(
             f"the layers of one network of width {ensemble.model.width} and depth {ensemble.depth} with "
             f"{ensemble.method} matrices",
-            (ensemble.held + adjoint) * x.element_size() + layers * _LAYER_BYTES,
+            (ensemble.held + also) * x.element_size() + layers * _LAYER_BYTES,
             "give a smaller width or depth",
             x.device,
         )

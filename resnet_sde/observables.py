@@ -33,7 +33,12 @@ _F = TypeVar("_F", bound=Callable[[Trajectory], Tensor])
 
 
 def observable(
-    *dims: str, every_layer: bool = False, gradients: bool = False, parameters: bool = False
+    *dims: str,
+    every_layer: bool = False,
+    gradients: bool = False,
+    parameters: bool = False,
+    preactivations: bool = False,
+    weights: bool = False,
 ) -> Callable[[_F], _F]:
     """Mark a function as an observable.
 
@@ -42,6 +47,8 @@ def observable(
         every_layer: whether it looks at all layers or at the two ends only.
         gradients: whether it needs the backward pass.
         parameters: whether it looks at norms of gradients of parameters too.
+        preactivations: whether it looks at what φ meets, `t.preactivations`.
+        weights: whether it looks at the matrices, `t.weights`, which are then drawn in full.
 
     Example:
         >>> @observable("input")
@@ -51,9 +58,11 @@ def observable(
 
     def mark(function: _F) -> _F:
         function.dims = dims  # type: ignore[attr-defined]
-        function.every_layer = every_layer  # type: ignore[attr-defined]
+        function.every_layer = every_layer or preactivations or weights  # type: ignore[attr-defined]
         function.gradients = gradients or parameters  # type: ignore[attr-defined]
         function.parameters = parameters  # type: ignore[attr-defined]
+        function.preactivations = preactivations  # type: ignore[attr-defined]
+        function.weights = weights  # type: ignore[attr-defined]
         return function
 
     return mark

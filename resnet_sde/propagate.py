@@ -9,7 +9,7 @@ infinity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,52 +20,17 @@ from resnet_sde._threads import one_thread as one_thread
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.checks import finite_number, flag, is_truth
 from resnet_sde.contracts.blocks import check_adjoint, check_block, check_company, unchanged
-from resnet_sde.contracts.matrices import LAYERS, check_dropout, check_layer, check_parameters
-from resnet_sde.matrices import Masked
+from resnet_sde.contracts.matrices import (
+    LAYERS,
+    check_dropout,
+    check_layer,
+    check_parameters,
+    check_preactivations,
+)
+from resnet_sde.matrices import Dense, Masked, NotDrawn
+from resnet_sde.states import States as States
+from resnet_sde.states import Trajectory as Trajectory
 from resnet_sde.streams import Stream, as_stream
-
-
-@dataclass(frozen=True)
-class States:
-    """A sequence of states of natural size 2^exponent · scaled.
-
-    Shape: scaled (layer, sample, input, width), exponent (layer, sample, input, 1).
-    """
-
-    scaled: Sequence[Tensor] | Tensor
-    exponent: Sequence[Tensor] | Tensor
-
-    def natural(self, layer: int) -> Tensor:
-        """The states of one layer in natural size, float64; infinite where they do not fit."""
-        return torch.ldexp(self.scaled[layer].double(), self.exponent[layer].double())
-
-    def ends(self) -> States:
-        """Those of the first layer and of the last."""
-        ends = slice(None, None, max(len(self.scaled) - 1, 1))
-        return States(self.scaled[ends], self.exponent[ends])
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """States of an ensemble: hidden h_0 … h_L, and adjoint p_0 … p_L when the backward pass has run.
-
-    When only the ends were kept, both hold two states, of layer 0 and of layer L.
-
-    parameters: norms of the gradients of the matrices of every layer, by their names, and of the columns for
-        biases, "outer_bias" and "inner_bias"; one for each layer, network and input, as states of width 1.
-        They are those of entries of variance 1: divided by σ / √d, or by σ for biases, they are those of the
-        weights as a layer uses them.
-    """
-
-    hidden: States
-    adjoint: States | None = None
-    parameters: Mapping[str, States] | None = None
-
-    def states(self) -> Iterator[States]:
-        """All there are."""
-        yield self.hidden
-        yield from () if self.adjoint is None else (self.adjoint,)
-        yield from (self.parameters or {}).values()
 
 
 @dataclass(frozen=True)
@@ -161,6 +126,8 @@ def trajectory(
     *,
     top: Tensor | Callable[[Tensor], Tensor] | None = None,
     parameters: bool = False,
+    preactivations: bool = False,
+    weights: bool = False,
     dropout: Dropout | None = None,
     every_layer: bool = True,
     workspace: Workspace | None = None,
@@ -179,6 +146,8 @@ def trajectory(
             out.
         parameters: norms of the gradients of the matrices too; a block of one's own must call `matvec` and
             `rmatvec` of each of its matrices once.
+        preactivations: keep what φ meets in every layer, of blocks V φ(W h + b) + a.
+        weights: keep the matrices of every layer, as they are without dropout; they must be dense.
         dropout: masks, if any; a block of one's own must multiply by its outer matrix with `matvec`.
         every_layer: keep all states, not only those of the two ends.
         workspace: memory to reuse; the states of an earlier call with the same workspace are overwritten.
@@ -191,25 +160,30 @@ def trajectory(
     """
     _check_states(block, h, dropout)
     _check_gradients(block, h, top, flag("parameters", parameters))
+    if flag("preactivations", preactivations):
+        check_preactivations(block)
     h = h.clone()  # what is returned is the caller's alone
     skip = finite_number("skip", skip)
     period = _rescaling_period(block, alpha, skip, 1.0 if dropout is None else dropout.keep_rate)
     loop = _Loop(block, _factor(alpha, h), skip, period)
-    keep = every_layer or top is not None
+    keep = every_layer or preactivations or top is not None
     seen: list[Layer] | None = None if top is None else []
-    met = _met(block, h, layers, dropout, seen, parameters)
+    drawn: list[Layer] | None = [] if flag("weights", weights) else None
+    met = _met(block, h, layers, dropout, seen, parameters, drawn)
     with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
         states, exponents, pre = loop.up(h, met, keep=keep, workspace=workspace)
     hidden = States(states, exponents)
+    shown = States(pre, exponents[:-1]) if preactivations else None
+    matrices = None if drawn is None else _entries(drawn)
     if top is None or seen is None:
-        return Trajectory(hidden if every_layer else hidden.ends())
+        return Trajectory(hidden if every_layer else hidden.ends(), None, None, shown, matrices)
     with torch.autocast(h.device.type, enabled=False):
         states, exponents = loop.down(_top(top, hidden), seen, pre, keep=every_layer or parameters)
     adjoint = States(states, exponents)
     norms = loop.parameters(seen, hidden, adjoint) if parameters else None
     if not every_layer:
         hidden, adjoint = hidden.ends(), adjoint.ends()
-    return Trajectory(hidden, adjoint, norms)
+    return Trajectory(hidden, adjoint, norms, shown, matrices)
 
 
 @dataclass(frozen=True)
@@ -341,12 +315,18 @@ def _met(
     dropout: Dropout | None = None,
     seen: list[Layer] | None = None,
     parameters: bool = False,
+    drawn: list[Layer] | None = None,
 ) -> Iterator[Layer]:
-    """The layers as the loops meet them: checked, watched, with masks; kept in `seen` for the way back."""
+    """The layers as the loops meet them: checked, watched, with masks; kept in `seen` for the way back.
+
+    In `drawn` they are kept as they come.
+    """
     if not isinstance(layers, Iterable):
         raise ValueError(f"layers must be a list of layers, got {type(layers).__name__}; {LAYERS}")
     for layer in layers:
         check_layer(block, h, layer)
+        if drawn is not None:
+            drawn.append(layer)
         if parameters:
             layer = layer.watched(block.shapes(h.shape[-1]))
         if dropout is not None:
@@ -354,6 +334,19 @@ def _met(
         if seen is not None:
             seen.append(layer)
         yield layer
+
+
+def _entries(layers: Sequence[Layer]) -> dict[str, States]:
+    """The entries of all matrices, by name. Raises NotDrawn if a matrix has none."""
+    found: dict[str, States] = {}
+    for name in layers[0].matrices:
+        matrices = [layer[name] for layer in layers]
+        for matrix in matrices:
+            if not isinstance(matrix, Dense):
+                raise NotDrawn(f"weights are shown of dense matrices, not of {type(matrix).__name__} ones")
+        entries = [matrix.entries for matrix in matrices if isinstance(matrix, Dense)]
+        found[name] = States(entries, [torch.zeros_like(e[:, :1, :1], dtype=torch.float64) for e in entries])
+    return found
 
 
 def _rescaled(x: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,11 @@ class Block(ABC):
         layer = layer if unit is None else replace(layer, unit=unit)
         return self.branch(h, layer), (h, layer)
 
+    @property
+    def _keeps_pre(self) -> bool:
+        """Whether what `_branch_and_pre` keeps is what φ meets."""
+        return False
+
     def _adjoint_at(self, pre: Any, p: Tensor, layer: Layer) -> Tensor:
         """(∂ V g / ∂h)ᵀ p, given what `_branch_and_pre` kept."""
         return self.adjoint(pre[0], p, pre[1])

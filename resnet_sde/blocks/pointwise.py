@@ -59,6 +59,7 @@ class Pointwise(Block):
     def _adjoint_at(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
         return self._back(pre, p, layer) if self._keeps_pre else super()._adjoint_at(pre, p, layer)
 
+    @override
     @property
     def _keeps_pre(self) -> bool:
         return self._ours and type(self).adjoint is Pointwise.adjoint

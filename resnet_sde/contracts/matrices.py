@@ -135,3 +135,13 @@ def _of_autograd(block: Block, h: Tensor, layer: Layer, p: Tensor) -> dict[str, 
             if rows < whole.shape[1]:
                 found.setdefault(f"{name}_bias", []).append(whole[:, rows:].norm(dim=(1, 2)))
     return {name: torch.stack(norms, 1) for name, norms in found.items()}
+
+
+def check_preactivations(block: Block) -> None:
+    """Raises ValueError unless the layer loop can show what φ meets in this block."""
+    if not block._keeps_pre:
+        raise ValueError(
+            "pre-activations are shown of branches V φ(W h + b) + a that the package computes, and "
+            f"{type(block).__name__} is none; leave preactivations out, or take them of states and weights, "
+            "which observable(weights=True) shows"
+        )

@@ -16,7 +16,7 @@ from places import FOLDERS, ROOT, sources
 LAYERS = [
     {"_gaussian", "_json", "_names", "_threads", "_version", "checks", "parts"},
     {"streams"},
-    {"activations", "estimate", "fractional", "paths", "runs"},
+    {"activations", "estimate", "fractional", "paths", "states", "runs"},
     {"claims", "laws", "matrices", "datasets"},
     {"blocks", "empirical", "short_memory"},
     {"contracts"},
