@@ -14,13 +14,13 @@ LIMITS = {
     + 950  # training network by network, data of one's own, networks that are kept and changed
     + 650  # infinite width and limits: kernels of any size, facts of laws, equations that describe themselves
     + 1_750  # activations of any function: moments by quadrature in two variables, checks of functions
-    + 100  # parts by name, with what can be chosen of them
+    + 300  # parts by name, with what can be chosen of them; weights and pre-activations for observables
     + 130  # blocks of networks, for hooks
     + 650  # laws of short memory, tied, heavy-tailed and trained weights, and their limits
     + 175  # blocks with any matrices, their gradients by autograd, through revealed matrices too
     + 230  # normalized branches, duals of one's own
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
-    "cli": 1_950 + 600,  # probe, depth-check, advise, merge, clusters
+    "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
     "theorems": 5_800 + 250,  # the catalogue of foundations; its page is in report
     "practice": 4_650,
     "report": 500,
