@@ -25,7 +25,13 @@ def observable_name(observe: object) -> str:
     return getattr(observe, "__name__", type(observe).__name__)
 
 
-SHOWN = ("parameters", "preactivations", "weights")  # what observables may ask for, beside states
+SHOWN = (
+    "parameters",
+    "tangents",
+    "preactivations",
+    "weights",
+    "jacobian",
+)  # what observables may ask for, beside states
 
 
 def asks(observe: object, what: str) -> bool:

@@ -1,4 +1,4 @@
-r"""The weight matrices of one layer, for many networks at once, in three forms and two guises.
+r"""The weight matrices of one layer, for many networks at once, in three forms and a guise.
 
 All answer the same two questions: `matvec(x, scale)` is scale · V x and `rmatvec(p, scale)` is scale · Vᵀ
 p, for the vectors x and p of every input along the rows. `Dense` holds the entries. `Deferred` holds
@@ -8,8 +8,8 @@ orthonormal P, given V Q = Z, the part along Q is known and the rest fresh: Vᵀ
 Q) with G standard normal. The joint law of all answers is exactly that of a dense Gaussian matrix, for
 O(width) numbers a look.
 
-`Masked` and `Watched` are another matrix with masks of dropout before it, or with an eye on the gradient of
-its entries: all that the layer loop puts on to have either in any block.
+`Masked` is another matrix with masks of dropout before it: all that the layer loop puts on to have them in
+any block.
 
 Shapes: dense entries (sample, in, out), so that vectors stand on the left; probes (sample, input, in or out).
 """
@@ -29,12 +29,8 @@ from typing_extensions import override
 from resnet_sde.streams import Stream
 
 _SHORTEST = 1e-30
-_ROUNDING = 64.0  # times the precision of a number: how far a vector may be from those that were met
+ROUNDING = 64.0  # times the precision of a number: how far a vector may be from those that were met
 _ONCE = 'which works for one that is drawn in full only; give method="dense"'
-_UNSEEN = (
-    "gradients of parameters are seen of blocks that call matvec of each matrix once, or affine for one with "
-    "a bias, and rmatvec or autograd once, and this one does not; leave parameters out"
-)
 
 
 class Matrix(ABC):
@@ -181,7 +177,7 @@ class _Seen:
             basis, answers = self.probe / length, self.answer / length
         coefficients = torch.bmm(x, basis.mT)
         rest = torch.linalg.vector_norm(torch.baddbmm(x, coefficients, basis, alpha=-1.0), dim=-1)
-        unseen = rest > _ROUNDING * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=-1)
+        unseen = rest > ROUNDING * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=-1)
         if bool(unseen.any()) or (self.scale != scale and self.scale == 0.0):
             raise NotDrawn(f"a block looks twice at one matrix, {_ONCE}")
         found = torch.bmm(coefficients, answers)
@@ -239,66 +235,6 @@ class Masked(Matrix):
         return kept if x.shape[-1] == width else torch.cat([kept, x[..., width:]], dim=-1)
 
 
-class Watched(Matrix):
-    """A matrix that notes the norm of the gradient of its entries: p xᵀ, for x that it met, and p back.
-
-    What came back is what `rmatvec` is given, or what autograd finds if a block goes back by autograd.
-
-    Args:
-        matrix: the matrix.
-        weights: how many of its columns are weights; those of biases come after them.
-    """
-
-    def __init__(self, matrix: Matrix, weights: int) -> None:
-        self._matrix, self._weights = matrix, weights
-        self._met: list[list[Tensor]] = []
-        self._followed: list[list[Tensor]] = []  # the same of what autograd follows
-        self._probe: Tensor | None = None  # that was met
-        self._back: list[Tensor] = []
-
-    @property
-    def entries(self) -> Tensor:
-        """Refused: what becomes of them is not seen."""
-        raise NotDrawn(_UNSEEN)
-
-    @property
-    def gradient(self) -> tuple[Tensor, ...]:
-        """Norms of the gradients of weights, and of biases if any; (sample, input, 1), float64.
-
-        They are in the unit of x times that of p, and in that of p.
-        """
-        met = self._followed or self._met
-        if (len(self._met), len(met), len(self._back)) != (1, 1, 1):
-            raise NotDrawn(_UNSEEN)
-        return tuple(norm * self._back[0] for norm in met[0])
-
-    @override
-    def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        if x.shape[-1] != self._weights:
-            raise NotDrawn(_UNSEEN)
-        return self._noted(x, [_norm(x) * abs(scale)], self._matrix.matvec(x, scale))
-
-    @override
-    def affine(self, x: Tensor, scale: float, bias: float, unit: Tensor | None) -> Tensor:
-        norm = _norm(x)
-        norms = [norm * abs(scale), torch.full_like(norm, bias)]
-        return self._noted(x, norms, self._matrix.affine(x, scale, bias, unit))
-
-    @override
-    def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
-        self._back.append(_norm(p))
-        return self._matrix.rmatvec(p, scale)
-
-    def _noted(self, x: Tensor, norms: list[Tensor], answer: Tensor) -> Tensor:
-        if answer.requires_grad:
-            self._followed.append(norms)
-            answer.register_hook(lambda p: self._back.append(_norm(p)))
-        elif self._probe is None or not _same(x, self._probe):  # on the way back it may be repeated
-            self._probe = x
-            self._met.append(norms)
-        return answer
-
-
 @dataclass(frozen=True)
 class Layer:
     """The matrices of one layer by their names, as in ``layer["outer"]``.
@@ -344,32 +280,6 @@ class Layer:
     def replaced(self, name: str, matrix: Matrix) -> Layer:
         """The same with another matrix of this name."""
         return Layer({**self.matrices, name: matrix}, self.unit)
-
-    def watched(self, shapes: Mapping[str, tuple[int, int]]) -> Layer:
-        """The same with every matrix of these shapes, (in, out), watched; one more input is a bias."""
-        weights = {name: rows - (rows == out + 1) for name, (rows, out) in shapes.items()}
-        return Layer({**self.matrices, **{n: Watched(self[n], k) for n, k in weights.items()}}, self.unit)
-
-    def gradients(self) -> dict[str, Tensor]:
-        """Norms of the gradients of those matrices that are watched, and of their biases, by name."""
-        found: dict[str, Tensor] = {}
-        for name, matrix in sorted(self.matrices.items(), key=lambda named: named[0] != "outer"):
-            matrix = matrix.matrix if isinstance(matrix, Masked) else matrix
-            if isinstance(matrix, Watched):
-                found |= zip((name, f"{name}_bias"), matrix.gradient, strict=False)
-        return found
-
-
-def _same(x: Tensor, y: Tensor) -> bool:
-    """Whether two stacks of vectors are the same, up to rounding."""
-    if x.shape != y.shape:
-        return False
-    apart = torch.linalg.vector_norm(x - y, dim=-1)
-    return bool((apart <= _ROUNDING * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(y, dim=-1)).all())
-
-
-def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True, dtype=torch.float64)
 
 
 def _scaled(fresh: Tensor, scale: float) -> Tensor:

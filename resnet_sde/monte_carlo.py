@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from resnet_sde._observed import SHOWN, asks, check_observables, check_parts, ob
 from resnet_sde.blocks import Layer
 from resnet_sde.checks import check_memory, flag, positive_integer
 from resnet_sde.contracts.blocks import looks_once
+from resnet_sde.contracts.inputs import check_inputs
 from resnet_sde.contracts.matrices import check_preactivations
+from resnet_sde.jacobians import input_jacobian, jacobian_numbers
 from resnet_sde.matrices import Deferred, Dense
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.propagate import Trajectory, Workspace, one_thread, trajectory
@@ -60,7 +62,7 @@ class Ensemble:
     @property
     def stores_layers(self) -> bool:
         """Whether a pass needs the memory of all layers at once."""
-        return self.gradients or self.every_layer
+        return self.gradients or self.every_layer or "jacobian" in self.shown
 
     @property
     def held(self) -> int:
@@ -116,8 +118,8 @@ def simulate(
         method: "dense" draws weight matrices; "deferred" reveals Gaussian white ones where they are looked
             at, exact in law and cheaper by a factor of the width; "auto" takes deferred where that holds,
             inputs are few, and the block looks at a matrix once forward and once back.
-        seed: a non-negative integer. Asking for gradients or for observables of every layer makes other
-            chunks, and so draws other networks of the same law.
+        seed: a non-negative integer. Asking for gradients, Jacobians or observables of every layer makes
+            other chunks, and so draws other networks of the same law.
 
     Returns:
         Tensors on the CPU, shape (samples, ...).
@@ -148,7 +150,7 @@ def simulate(
 
 def check_request(x: Tensor, samples: int, observe: Sequence[object]) -> None:
     """Check what the ensembles of a study have in common. Raises ValueError as `simulate` does."""
-    _check_input(x, positive_integer("samples", samples, "give for example 100"))
+    check_inputs(x, positive_integer("samples", samples, "give for example 100"))
     check_observables(observe)
 
 
@@ -171,7 +173,8 @@ def plan(
     depth = positive_integer("depth", depth, "give for example 100")
     _check_scale(model, depth)
     shown = tuple(what for what in SHOWN if any(asks(o, what) for o in observe))
-    back = flag("gradients", gradients) or "parameters" in shown or any(asks(o, "gradients") for o in observe)
+    back = flag("gradients", gradients) or any(asks(o, "gradients") for o in observe)
+    back = back or bool({"parameters", "tangents"} & {*shown})
     every_layer = any(getattr(o, "every_layer", True) for o in observe)
     if "preactivations" in shown:
         check_preactivations(model.block)
@@ -183,7 +186,9 @@ def plan(
         n_in=x.shape[-1],
         gradients=back,
         every_layer=every_layer or bool({"preactivations", "weights"} & {*shown}),
-        method=choose_method(model, x.shape[-2], method, gradients=back, weights="weights" in shown),
+        method=choose_method(
+            model, x.shape[-2], method, gradients=back, weights=bool({"weights", "jacobian"} & {*shown})
+        ),
         seed=check_seed(seed),
         shown=shown,
     )
@@ -262,9 +267,9 @@ def _run_chunk(ensemble: Ensemble, x: Tensor, chunk: int, workspace: Workspace) 
     if ensemble.gradients:
         top = source.normal_(torch.empty_like(h[:, :1])).expand_as(h).contiguous()
     draw = _deferred_layers if ensemble.method == "deferred" else _dense_layers
-    layers = draw(ensemble, source, workspace, h)
-    alpha = model.alpha(depth)
-    return trajectory(
+    layers: Iterable[Layer] = draw(ensemble, source, workspace, h)
+    layers, alpha = list(layers) if "jacobian" in ensemble.shown else layers, model.alpha(depth)
+    found = trajectory(
         model.block,
         h,
         layers,
@@ -272,11 +277,15 @@ def _run_chunk(ensemble: Ensemble, x: Tensor, chunk: int, workspace: Workspace) 
         model.skip,
         top=top,
         parameters="parameters" in ensemble.shown,
+        tangents="tangents" in ensemble.shown,
         preactivations="preactivations" in ensemble.shown,
         weights="weights" in ensemble.shown,
         every_layer=ensemble.every_layer,
         workspace=workspace,
     )
+    if "jacobian" not in ensemble.shown:
+        return found
+    return replace(found, jacobian=input_jacobian(model.block, h, layers, alpha, model.skip))
 
 
 def _deferred_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:
@@ -306,33 +315,6 @@ def _dense_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: T
         yield Layer({n: Dense(fill(workspace.take(f"{n} {slot}", s, h))) for n, s in shapes.items()})
 
 
-def _check_input(x: Tensor, samples: int) -> None:
-    if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(
-            f"x must be a float32 or float64 tensor, got {kind}; convert it with x.to(torch.float32)"
-        )
-    if x.ndim not in (2, 3) or 0 in x.shape:
-        raise ValueError(f"x must have shape (input, n_in) or (samples, input, n_in), got {tuple(x.shape)}")
-    if x.ndim == 3 and x.shape[0] != samples:
-        raise ValueError(
-            f"x holds inputs for {x.shape[0]} networks, but samples is {samples}; give one x per network"
-        )
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds values that are not finite; remove or replace them")
-    zero = (x == 0).all(-1)
-    norms = torch.linalg.vector_norm(x.double(), dim=-1)
-    single = x.dtype == torch.float32
-    power, remedy = (15, "rescale them or give float64") if single else (150, "rescale them")
-    if not bool((zero | (norms > 10.0**-power) & (norms < 10.0**power)).all()):
-        name = "float32" if single else "float64"
-        raise ValueError(f"norms of {name} inputs must lie between 1e-{power} and 1e{power}; {remedy}")
-    if bool(zero.any()):
-        raise ValueError(
-            "an input is zero everywhere, so ratios to its norm are undefined; give inputs that are not zero"
-        )
-
-
 def _check_scale(model: Model, depth: int) -> None:
     try:
         alpha = model.alpha(depth)
@@ -357,8 +339,10 @@ def check_memory_of(ensembles: Sequence[Ensemble], x: Tensor, observe: Sequence[
     """
     for ensemble in ensembles:
         layers = ensemble.depth if ensemble.stores_layers else 1
-        states = len({"parameters", "preactivations"} & {*ensemble.shown})  # kept beside matrices
+        states = len({"parameters", "tangents", "preactivations"} & {*ensemble.shown})  # beside matrices
         also = states * layers * ensemble.inputs * ensemble.model.width
+        also += 16 * layers * ensemble.inputs**2 if "tangents" in ensemble.shown else 0
+        also += jacobian_numbers(layers, ensemble.model.width) if "jacobian" in ensemble.shown else 0
         check_memory(
             f"the layers of one network of width {ensemble.model.width} and depth {ensemble.depth} with "
             f"{ensemble.method} matrices",
@@ -392,4 +376,5 @@ def _check_numbers(ensembles: Sequence[Ensemble], each: Sequence[int]) -> None:
 def _numbers(ensemble: Ensemble, observe: object) -> int:
     """Numbers that an observable gives for one network, as far as its axes are known."""
     sizes = {"layer": ensemble.depth + 1, "input": ensemble.inputs, "other_input": ensemble.inputs}
+    sizes["singular_value"] = ensemble.model.width
     return math.prod(sizes.get(axis, 1) for axis in getattr(observe, "dims", ()))

@@ -39,6 +39,8 @@ def observable(
     parameters: bool = False,
     preactivations: bool = False,
     weights: bool = False,
+    tangents: bool = False,
+    jacobian: bool = False,
 ) -> Callable[[_F], _F]:
     """Mark a function as an observable.
 
@@ -49,6 +51,8 @@ def observable(
         parameters: whether it looks at norms of gradients of parameters too.
         preactivations: whether it looks at what φ meets, `t.preactivations`.
         weights: whether it looks at the matrices, `t.weights`, which are then drawn in full.
+        tangents: whether it looks at products of gradients of parameters, `t.tangents`.
+        jacobian: whether it looks at ∂h_L / ∂h_0, `t.jacobian`, which takes `width` backward passes.
 
     Example:
         >>> @observable("input")
@@ -59,10 +63,12 @@ def observable(
     def mark(function: _F) -> _F:
         function.dims = dims  # type: ignore[attr-defined]
         function.every_layer = every_layer or preactivations or weights  # type: ignore[attr-defined]
-        function.gradients = gradients or parameters  # type: ignore[attr-defined]
+        function.gradients = gradients or parameters or tangents  # type: ignore[attr-defined]
         function.parameters = parameters  # type: ignore[attr-defined]
         function.preactivations = preactivations  # type: ignore[attr-defined]
         function.weights = weights  # type: ignore[attr-defined]
+        function.tangents = tangents  # type: ignore[attr-defined]
+        function.jacobian = jacobian  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -151,6 +157,42 @@ def kernel(t: Trajectory) -> Tensor:
     """⟨h_L(x), h_L(x')⟩ / width for every pair of inputs. Shape: (sample, input, input)."""
     h = t.hidden.natural(-1)
     return h @ h.mT / h.shape[-1]
+
+
+@observable("input", "other_input", tangents=True)
+def tangent_kernel(t: Trajectory) -> Tensor:
+    """Θ(x, x') = ⟨∂f(x), ∂f(x')⟩, the empirical tangent kernel of f = ⟨p_L, h_L⟩ / √width.
+
+    The derivatives are those in the entries of the matrices and biases of all residual layers, of variance 1
+    each, σ V / √d being the weights that a layer uses (Jacot et al., 2018). The kernel of a network with a
+    readout of entries of variance 1 is this plus `kernel`. In the weights themselves, the parameters of
+    `networks.ResNet`, a matrix counts d / σ² times as much and a bias 1 / σ_b² times: weigh the parts in
+    `Trajectory.tangents`. Infinite where it overflows.
+
+    Shape: (sample, input, input)
+    """
+    if t.tangents is None:
+        raise ValueError("this observable needs products of gradients; give tangents=True")
+    parts = (of.natural(k) for of in t.tangents.values() for k in range(len(of.scaled)))
+    return torch.stack(list(parts)).sum(0) / t.hidden.scaled[0].shape[-1]
+
+
+@observable("input", "singular_value", jacobian=True)
+def jacobian_singular_values(t: Trajectory) -> Tensor:
+    """Singular values of ∂h_L / ∂h_0 for every input, the largest first.
+
+    The mean of their squares over values and networks is the mean squared gradient, of which
+    ``exp(meanfield.lengths(model, q0, depth=L).log_gradient_growth[-1])`` is the value at infinite width. It
+    takes `width` backward passes, on matrices that are drawn in full. Infinite where they overflow.
+
+    Shape: (sample, input, width)
+    """
+    if t.jacobian is None:
+        raise ValueError("this observable needs the Jacobian; ask simulate or study for it")
+    (scaled,), (exponent,) = t.jacobian.scaled, t.jacobian.exponent
+    top = exponent.amax(-2, keepdim=True)
+    values = torch.linalg.svdvals(torch.ldexp(scaled.double(), exponent - top))
+    return torch.ldexp(values, top[..., 0])
 
 
 @observable("layer", "input", "other_input", every_layer=True)

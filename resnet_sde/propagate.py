@@ -31,6 +31,7 @@ from resnet_sde.matrices import Dense, Masked, NotDrawn
 from resnet_sde.states import States as States
 from resnet_sde.states import Trajectory as Trajectory
 from resnet_sde.streams import Stream, as_stream
+from resnet_sde.watched import along_depth, watched
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def trajectory(
     parameters: bool = False,
     preactivations: bool = False,
     weights: bool = False,
+    tangents: bool = False,
     dropout: Dropout | None = None,
     every_layer: bool = True,
     workspace: Workspace | None = None,
@@ -147,6 +149,7 @@ def trajectory(
         parameters: norms of the gradients of the matrices too; a block of one's own must call `matvec` and
             `rmatvec` of each of its matrices once.
         preactivations: keep what φ meets in every layer, of blocks V φ(W h + b) + a.
+        tangents: products of the same gradients for all pairs of inputs too, likewise.
         weights: keep the matrices of every layer, as they are without dropout; they must be dense.
         dropout: masks, if any; a block of one's own must multiply by its outer matrix with `matvec`.
         every_layer: keep all states, not only those of the two ends.
@@ -159,7 +162,9 @@ def trajectory(
         ValueError: as in `forward`.
     """
     _check_states(block, h, dropout)
-    _check_gradients(block, h, top, flag("parameters", parameters))
+    asked = ((False, flag("parameters", parameters)), (True, flag("tangents", tangents)))
+    watch = [pairs for pairs, wanted in asked if wanted]
+    _check_gradients(block, h, top, bool(watch))
     if flag("preactivations", preactivations):
         check_preactivations(block)
     h = h.clone()  # what is returned is the caller's alone
@@ -169,7 +174,7 @@ def trajectory(
     keep = every_layer or preactivations or top is not None
     seen: list[Layer] | None = None if top is None else []
     drawn: list[Layer] | None = [] if flag("weights", weights) else None
-    met = _met(block, h, layers, dropout, seen, parameters, drawn)
+    met = _met(block, h, layers, dropout, seen, watch, drawn)
     with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
         states, exponents, pre = loop.up(h, met, keep=keep, workspace=workspace)
     hidden = States(states, exponents)
@@ -178,12 +183,12 @@ def trajectory(
     if top is None or seen is None:
         return Trajectory(hidden if every_layer else hidden.ends(), None, None, shown, matrices)
     with torch.autocast(h.device.type, enabled=False):
-        states, exponents = loop.down(_top(top, hidden), seen, pre, keep=every_layer or parameters)
+        states, exponents = loop.down(_top(top, hidden), seen, pre, keep=every_layer or bool(watch))
     adjoint = States(states, exponents)
-    norms = loop.parameters(seen, hidden, adjoint) if parameters else None
+    noted = {pairs: loop.noted(seen, hidden, adjoint, pairs=pairs) for pairs in watch}
     if not every_layer:
         hidden, adjoint = hidden.ends(), adjoint.ends()
-    return Trajectory(hidden, adjoint, norms, shown, matrices)
+    return Trajectory(hidden, adjoint, noted.get(False), shown, matrices, noted.get(True))
 
 
 @dataclass(frozen=True)
@@ -238,18 +243,12 @@ class _Loop:
                 exponents.append(exponent)
         return (states[::-1], exponents[::-1]) if keep else ([p, states[0]], [exponent, exponents[0]])
 
-    def parameters(self, layers: Sequence[Layer], hidden: States, adjoint: States) -> dict[str, States]:
-        """Norms of the gradients of what was watched on both ways."""
-        alpha = self.alpha.abs().double() if isinstance(self.alpha, Tensor) else abs(self.alpha)
-        biases = adjoint.exponent[1:]
-        weights = [up + back for up, back in zip(hidden.exponent[:-1], biases, strict=True)]
-        norms = [layer.gradients() for layer in layers]
-        return {
-            name: States(
-                [each[name] * alpha for each in norms], biases if name.endswith("_bias") else weights
-            )
-            for name in norms[0]
-        }
+    def noted(
+        self, layers: Sequence[Layer], hidden: States, adjoint: States, *, pairs: bool
+    ) -> dict[str, States]:
+        """Norms, or products, of the gradients of what was watched on both ways."""
+        found = along_depth(layers, self.alpha, hidden.exponent, adjoint.exponent, pairs=pairs)
+        return {name: States(*of) for name, of in found.items()}
 
     def _step(self, x: Tensor, branch: Tensor, out: Tensor | None = None) -> Tensor:
         kept = x if self.skip == 1.0 else self.skip * x
@@ -314,7 +313,7 @@ def _met(
     layers: Iterable[Layer],
     dropout: Dropout | None = None,
     seen: list[Layer] | None = None,
-    parameters: bool = False,
+    watch: Sequence[bool] = (),
     drawn: list[Layer] | None = None,
 ) -> Iterator[Layer]:
     """The layers as the loops meet them: checked, watched, with masks; kept in `seen` for the way back.
@@ -327,8 +326,8 @@ def _met(
         check_layer(block, h, layer)
         if drawn is not None:
             drawn.append(layer)
-        if parameters:
-            layer = layer.watched(block.shapes(h.shape[-1]))
+        for pairs in watch:
+            layer = watched(layer, block.shapes(h.shape[-1]), pairs=pairs)
         if dropout is not None:
             layer = dropout.on(layer, h)
         if seen is not None:

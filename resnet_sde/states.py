@@ -42,6 +42,10 @@ class Trajectory:
     preactivations: what φ meets in every layer, 1 … L, where that was asked for.
     weights: the matrices of every layer, 1 … L, by their names, where they were asked for: entries (sample,
         in, out) of variance 1, a bias as one more row, and exponents of 0.
+    tangents: products of the gradients of which `parameters` has the norms, for all pairs of inputs, (sample,
+        input, input) in every layer; their exponents have this shape too.
+    jacobian: ∂h_L / ∂h_0 where it was asked for, (sample, input, width, width), the axis of h_L first, as the
+        only layer of its states; exponents (sample, input, width, 1).
     """
 
     hidden: States
@@ -49,11 +53,14 @@ class Trajectory:
     parameters: Mapping[str, States] | None = None
     preactivations: States | None = None
     weights: Mapping[str, States] | None = None
+    tangents: Mapping[str, States] | None = None
+    jacobian: States | None = None
 
     def states(self) -> Iterator[States]:
         """All there are."""
-        yield from (each for each in (self.hidden, self.adjoint, self.preactivations) if each is not None)
-        for named in (self.parameters, self.weights):
+        alone = (self.hidden, self.adjoint, self.preactivations, self.jacobian)
+        yield from (each for each in alone if each is not None)
+        for named in (self.parameters, self.weights, self.tangents):
             yield from (named or {}).values()
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Trajectory:
@@ -65,5 +72,7 @@ class Trajectory:
         def of_each(named: Mapping[str, States] | None) -> Mapping[str, States] | None:
             return None if named is None else {name: of(states) for name, states in named.items()}
 
-        adjoint, pre = (None if s is None else of(s) for s in (self.adjoint, self.preactivations))
-        return Trajectory(of(self.hidden), adjoint, of_each(self.parameters), pre, of_each(self.weights))
+        alone = (self.adjoint, self.preactivations, self.jacobian)
+        adjoint, pre, jacobian = (None if s is None else of(s) for s in alone)
+        norms, weights, tangents = map(of_each, (self.parameters, self.weights, self.tangents))
+        return Trajectory(of(self.hidden), adjoint, norms, pre, weights, tangents, jacobian)

@@ -13,6 +13,7 @@ from resnet_sde.contracts.asked import Broken, close, numbers, once, ours
 from resnet_sde.contracts.blocks import SCALES, WIDEST, gradient_of, probe
 from resnet_sde.matrices import Dense, Masked, NotDrawn
 from resnet_sde.streams import stream
+from resnet_sde.watched import gradients, watched
 
 LAYERS = "give for example model.draw(8).layers(8)"
 
@@ -101,11 +102,11 @@ def _check_parameters(block: Block, width: int) -> None:
     h, layer = probe(block, width)
     p = numbers(stream(0, "contract", "parameters", width), *h.shape)
     for c in (1.0, *SCALES):
-        watched = layer.watched(block.shapes(width))
+        eyed = watched(layer, block.shapes(width))
         with _refused(block):
-            block.branch(c * h, watched)
-            block.adjoint(c * h, p, watched)
-            found = watched.gradients()
+            block.branch(c * h, eyed)
+            block.adjoint(c * h, p, eyed)
+            found = gradients(eyed)
         for part, expected in _of_autograd(block, c * h, layer, p).items():
             if not close(found[part][..., 0], expected):
                 raise Broken(

@@ -10,6 +10,7 @@ from resnet_sde.meanfield.one_time import Lengths, lengths
 from resnet_sde.meanfield.pairs import gaps, gradient_cosines, kernel
 from resnet_sde.meanfield.parameters import ParameterGradients, parameter_gradients
 from resnet_sde.meanfield.phases import FixedPoints, NoFixedPoint, Phase, fixed_points, phase
+from resnet_sde.meanfield.tangent import tangent_kernel
 from resnet_sde.meanfield.two_time import (
     Displacements,
     displacements,
@@ -51,5 +52,6 @@ __all__ = [
     "parameter_gradients",
     "phase",
     "recommend_variances",
+    "tangent_kernel",
     "two_time",
 ]

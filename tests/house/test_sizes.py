@@ -15,7 +15,7 @@ LIMITS = {
     + 650  # infinite width and limits: kernels of any size, facts of laws, equations that describe themselves
     + 1_750  # activations of any function: moments by quadrature in two variables, checks of functions
     + 300  # parts by name, with what can be chosen of them; weights and pre-activations for observables
-    + 130  # blocks of networks, for hooks
+    + 430  # blocks of networks, for hooks; tangent kernels, Jacobians and their infinite width
     + 650  # laws of short memory, tied, heavy-tailed and trained weights, and their limits
     + 175  # blocks with any matrices, their gradients by autograd, through revealed matrices too
     + 230  # normalized branches, duals of one's own
@@ -31,7 +31,7 @@ LIMITS = {
     + 9_500  # cases that once went wrong, parts of one's own, stores, processes
     + 3_600  # practice
     + 3_800  # fuzz, injected faults, planted bugs
-    + 420  # blocks of networks
+    + 810  # blocks of networks, tangent kernels, Jacobians
     + 700  # laws of short memory, and laws of one's own
     + 220  # blocks of one method
     + 200  # normalized branches
