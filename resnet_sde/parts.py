@@ -155,6 +155,7 @@ _TIED = Choice(
     2.0,
     kind=int,
     low=2,
+    high=1_000_000,
     example="2",
     symbol="m",
     title="layers in a row that share their weights",

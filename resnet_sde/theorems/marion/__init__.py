@@ -9,5 +9,14 @@ fractional weights.
 
 from importlib import import_module
 
-for _name in ("means", "regimes", "depth_limits", "law", "smooth", "fractional", "two_matrices"):
+for _name in (
+    "means",
+    "regimes",
+    "depth_limits",
+    "law",
+    "smooth",
+    "fractional",
+    "two_matrices",
+    "short_memory",
+):
     import_module(f"{__name__}.{_name}")
