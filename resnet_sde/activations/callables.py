@@ -107,6 +107,9 @@ def _check(function: Callable[[Tensor], Tensor]) -> None:
         raise ValueError(
             f"{name} fails on a tensor of shape (6, 7): {error}; give an elementwise function"
         ) from None
+    finally:
+        drawn = not torch.equal(state, torch.get_rng_state())
+        torch.set_rng_state(state)
     if not isinstance(y, Tensor) or y.shape != x.shape or y.dtype != x.dtype:
         found = f"{tuple(y.shape)} and {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(
@@ -114,8 +117,6 @@ def _check(function: Callable[[Tensor], Tensor]) -> None:
         )
     if not torch.equal(x, before):
         raise ValueError(f"{name} writes into what it is given; let it work on a copy")
-    drawn = not torch.equal(state, torch.get_rng_state())
-    torch.set_rng_state(state)
     if drawn:
         raise ValueError(
             f"{name} draws random numbers, which no seed decides; give a function without chance"

@@ -25,6 +25,7 @@ REFUSED = {
     own.centred: "is not elementwise",
     own.transposed: "must keep shape and dtype",
     own.dropout: "draws random numbers",
+    own.drawn_and_single: "float32",
     own.in_place: "writes into what it is given",
     own.complex_: "complex128",
     own.single: "float32",
@@ -41,9 +42,11 @@ REFUSED = {
 
 @pytest.mark.parametrize(("f", "reason"), REFUSED.items(), ids=lambda x: getattr(x, "__name__", None))
 def test_what_is_no_activation_is_refused(f: Callable[[Tensor], Tensor], reason: str) -> None:
+    state = torch.get_rng_state()
     with pytest.raises(ValueError, match=reason) as caught:
         Activation.of(f)
     assert str(caught.value).count(". ") == 0
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_function_without_a_name_is_refused() -> None:
