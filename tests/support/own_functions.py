@@ -69,7 +69,7 @@ def transposed(x: Tensor) -> Tensor:
 
 
 def drawn_and_single(x: Tensor) -> Tensor:
-    return torch.rand(x.shape)
+    return torch.rand(x.shape, dtype=torch.float32)
 
 
 def dropout(x: Tensor) -> Tensor:
