@@ -25,6 +25,7 @@ from .activations import (
 )
 from .blocks import (
     Block as Block,
+    GatedLinearUnit as GatedLinearUnit,
     Layer as Layer,
     PreNorm as PreNorm,
     Reduced as Reduced,

@@ -6,12 +6,14 @@ homogeneous branch is therefore the same function at any scale, biases included.
 """
 
 from resnet_sde.blocks.base import Block, NotKnown, Variances
+from resnet_sde.blocks.gated import GatedLinearUnit
 from resnet_sde.blocks.normalized import PreNorm
 from resnet_sde.blocks.pointwise import Reduced, SingleLayer, TwoLayer, affine, affine_back
 from resnet_sde.matrices import Layer
 
 __all__ = [
     "Block",
+    "GatedLinearUnit",
     "Layer",
     "NotKnown",
     "PreNorm",

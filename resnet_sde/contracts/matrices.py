@@ -48,7 +48,13 @@ def check_layer(block: Block, h: Tensor, layer: object) -> None:
 
 
 def check_dropout(block: Block, width: int) -> None:
-    """Check that masks of dropout reach a block of one's own. Raises ValueError where they do not."""
+    """Check that masks of dropout fit a block, and reach one of one's own. Raises ValueError otherwise."""
+    met = block.shapes(width).get("outer", (width, width))[0] if ours(block) else width
+    if met not in (width, width + 1):
+        raise ValueError(
+            f"dropout acts on as many numbers as a state has, {width}, and the outer matrix of "
+            f"{type(block).__name__} multiplies {met}; leave it out, or give as many"
+        )
     if not ours(block):
         once(_check_dropout, block, min(width, WIDEST))
 

@@ -18,7 +18,7 @@ LIMITS = {
     + 430  # blocks of networks, for hooks; tangent kernels, Jacobians and their infinite width
     + 650  # laws of short memory, tied, heavy-tailed and trained weights, and their limits
     + 175  # blocks with any matrices, their gradients by autograd, through revealed matrices too
-    + 230  # normalized branches, duals of one's own
+    + 390  # normalized and gated branches, duals of one's own
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
     "theorems": 5_800 + 250,  # the catalogue of foundations; its page is in report
@@ -34,7 +34,7 @@ LIMITS = {
     + 810  # blocks of networks, tangent kernels, Jacobians
     + 700  # laws of short memory, and laws of one's own
     + 220  # blocks of one method
-    + 200  # normalized branches
+    + 350  # normalized and gated branches
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
 }
 ROOM = 200  # for what is too small to be argued for
