@@ -49,6 +49,15 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_size(x: Any, size: int, of: str = "inputs") -> None:
+    """Raise ValueError unless vectors, a tensor (..., number), have as many numbers as a matrix takes."""
+    if x.shape[-1] != size:
+        raise ValueError(
+            f"a matrix of {size} {of} was given vectors of {x.shape[-1]} numbers; mend its shape, (in, out), "
+            "where in is one more with a bias, or what multiplies it"
+        )
+
+
 def states(value: object, fact: str, *behaviour: str) -> bool:
     """Whether what a class, or that of an object, says of itself is said of what it does.
 

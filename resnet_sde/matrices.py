@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
+from resnet_sde.checks import check_size
 from resnet_sde.streams import Stream
 
 _SHORTEST = 1e-30
@@ -58,10 +59,12 @@ class Dense(Matrix):
 
     @override
     def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        check_size(x, self.entries.shape[-2])
         return _scaled(torch.bmm(x, self.entries), scale)
 
     @override
     def rmatvec(self, p: Tensor, scale: float = 1.0) -> Tensor:
+        check_size(p, self.entries.shape[-1], "outputs")
         return _scaled(torch.bmm(p, self.entries.mT), scale)
 
 
@@ -90,11 +93,15 @@ class Deferred(Matrix):
 
     Args:
         source: the random stream.
+        width: numbers of an answer.
         answer: storage for the numbers of the forward look, (sample, input, out); allocated if None.
+        rows: numbers of a vector that it meets; any if None.
     """
 
-    def __init__(self, source: Stream, width: int, answer: Tensor | None = None) -> None:
-        self._source, self._width, self._answer = source, width, answer
+    def __init__(
+        self, source: Stream, width: int, answer: Tensor | None = None, rows: int | None = None
+    ) -> None:
+        self._source, self._width, self._answer, self._rows = source, width, answer, rows
         self._seen: _Seen | None = None
         self._looked_back = False
 
@@ -107,6 +114,8 @@ class Deferred(Matrix):
     def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
             return _RevealedProduct.apply(x, self, scale)
+        if self._rows is not None:
+            check_size(x, self._rows)
         if self._seen is not None:
             return self._seen.again(x, scale)
         samples, inputs, _ = x.shape
@@ -132,6 +141,7 @@ class Deferred(Matrix):
             raise NotDrawn(f"a block looks back twice at one matrix, {_ONCE}")
         if p.requires_grad and torch.is_grad_enabled():
             raise NotDrawn(f"autograd is to follow a look back at a matrix, {_ONCE}")
+        check_size(p, self._width, "outputs")
         self._looked_back = True
         if p.shape[1] == 1:
             return self._single_back(p, scale, self._seen)
@@ -271,7 +281,7 @@ class Layer:
 
         answers: storage for what the matrix of a name answers forward, (sample, input, out); None for new.
         """
-        return cls({name: Deferred(source, out, answers(name, out)) for name, (_, out) in shapes.items()})
+        return cls({n: Deferred(source, out, answers(n, out), rows) for n, (rows, out) in shapes.items()})
 
     def changed(self, change: Callable[[Matrix], Matrix]) -> Layer:
         """The same with every matrix changed."""

@@ -19,9 +19,9 @@ from torch import Tensor
 from resnet_sde._observed import SHOWN, asks, check_observables, check_parts, observed
 from resnet_sde.blocks import Layer
 from resnet_sde.checks import check_memory, flag, positive_integer
-from resnet_sde.contracts.blocks import looks_once
 from resnet_sde.contracts.inputs import check_inputs
 from resnet_sde.contracts.matrices import check_preactivations
+from resnet_sde.contracts.revealed import check_revealed, looks_once
 from resnet_sde.jacobians import input_jacobian, jacobian_numbers
 from resnet_sde.matrices import Deferred, Dense
 from resnet_sde.model import Model, WeightPaths
@@ -221,11 +221,12 @@ def choose_method(
         raise ValueError(f"deferred matrices need white Gaussian weights, not {model.law}; give method dense")
     if method == "deferred" and weights:
         raise ValueError("an observable looks at weights, and deferred matrices hold none; give method dense")
+    if method == "deferred":
+        check_revealed(model.block, model.width, gradients=gradients)
     if method != "auto" or weights:
         return "dense" if weights else method
     # What is drawn as a path, such as fractional noise of H = 1/2, keeps the numbers of its paths.
-    deferred = gaussian and model.law.filler is not None
-    deferred = deferred and (inputs == 1 or 4 * inputs <= model.width)
+    deferred = gaussian and model.law.filler is not None and (inputs == 1 or 4 * inputs <= model.width)
     return "deferred" if deferred and looks_once(model.block, model.width, gradients=gradients) else "dense"
 
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from resnet_sde._names import stable_name
 from resnet_sde.activations.functions import ByQuadrature, derivative, smooth
+from resnet_sde.checks import finite_number, flag
 
 _F64: dict[str, Any] = {"dtype": torch.float64}
 _SAME = 1e-13  # of a number: what a fact may be off by
@@ -80,14 +81,23 @@ def of_function(
         if f is not None:
             stable_name(f, "the activation")
     _check(function)
-    phi = OfFunction(function, written, tuple(map(float, kinks)))
+    phi = OfFunction(function, written, _places(kinks))
     _check_prime(phi)
     facts = {}
     for name, said, seen in (("homogeneous", homogeneous, _homogeneous), ("odd", odd, _odd)):
-        facts[name] = seen(function) if said is None else said
+        facts[name] = seen(function) if said is None else flag(name, said)
         if said is not None and said != seen(function):
             raise ValueError(f"{phi} is {'' if seen(function) else 'not '}{name}; leave {name} out")
     return OfFunction(function, written, phi.kinks, **facts)
+
+
+def _places(kinks: Sequence[float]) -> tuple[float, ...]:
+    try:
+        return tuple(finite_number("a kink", kink) for kink in kinks)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"kinks must be a sequence of finite numbers, got {kinks!r}; give for example (0.5,)"
+        ) from None
 
 
 def _points() -> Tensor:

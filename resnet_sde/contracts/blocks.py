@@ -10,19 +10,19 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from resnet_sde.activations import Activation
-from resnet_sde.blocks import Block, Layer
+from resnet_sde.activations import Activation, OfFunction
+from resnet_sde.blocks import Block, Layer, NotKnown
 from resnet_sde.contracts.asked import Broken, check_result, claim, close, numbers, once, ours
 from resnet_sde.contracts.laws import check_law
 from resnet_sde.contracts.theory import states_moments, wrong_moment, wrong_recursion, wrong_scaling
 from resnet_sde.laws import PathLaw
-from resnet_sde.matrices import Dense, Matrix, NotDrawn
+from resnet_sde.matrices import Dense, Matrix
 from resnet_sde.streams import stream
 
 _COMPANY = 2**24  # numbers in the matrices of networks that are looked at together
@@ -56,13 +56,13 @@ def check_block(block: Block, width: int) -> None:
         once(_check_activation, activation)
         check_moments(activation)
     if not ours(block):
-        once(_check_branch, block, min(width, WIDEST))
+        once(_check_branch, block, width)
 
 
 def check_adjoint(block: Block, width: int) -> None:
     """Check the way back through a block of one's own. Raises ValueError as `check_model_parts`."""
     if not ours(block):
-        once(_check_adjoint, block, min(width, WIDEST))
+        once(_check_adjoint, block, width)
 
 
 def check_company(block: Block, width: int, networks: int, *, gradients: bool = False) -> None:
@@ -132,33 +132,6 @@ def check_recursion(block: Block) -> None:
         once(_check_theory, block, wrong_recursion)
 
 
-def looks_once(block: Block, width: int, *, gradients: bool) -> bool:
-    """Whether a matrix that is revealed where it is looked at will do: one look forward, and one back."""
-    if ours(block):
-        return True
-    what = block, min(width, WIDEST), gradients
-    try:
-        return _looks_once(*what)
-    except TypeError:  # of a hash
-        return bool(_looks_once.__wrapped__(*what))
-
-
-@lru_cache(maxsize=256)
-@torch.no_grad()
-def _looks_once(block: Block, width: int, gradients: bool) -> bool:
-    layer = Layer.revealed(block.shapes(width), stream(0, "contract", "looks"))
-    h, _ = probe(block, width)
-    try:
-        block.branch(h, layer)
-        if gradients:
-            block.adjoint(h, torch.ones_like(h), layer)
-    except NotDrawn:
-        return False
-    except Exception:  # what goes wrong by itself is left to its first use
-        return True
-    return True
-
-
 def _check_theory(thing: Any, wrong: Callable[[Any], str | None]) -> None:
     if (sentence := wrong(thing)) is not None:
         raise Broken(sentence)
@@ -175,7 +148,7 @@ def _no_chance(name: str) -> Iterator[None]:
 
 @torch.no_grad()
 def _check_activation(phi: Activation) -> None:
-    name = type(phi).__name__
+    name = repr(phi) if isinstance(phi, OfFunction) else type(phi).__name__
     x = 2 * numbers(stream(0, "contract", "activation"), 6, 10)
     before = x.clone()
     with _no_chance(f"activation {name}"):
@@ -218,13 +191,48 @@ def _same_in_single(what: str, f: Callable[[Tensor], Tensor], x: Tensor) -> None
         raise Broken(f"{what} gives other numbers in float32 than in float64; let it do the same in both")
 
 
+def _asked(check: Callable[[Block, int], None]) -> Callable[[Block, int], None]:
+    """Refuse a block that fails when it is asked: what is not tried may be false.
+
+    A block with numbers of its own may know one width only, and one device.
+    """
+
+    def asked(block: Block, width: int) -> None:
+        try:
+            check(block, min(width, WIDEST))
+        except (Broken, NotKnown):
+            raise
+        except Exception as error:
+            if width > WIDEST:
+                return check(block, width)
+            if "same device" in str(error):
+                raise
+            words = " ".join(str(error).split())[:300]
+            if isinstance(error, ValueError):
+                raise Broken(f"block {type(block).__name__}: {words}") from error
+            raise Broken(
+                f"block {type(block).__name__} fails on states of shape (2, 3, {width}) in float64, by "
+                f"{type(error).__name__}: {words}; let it take states and matrices of any number of networks "
+                "and inputs, in float32 and float64"
+            ) from error
+        return None
+
+    return asked
+
+
+@_asked
 @torch.no_grad()
 def _check_branch(block: Block, width: int) -> None:
     name, (h, layer) = f"block {type(block).__name__}", probe(block, width)
     inside = [(x, x.clone()) for x in (h, *_entries(layer))]
     with _no_chance(name):
-        branch = _branch(name, block, h, layer)
+        branch = _branch(name, block, h, layer).clone()
     _unwritten(name, *inside)
+    if not close(_branch(name, block, h, layer), branch):
+        raise Broken(
+            f"{name} says something else of the same state and matrices when it is asked again; let its "
+            "branch depend on them alone, without chance and without a count of its calls"
+        )
     more, many = probe(block, width, 4)
     of_all = _branch(name, block, more, many)
     for i in range(len(more)):
@@ -282,6 +290,7 @@ def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> No
         )
 
 
+@_asked
 @torch.no_grad()
 def _check_adjoint(block: Block, width: int) -> None:
     name, (h, layer) = f"adjoint of block {type(block).__name__}", probe(block, width)

@@ -88,6 +88,8 @@ def _check_dropout(block: Block, width: int) -> None:
         "numbers as a state has; let branch call matvec of the one that shapes names outer, and adjoint its "
         "rmatvec"
     )
+    if close(found, block.branch(h, layer)):
+        raise past
     if isinstance(outer, Dense):
         entries = outer.entries.clone()
         entries[:, :width] *= masks.mT

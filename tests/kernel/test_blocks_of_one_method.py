@@ -162,9 +162,8 @@ def test_a_matrix_that_is_not_there_is_named() -> None:
         def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
             return layer["bakc"].matvec(h)
 
-    model = rs.Model(Misspelt(), WHITE, WIDTH, beta=0.5)
     with pytest.raises(ValueError, match="a layer has no bakc matrix, only 'gate', 'value', 'back'"):
-        rs.simulate(model, X, depth=2, samples=2, observe=[ob.growth])
+        rs.Model(Misspelt(), WHITE, WIDTH, beta=0.5)
 
 
 VERBS: dict[str, tuple[Callable[[rs.Model], object], str]] = {
