@@ -35,6 +35,7 @@ LIMITS = {
     + 700  # laws of short memory, and laws of one's own
     + 220  # blocks of one method
     + 350  # normalized and gated branches
+    + 215  # wrong blocks and activations, each with its sentence
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
 }
 ROOM = 200  # for what is too small to be argued for
