@@ -22,6 +22,7 @@ from resnet_sde._gaussian.quadrature import FINER, USUAL, Quadrature
 _CLOSE = 1e-10  # of a moment: what two rules may differ by
 _TRIED = 4  # of what is asked at once
 _MANY = 128  # gaps at one pair of variances, for which a table of the gap is worth its while
+_SERIES = 1e-8  # a variance below which φ² less its first term is its next one, and rounding the rest of it
 _SMALLEST, _LARGEST = 1e-200, 1e200  # variances
 _T = TypeVar("_T")
 _Order = tuple[int, int] | None  # of the derivatives of u and of v
@@ -102,12 +103,28 @@ class Numerical(Moments):
         tailed = torch.zeros_like(q, dtype=torch.bool)
         if self.pieces.tails is not None:
             tailed = q > 4 * self.pieces.width**2
-        rest[~tailed] = self.second_moment(q[~tailed]) / q[~tailed]
+        near = ~tailed & (q < 1) & (q > _SMALLEST)
+        others = ~tailed & ~near
+        rest[others] = self.second_moment(q[others]) / q[others]
+        if bool(near.any()):
+            limit[near], rest[near] = self._share_near_zero(q[near])
         if bool(tailed.any()):
             t = self.pieces.ramp(0)
             limit[tailed] = (t.slope**2 + (t.slope + t.bend) ** 2) / 2
             rest[tailed] = (ramps.excess(t, q[tailed]) + self._usual.beside_tails(q[tailed])) / q[tailed]
         return limit, rest
+
+    def _share_near_zero(self, q: Tensor) -> tuple[float, Tensor]:
+        """The mean square of the slopes at 0, if φ is 0 there, and E φ² / q less that."""
+        ends = torch.tensor([-1e-200, 0.0, 1e-200], dtype=torch.float64)
+        at_zero = [f(ends).tolist() for f in self._functions[:4]]
+        left, _, right = at_zero[1] if at_zero[0][1] == 0 else (0.0, 0.0, 0.0)
+        rest = self._usual.beside_slopes(left, right, q) / q
+        bent = any(abs(kink.at) < 1e-3 for kink in self.pieces.kinks)
+        if at_zero[0][1] == 0 and not bent and len(at_zero) == 4:
+            series = 3 / 4 * at_zero[2][1] ** 2 + right * at_zero[3][1]
+            rest = torch.where(q < _SERIES, series * q, rest)
+        return (left**2 + right**2) / 2, rest
 
     def _check_order(self, m: int, n: int) -> None:
         """Raises ValueError unless the m-th derivative is there, m ≥ n, without masses that are not added."""

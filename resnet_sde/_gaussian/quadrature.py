@@ -33,6 +33,7 @@ _COARSEST = 3.5  # standard deviations of a Gaussian in a piece
 _NARROW = 0.2  # of the finest piece: a standard deviation of b given a for which steps in z will do
 _NARROWEST = 0.04  # the same for a few Gauss–Hermite nodes
 _UNCORRELATED = 0.6  # of s² / B: above, pieces are as wide as s in any case
+_ROUNDING = 4 * torch.finfo(torch.float64).eps
 _NEAR = 0.3  # of the finest piece: a difference of arguments over which φ' is a polynomial of degree 7
 
 
@@ -98,6 +99,18 @@ class Quadrature:
         """E φ(u)² − E t(u)², t being the tails."""
         t, every = self.pieces.ramp(0), torch.ones_like(q, dtype=torch.bool)
         return self._over(0, lambda v: 2 * t(v) + self.pieces.local(0, v), q, every, ())
+
+    def beside_slopes(self, left: float, right: float, q: Tensor) -> Tensor:
+        """E φ(u)² less that of two half-lines through 0, with the digits of what is little near 0."""
+        found = torch.empty_like(q)
+        for (place,), those in groups(octave(q)):
+            rule = self.rule(place, place)
+            line = torch.where(rule.x < 0, left, right) * rule.x
+            beside = self.values(0, place, place) - line
+            beside = torch.where(beside.abs() <= _ROUNDING * line.abs(), 0.0, beside) * (beside + 2 * line)
+            for some in those.split(max(1, _AT_ONCE // len(rule.x))):
+                found[some] = density(rule, q[some, None]) @ beside
+        return found
 
     def two(self, m: int, n: int, large: Tensor, small: Tensor, gap: Tensor) -> Tensor:
         """E φ^(m)(a) φ^(n)(b), for variances of which the first is the larger."""

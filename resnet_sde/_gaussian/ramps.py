@@ -91,13 +91,12 @@ def excess(t: Ramp, q: Tensor) -> Tensor:
     """E t(√q z)² less q times the mean square of the two slopes, which is what it is at large q."""
     p = q + t.s**2
     angle = torch.atan2(_root(q, q, torch.zeros_like(q), t.s), q)
-    root = p.sqrt()
-    share = (1 + q / p) / (2 * _ROOT_TURN)
+    root, right = p.sqrt(), t.offset + t.step
     return (
-        t.offset * (t.offset + 2 * t.bend * root / _ROOT_TURN + t.step)
+        t.offset * right
+        + 2 * t.bend * root / _ROOT_TURN * (right - t.step * t.s**2 / (2 * p))
         + 2 * t.slope * t.step * q / (_ROOT_TURN * root)
         + t.bend**2 * p * _arc(angle) / _TURN
-        + 2 * t.bend * t.step * root * share
         + t.step**2 * (math.pi - angle) / _TURN
     )
 
