@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _DEGREE = 15
-_WIDTH = math.log(8.0)  # of a piece, in the logarithm
+_WIDTH = math.log(2.0)  # of a piece, in the logarithm; wider ones are not resolved near gap 1
 _LEAST = 1e-15  # of the gap, or of 2 − gap; below, the function itself is asked
 _RESOLVED = 3e-11  # of the function on a piece, in the last two coefficients
 
