@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,8 @@ def imported(option: str, module: str) -> ModuleType:
     try:
         if not all(part.isidentifier() for part in module.split(".")):
             raise ImportError("this is no dotted name such as my_package.my_module")
-        return import_module(module)
+        with redirect_stdout(sys.stderr):  # standard output is for results
+            return import_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the code of a module may raise anything, SystemExit included
@@ -84,7 +86,8 @@ def own_part(option: str, words: str, kind: type, wrap: Callable[[Any], Any] | N
     if needed and not (plain and wrap):
         raise click.UsageError(f"{option} {words}: this needs {', '.join(needed)}; {remedy}.")
     try:
-        made = wrap(found) if wrap is not None and plain else found()
+        with redirect_stdout(sys.stderr):
+            made = wrap(found) if wrap is not None and plain else found()
     except Exception as error:
         raise click.UsageError(
             f"{option} {words}: {type(error).__name__}: {' '.join(str(error).split())}; {remedy}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from resnet_sde.checks import states
 from resnet_sde.contracts.asked import CLOSE, Broken, check_result, claim, close, once, ours
 from resnet_sde.fractional import autocovariance
-from resnet_sde.laws import PathLaw
+from resnet_sde.laws import Noise, PathLaw
 from resnet_sde.paths import OffGrid, Path
 from resnet_sde.streams import stream
 
@@ -111,6 +112,11 @@ def _check_law_or_refuse(law: PathLaw) -> None:
 
 def _check_law(law: PathLaw) -> None:
     name, depth = f"law {type(law).__name__}", 64
+    noises = get_args(Noise)
+    if law.noise not in (*noises, None):
+        raise Broken(f"noise of {name} must be {', '.join(noises)} or None, got {law.noise!r}")
+    if not hasattr(law, "exponent"):
+        raise Broken(f"{name} does not say how its sums grow; give it an exponent, 0.5 of white weights")
     drawn_in = type(law).value if law.kind == "smooth" else type(law).sample
     if type(law)._draw is PathLaw._draw and drawn_in in (PathLaw.value, PathLaw.sample):
         raise Broken(f"{name} draws nothing; give it a method {drawn_in.__name__}")
@@ -252,8 +258,7 @@ def _check_noise(name: str, law: PathLaw) -> None:
     """Refuse a noise of another covariance or exponent."""
     exponents = {"white": 0.5, "short-memory": 0.5, "smooth": 1.0, "constant": 1.0}
     exponents["fractional"] = law.exponent
-    if (noise := law.noise) not in exponents:
-        raise Broken(f"noise of {name} must be {', '.join(exponents)} or None, got {noise!r}")
+    noise = str(law.noise)
     for depth in (16, 256):
         _check_covariance(name, law, exponents[noise], torch.arange(depth, dtype=torch.float64))
 

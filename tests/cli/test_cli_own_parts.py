@@ -108,6 +108,15 @@ def test_an_instance_a_class_and_a_function_are_blocks(mine: str) -> None:
     assert ratios(found[2]) == ratios(ours)
 
 
+def test_what_a_module_prints_is_no_result(mine: str) -> None:
+    file = Path(f"{mine}.py")
+    file.write_text(f"print('imported')\n{MODULE}".replace("():\n", "():\n    print('made')\n"))
+    status, output, errors = run("--block", f"{mine}:one_matrix", "--depth", 5, *SMALL, "--json")
+    assert status == 0
+    assert len(json.loads(output)["cells"]) == 1
+    assert errors.splitlines()[:2] == ["imported", "made"]
+
+
 def test_laws_of_ones_own_stand_beside_ours(mine: str) -> None:
     laws = [f"{mine}:SMOOTH", f"{mine}:Remembering", "smooth"]
     given = [word for law in laws for word in ("--law", law)]
@@ -207,11 +216,6 @@ MAKES = "class or function that makes one and takes no arguments"
         ("--block", "Other", "this is another class; give"),
         ("--block", "SMOOTH", "this is an object of type SmoothNoise; give a resnet_sde.Block"),
         ("--block", "nothing", "has no nothing; give a name that it has"),
-        (
-            "--block",
-            "Failing",
-            "AttributeError: 'Failing' object has no attribute 'nothing'; give code that runs",
-        ),
         ("--law", "WIDE", "this is an object of type Wide; give a resnet_sde.PathLaw"),
         ("--law", "Other", "this is another class; give a resnet_sde.PathLaw"),
         (
@@ -229,6 +233,12 @@ def test_what_is_no_part_is_refused(mine: str, option: str, name: str, sentence:
     found = refusal(option, f"{mine}:{name}", "--beta", 0.5, "--depth", 4, *SMALL)
     assert sentence in found
     assert f"{mine}:{name}" in found
+
+
+def test_a_block_that_fails_is_named(mine: str) -> None:
+    found = refusal("--block", f"{mine}:Failing", "--beta", 0.5, "--depth", 4, *SMALL)
+    assert "block Failing fails" in found
+    assert "AttributeError: 'Failing' object has no attribute 'nothing'; let it take states" in found
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,20 @@ class Unending(Remembering):
         return 0.5**0.5 * (super().sample(depth, shape, stream) + shared)
 
 
+class Misspelt(Signs):
+    noise = "White"
+
+
+class Endless(rs.PathLaw):
+    """How its sums grow is not said."""
+
+    def covariance(self, depth: int) -> Tensor:
+        return torch.eye(depth, dtype=torch.float64)
+
+    def sample(self, depth: int, shape: tuple[int, ...], stream: Stream) -> Tensor:
+        return stream.normal(depth, *shape)
+
+
 class Flat(Signs):
     noise = "white"
 
@@ -233,6 +247,8 @@ class Flat(Signs):
         (Aggregated(), "of networks of 16 layers on paths of 64"),
         (Unending(), "grows like|its memory is short"),
         (Flat(), "it must return shape"),
+        (Misspelt(), "must be white, short-memory, fractional, smooth, constant or None, got 'White'"),
+        (Endless(), "does not say how its sums grow; give it an exponent"),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, rs.PathLaw) else None,
 )

@@ -252,7 +252,7 @@ def larger(source: Stream) -> Callable[[Tensor], Tensor]:
 FALSE: list[tuple[rs.PathLaw, str]] = [
     (
         Stating(WHITE, noise="brown"),
-        "noise of law Stating must be white, short-memory, smooth, constant, fractional or None",
+        "noise of law Stating must be white, short-memory, fractional, smooth, constant or None",
     ),
     (Stating(ROUGH, noise="white"), "its noise is white"),
     (Stating(WHITE, noise="fractional"), "fractional noise; it must be Gaussian, and H in"),
