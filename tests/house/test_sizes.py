@@ -18,6 +18,7 @@ LIMITS = {
     + 430  # blocks of networks, for hooks; tangent kernels, Jacobians and their infinite width
     + 650  # laws of short memory, tied, heavy-tailed and trained weights, and their limits
     + 175  # blocks with any matrices, their gradients by autograd, through revealed matrices too
+    + 40  # what grows like a ReLU far out, for phases
     + 390  # normalized and gated branches, duals of one's own
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
@@ -33,6 +34,7 @@ LIMITS = {
     + 3_800  # fuzz, injected faults, planted bugs
     + 810  # blocks of networks, tangent kernels, Jacobians
     + 700  # laws of short memory, and laws of one's own
+    + 320  # moments of any function against many digits
     + 220  # blocks of one method
     + 350  # normalized and gated branches
     + 215  # wrong blocks and activations, each with its sentence
