@@ -30,6 +30,31 @@ def spread(values: Tensor, level: float, *, unit: float = 1.0) -> Estimate:
     return average((flat - flat.mean()).square() * (len(flat) / max(1, len(flat) - 1)), level, unit=unit)
 
 
+def median(values: Tensor, level: float) -> Estimate:
+    """The median of the law of independent values, any shape; its interval is that of order statistics.
+
+    It has its level at every sample size and for every law: no value counts by its size.
+    """
+    return _quantile(values, level, 0.5)
+
+
+def interdecile_range(values: Tensor, level: float) -> Estimate:
+    """Distance of the first from the last decile of a law, each as in `median`, with half of the chance."""
+    first, last = (_quantile(values, 1.0 - (1.0 - level) / 2, p) for p in (0.1, 0.9))
+    low, high = max(0.0, last.low - first.high), last.high - first.low
+    return Estimate(last.value - first.value, low, high)
+
+
+def _quantile(values: Tensor, level: float, p: float) -> Estimate:
+    """With an interval that has no end where there are too few values for one."""
+    found = values.double().flatten().numpy()
+    if not np.isfinite(found).all():
+        return exactly(math.nan)
+    low, high = scipy.stats.quantile_test(found, p=p).confidence_interval(level)
+    low, high = (end if math.isfinite(end) else far for end, far in ((low, -math.inf), (high, math.inf)))
+    return Estimate(float(np.quantile(found, p)), float(low), float(high))
+
+
 def shift(first: Tensor, second: Tensor, level: float) -> Estimate:
     """The difference of the means of two independent samples, with Welch's interval."""
     parts = [average(values, level) for values in (first, second)]

@@ -135,6 +135,14 @@ class Lab:
         """Their variance, in a unit."""
         return estimators.spread(values, self.level, unit=unit)
 
+    def median(self, values: Tensor, *, unit: float = 1.0) -> Estimate:
+        """The median of their law, in a unit; no single value decides it."""
+        return estimators.median(values / unit, self.level)
+
+    def interdecile_range(self, values: Tensor) -> Estimate:
+        """Distance of the first from the last decile of their law; no single value decides it."""
+        return estimators.interdecile_range(values, self.level)
+
     def shift(self, first: Tensor, second: Tensor) -> Estimate:
         """The difference of the means of two independent samples."""
         return estimators.shift(first, second, self.level)

@@ -22,7 +22,10 @@ LIMITS = {
     + 390  # normalized and gated branches, duals of one's own
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
-    "theorems": 5_800 + 250,  # the catalogue of foundations; its page is in report
+    "theorems": 5_800
+    + 250  # the catalogue of foundations; its page is in report
+    + 40  # medians and deciles, for laws of which one network would decide a mean
+    + 60,  # the drift of correlated weights
     "practice": 4_650,
     "report": 500,
     "experiments and figures": 13_300

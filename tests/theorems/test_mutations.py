@@ -87,6 +87,13 @@ def test_a_theorem_that_is_not_reached_is_told() -> None:
     assert not codes & called("gaussian-duals")
 
 
+@BY_NAME
+def test_what_a_bug_replaces_is_looked_up(name: str) -> None:
+    """Fields of a class, which have no value there, are no functions: then every theorem is run."""
+    codes = reached(MUTANTS[name])
+    assert codes is None or codes
+
+
 def test_every_bug_is_told_in_a_sentence_and_names_theorems_that_exist() -> None:
     for name, mutant in MUTANTS.items():
         assert inspect.getdoc(mutant.plant).endswith("."), name

@@ -51,7 +51,7 @@ def order_and_chaos(lab: Lab, *, root: float | None = None) -> Iterator[Claim]:
     yield equal("largest |c − c*|, chaotic, recursion", furthest, 0.0, 1e-9)
     case = feed_forward(TANH, 1.3, 0.05, width)
     _, q_star = settled(case)
-    seen = gap(lab.kernels(case, (q_star, q_star, -0.5), depth=40, samples=100))
+    seen = gap(lab.kernels(case, (q_star, q_star, -0.5), depth=40))
     yield lab.at_most("1 − correlation, ordered, from -0.5", seen, 0.0, within=0.02)
     case = feed_forward(TANH, 1.7, 0.05)  # on the line σ_w² is 1.76
     _, q_star = settled(case)

@@ -78,7 +78,7 @@ def reached(mutant: Mutant) -> set[CodeType] | None:
         unknown = False
 
         def setattr(self, target: Any, name: Any, value: Any = None, raising: bool = True) -> None:
-            old = vars(target).get(name, getattr(target, name))
+            old = vars(target).get(name, getattr(target, name, None))
             for wrapped in (getattr(old, "fget", None), getattr(old, "__func__", None), old):
                 code = getattr(wrapped, "__code__", None)
                 if code is not None:
