@@ -4,19 +4,19 @@ Every formula takes the gap 1 − correlation rather than the correlation, so th
 their digits, and writes angles with atan2, so that none is lost near 0 or π either.
 """
 
-from resnet_sde._gaussian.gelu import Gelu
+from resnet_sde._gaussian.gelu import GeluMoments
 from resnet_sde._gaussian.mixtures import ErfMixture, logistic
 from resnet_sde._gaussian.moments import Moments
 from resnet_sde._gaussian.numerical import Numerical
 from resnet_sde._gaussian.powers import HalfPower
-from resnet_sde._gaussian.rectified import Identity, Rectified
+from resnet_sde._gaussian.rectified import IdentityMoments, Rectified
 from resnet_sde._gaussian.sine import Sine
 
 __all__ = [
     "ErfMixture",
-    "Gelu",
+    "GeluMoments",
     "HalfPower",
-    "Identity",
+    "IdentityMoments",
     "Moments",
     "Numerical",
     "Rectified",

@@ -24,7 +24,7 @@ _TURN = 2 * math.pi
 
 
 @dataclass(frozen=True)
-class Gelu(Moments):
+class GeluMoments(Moments):
     """φ(x) = x Φ(x), with Φ the normal distribution function."""
 
     @override

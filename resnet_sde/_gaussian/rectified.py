@@ -13,7 +13,7 @@ from resnet_sde._gaussian.moments import Moments, arc, clip, root_step
 
 
 @dataclass(frozen=True)
-class Identity(Moments):
+class IdentityMoments(Moments):
     """φ(x) = x."""
 
     @override

@@ -37,7 +37,7 @@ class Linear(Activation):
     @property
     @override
     def _moments(self) -> Moments:
-        return _gaussian.Identity()
+        return _gaussian.IdentityMoments()
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class LeakyReLU(Activation):
     @property
     @override
     def _moments(self) -> Moments:
-        return _gaussian.Identity() if self.slope == 1 else _gaussian.Rectified(self.slope)
+        return _gaussian.IdentityMoments() if self.slope == 1 else _gaussian.Rectified(self.slope)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Gelu(Activation):
     @property
     @override
     def _moments(self) -> Moments:
-        return _gaussian.Gelu()
+        return _gaussian.GeluMoments()
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _claimed(claim: Callable[..., Any], of: tuple[float, ...]) -> float | None:
     return number if math.isfinite(number) else None
 
 
-class _Grid:
+class _Quadrature:
     """Quadrature of standard normal variables."""
 
     def __init__(self, end: float, steps: int, variables: int) -> None:
@@ -117,14 +117,14 @@ class _Grid:
 
 def _jumps(phi: Activation, q: float) -> bool:
     """Whether E φ' is not E φ(√q z) z / √q: where φ jumps prime does not show all of its derivative."""
-    grid = _Grid(9.0, 9000, 1)
+    grid = _Quadrature(9.0, 9000, 1)
     x = math.sqrt(q) * grid.z
     y, slope = phi(x.clone()), phi.prime(x.clone())
     return grid.mean(slope - y * grid.z / math.sqrt(q), slope, torch.ones_like(x)).refutes(0.0)
 
 
 def _of_one_variable(phi: Activation) -> Iterator[_Stated]:
-    grid = _Grid(9.0, 9000, 1)
+    grid = _Quadrature(9.0, 9000, 1)
     for q in (0.0025, 0.04, 1.0, 9.0, 25.0):
         root = math.sqrt(q)
         x = root * grid.z
@@ -145,7 +145,7 @@ def _of_one_variable(phi: Activation) -> Iterator[_Stated]:
         yield "mean_curvature", (q, q, 0.0), grid.mean(bend, slope, slope)
 
 
-def _bend(phi: Activation, grid: _Grid, root: float) -> _Mean:
+def _bend(phi: Activation, grid: _Quadrature, root: float) -> _Mean:
     """E φ''², from differences of φ' over h, 2h and 4h.
 
     By Jensen's inequality each is below it, so a claim below them is refuted even at a kink, where they grow
@@ -165,7 +165,7 @@ def _bend(phi: Activation, grid: _Grid, root: float) -> _Mean:
 
 
 def _of_two_variables(phi: Activation) -> Iterator[_Stated]:
-    grid = _Grid(7.0, 140, 2)
+    grid = _Quadrature(7.0, 140, 2)
     for of in ((1.0, 1.0, 0.3), (0.5, 2.0, 1.4), (1.0, 1.0, 1e-6), (9.0, 9.0, 0.15), (0.04, 4.0, 0.8)):
         q1, q2, gap = of
         rest = math.sqrt(gap * (2.0 - gap))

@@ -130,7 +130,7 @@ class Layers:
         return [None if t is None or not t.requires_grad else next(found) for t in inputs]
 
     def up(
-        self, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None, kept: Kept | None
+        self, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None, kept: KeptStates | None
     ) -> Tensor:
         """h_L; what each layer starts from and its pre-activations are left in `kept`."""
         for k, layer in enumerate(weights.layers()):
@@ -156,7 +156,7 @@ class Layers:
         return torch.baddbmm(h, (layer.outer * alpha).mT, a, beta=skip, out=out)
 
     def down(
-        self, p: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None, kept: Kept
+        self, p: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None, kept: KeptStates
     ) -> tuple[Tensor, Weights]:
         """The gradient at h_0, and those of the weights."""
         found = Weights(*(None if w is None else self.pool.take(w.shape, w) for w in weights))
@@ -199,7 +199,7 @@ class Layers:
         return torch.baddbmm(p, layer.inner, q, beta=self.skip)
 
 
-class Kept(NamedTuple):
+class KeptStates(NamedTuple):
     """What the way back needs: the state that each layer starts from, and its pre-activations.
 
     Shape: (depth, member, width, input); without an inner matrix pre-activations are the states themselves.
@@ -218,7 +218,7 @@ def _affine(h: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor | None) 
 class _Held:
     """Memory of one pass, given back when nothing can run backward through that pass any more."""
 
-    def __init__(self, pool: Pool, kept: Kept) -> None:
+    def __init__(self, pool: Pool, kept: KeptStates) -> None:
         self._pool, self.kept, self._place = pool, kept, _place(kept.hidden.shape, kept.hidden)
 
     def __del__(self) -> None:
@@ -236,7 +236,7 @@ class _Residual(torch.autograd.Function):
         w = Weights(*weights)
         shape = (w.depth, *h.shape)
         hidden = layers.pool.take(shape, h)
-        kept = Kept(hidden, hidden if w.inner is None else layers.pool.take(shape, h))
+        kept = KeptStates(hidden, hidden if w.inner is None else layers.pool.take(shape, h))
         ctx.layers, ctx.held = layers, _Held(layers.pool, kept)
         ctx.save_for_backward(h, alpha, masks, *weights)
         return layers.up(h, alpha, w, masks, kept)

@@ -24,7 +24,7 @@ from resnet_sde.estimate import Estimate
 from resnet_sde.practice.coherence import Addition, Dependence
 from resnet_sde.practice.over_seeds import exponent
 from resnet_sde.practice.profile import Profile
-from resnet_sde.practice.record import HEAD, Record
+from resnet_sde.practice.record import HEAD, StreamRecord
 from resnet_sde.practice.replay import replays
 
 _LARGE = 0.5  # of the tangent of an angle
@@ -39,7 +39,7 @@ def blocks_in_head(layers: Dependence) -> int:
     return 1 if layers.addition is Addition.COHERENT else HEAD
 
 
-def turning_of_block_1(record: Record, state: Tensor) -> float:
+def turning_of_block_1(record: StreamRecord, state: Tensor) -> float:
     """The tangent of the angle by which block 1 turns this state; NaN where it cannot be run on it."""
     found = next(replays(record, [1]), None)
     if found is None or found.input.shape != state.shape:

@@ -39,7 +39,7 @@ from resnet_sde.practice.calling import (
 from resnet_sde.practice.coherence import Directions, Groups
 from resnet_sde.practice.errors import NotAStream, behind_another, changed_shape, no_tensor, not_a_chain
 from resnet_sde.practice.find_stream import Blocks
-from resnet_sde.practice.record import Arguments, Kept, Record
+from resnet_sde.practice.record import Arguments, KeptCall, StreamRecord
 from resnet_sde.streams import stream
 
 _ONE_BRANCH = 1e-3
@@ -66,7 +66,7 @@ def watch(
     gradients: bool = True,
     keep: Iterable[int] = (),
     seed: int = 0,
-) -> Record:
+) -> StreamRecord:
     """Run the module once, forward and backward, and follow its stream through the blocks.
 
     Raises:
@@ -88,7 +88,9 @@ def watch(
     return record
 
 
-def _watch(watching: _Watch, module: nn.Module, call: Call, loss: Callable[[Any], Tensor] | None) -> Record:
+def _watch(
+    watching: _Watch, module: nn.Module, call: Call, loss: Callable[[Any], Tensor] | None
+) -> StreamRecord:
     handles = []
     try:
         for block in dict.fromkeys(watching.blocks.modules):
@@ -116,7 +118,7 @@ class _Watch:
     ) -> None:
         length = len(blocks.modules)
         self.blocks, self.scale, self.gradients, self.keep, self.seed = blocks, scale, gradients, keep, seed
-        self.record = Record(
+        self.record = StreamRecord(
             blocks,
             norms=np.full(length + 1, np.nan),
             displacements=np.full(length + 1, np.nan),
@@ -168,7 +170,7 @@ class _Watch:
         self.boundary(k, x)
         self.entering = x
         if k in self.keep and self.record.first_nonfinite is None:
-            self.record.kept[k] = Kept((args, kwargs), place, self.before, autocast_of(x))
+            self.record.kept[k] = KeptCall((args, kwargs), place, self.before, autocast_of(x))
         self.entered += 1
         if not self.gradients:
             return None

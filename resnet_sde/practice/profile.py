@@ -36,7 +36,7 @@ from resnet_sde.practice.find_stream import (
     nothing_repeated,
 )
 from resnet_sde.practice.instrument import watch
-from resnet_sde.practice.record import Record
+from resnet_sde.practice.record import StreamRecord
 from resnet_sde.practice.replay import Replay, Secants, replays, secant_places, secants
 from resnet_sde.practice.writers import Writer, class_name, decompose, head_blocks, writers_of
 from resnet_sde.streams import check_seed
@@ -226,7 +226,7 @@ def follow(
     loss: Callable[[Any], Tensor] | None = None,
     gradients: bool = True,
     seed: int = 0,
-) -> Record:
+) -> StreamRecord:
     """The run on the first candidate that carries a residual stream.
 
     Raises:
@@ -255,7 +255,7 @@ def worth_keeping(blocks: Blocks) -> set[int]:
     return {*secant_places(length), *head, length // 2, *last.values()}
 
 
-def measured(record: Record, *, again: bool = True, writers: bool = True) -> Profile:
+def measured(record: StreamRecord, *, again: bool = True, writers: bool = True) -> Profile:
     """The profile of a run.
 
     Raises:
@@ -299,7 +299,7 @@ def measured(record: Record, *, again: bool = True, writers: bool = True) -> Pro
 _LISTS = ("norms", "displacements", "gradients", "updates", "turning", "alignment")
 
 
-def kind_of(record: Record, found: Secants) -> str:
+def kind_of(record: StreamRecord, found: Secants) -> str:
     """What kind of stream it is, tested in this order.
 
     Raises:
@@ -328,17 +328,17 @@ def kind_of(record: Record, found: Secants) -> str:
     raise mixed(found.skip)
 
 
-def _carries_on(record: Record) -> bool:
+def _carries_on(record: StreamRecord) -> bool:
     """Whether a block in the middle of those that were kept is its input plus outputs of submodules."""
     return decompose(_middle(record), "residual").carries
 
 
-def _middle(record: Record) -> Replay:
+def _middle(record: StreamRecord) -> Replay:
     (found,) = replays(record, [sorted(record.kept)[len(record.kept) // 2]])
     return found
 
 
-def branch_sizes(record: Record, degree: float) -> np.ndarray:
+def branch_sizes(record: StreamRecord, degree: float) -> np.ndarray:
     """The branches a_k at the initial norm of the stream."""
     if math.isnan(degree):  # no branch is seen, or none was asked for
         degree = 0.0 if not np.nansum(record.turning) else math.nan

@@ -36,7 +36,7 @@ from resnet_sde.practice.find_stream import Blocks, parameters
 from resnet_sde.practice.one_stream import Finder
 from resnet_sde.practice.over_seeds import over_seeds
 from resnet_sde.practice.profile import follow
-from resnet_sde.practice.record import Record
+from resnet_sde.practice.record import StreamRecord
 from resnet_sde.practice.writers import WriterNames, class_name
 from resnet_sde.streams import generator, stream
 
@@ -333,7 +333,7 @@ def _groups(
     return found
 
 
-def _last_state(net: nn.Module, forward: Callable[[nn.Module], Any], record: Record) -> Tensor:
+def _last_state(net: nn.Module, forward: Callable[[nn.Module], Any], record: StreamRecord) -> Tensor:
     """h_L, in float64."""
     last = record.blocks.modules[-1]
     seen: list[Tensor] = []

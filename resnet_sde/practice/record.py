@@ -18,7 +18,7 @@ HEAD = 8  # the blocks on which exponents are fitted: later ones feel what earli
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCall:
     """The arguments that a block was given, for replays."""
 
     arguments: Arguments
@@ -28,7 +28,7 @@ class Kept:
 
 
 @dataclass
-class Record:
+class StreamRecord:
     """What the boundaries of L blocks showed; entries beyond a state that is not finite are undefined.
 
     Attributes:
@@ -53,7 +53,7 @@ class Record:
     scales: list[float] = field(default_factory=list)
     sums: dict[int, float] = field(default_factory=dict)
     pairs: Pairs = field(default_factory=lambda: Directions(0).pairs())
-    kept: dict[int, Kept] = field(default_factory=dict)
+    kept: dict[int, KeptCall] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from resnet_sde.practice.calling import first_tensor, with_stream
 from resnet_sde.practice.errors import NotAStream
-from resnet_sde.practice.record import Kept, Record
+from resnet_sde.practice.record import KeptCall, StreamRecord
 from resnet_sde.streams import seed_torch
 
 
@@ -42,7 +42,7 @@ class Replay:
 
     index: int
     module: nn.Module
-    kept: Kept
+    kept: KeptCall
     scale: float | None
 
     @property
@@ -93,14 +93,14 @@ def _another_output(stream: Tensor, output: Tensor | None) -> NotAStream:
     )
 
 
-def _cast(kept: Kept) -> contextlib.AbstractContextManager[Any]:
+def _cast(kept: KeptCall) -> contextlib.AbstractContextManager[Any]:
     if kept.autocast is None:
         return contextlib.nullcontext()
     device, dtype = kept.autocast
     return torch.autocast(device, dtype=dtype)
 
 
-def replays(record: Record, indices: Sequence[int]) -> Iterator[Replay]:
+def replays(record: StreamRecord, indices: Sequence[int]) -> Iterator[Replay]:
     """Replays of the blocks whose arguments were kept."""
     for k in indices:
         if k in record.kept:
@@ -123,7 +123,7 @@ class Secants:
     mixing: float
 
 
-def secants(record: Record) -> Secants:
+def secants(record: StreamRecord) -> Secants:
     """Medians over the blocks that were kept for it."""
     places = [k for k in secant_places(len(record.blocks.modules)) if k in record.kept]
     places = places or [k for k in record.kept if k > 0]  # the stream overflows early

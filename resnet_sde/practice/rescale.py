@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from resnet_sde.practice.calling import Call, calling, first_tensor, preserved, unwrapped
 from resnet_sde.practice.find_stream import BlockChoice, Blocks
 from resnet_sde.practice.profile import Profile, follow, measured, tried
-from resnet_sde.practice.record import HEAD, Record
+from resnet_sde.practice.record import HEAD, StreamRecord
 from resnet_sde.practice.replay import Replay, replays
 from resnet_sde.practice.writers import WriterNames, class_name, find_writers
 from resnet_sde.streams import seed_torch
@@ -125,7 +125,9 @@ def scale_residual_(
     return scaled
 
 
-def _measure(module: nn.Module, forward: Call, blocks: BlockChoice) -> tuple[Profile, Record, WriterNames]:
+def _measure(
+    module: nn.Module, forward: Call, blocks: BlockChoice
+) -> tuple[Profile, StreamRecord, WriterNames]:
     with preserved(module):
         record = follow(module, forward, tried(module, forward, blocks), gradients=False)
         profile = measured(record)
@@ -225,7 +227,7 @@ class _Multiplier:
         return (self.factor * output[0], *output[1:])
 
 
-def _weights(module: nn.Module, record: Record, names: WriterNames) -> _Scaling:
+def _weights(module: nn.Module, record: StreamRecord, names: WriterNames) -> _Scaling:
     writers = list(_writers(record.blocks, names))
     held = {id(p): p for _, w in writers for p in w._parameters.values() if p is not None}
     original = {key: p.detach().clone() for key, p in held.items()}
@@ -254,7 +256,9 @@ def _refuse_shared(
                 raise _not_by_weights(name, "its weights are shared with what does not write")
 
 
-def _verify(module: nn.Module, record: Record, names: WriterNames, apply: Callable[[float], None]) -> None:
+def _verify(
+    module: nn.Module, record: StreamRecord, names: WriterNames, apply: Callable[[float], None]
+) -> None:
     """Twice the weights must give twice the output, on what each writer was given."""
     blocks = {class_name(r.module): r for r in replays(record, sorted(record.kept))}
     with preserved(module), torch.no_grad():

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from resnet_sde._json import json_number
 from resnet_sde.practice.calling import first_tensor
 from resnet_sde.practice.errors import mixed
-from resnet_sde.practice.record import HEAD, Record
+from resnet_sde.practice.record import HEAD, StreamRecord
 from resnet_sde.practice.replay import Replay, replays
 
 _MOST = 6
@@ -79,7 +79,7 @@ def class_name(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}({inside})"
 
 
-def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
+def find_writers(record: StreamRecord, kind: str) -> tuple[WriterNames, list[str]]:
     """The writers in one block of every class, and remarks on classes where there are none to be found.
 
     Raises:
@@ -109,7 +109,7 @@ def find_writers(record: Record, kind: str) -> tuple[WriterNames, list[str]]:
     return names, list(dict.fromkeys(notes))
 
 
-def writer_sizes(record: Record, kind: str, degree: float, names: WriterNames) -> dict[str, WriterSize]:
+def writer_sizes(record: StreamRecord, kind: str, degree: float, names: WriterNames) -> dict[str, WriterSize]:
     """By name, medians over the first eight blocks; over the first that write it where none of these does."""
     head = head_blocks(record.blocks.modules)
     degree = 0.0 if math.isnan(degree) else degree
@@ -144,7 +144,7 @@ def head_blocks(modules: Sequence[nn.Module]) -> dict[str, list[int]]:
     return {cls: [k for k in at if k < HEAD] or at[:HEAD] for cls, at in classes.items()}
 
 
-def writers_of(record: Record, kind: str, degree: float) -> tuple[tuple[Writer, ...], list[str]]:
+def writers_of(record: StreamRecord, kind: str, degree: float) -> tuple[tuple[Writer, ...], list[str]]:
     """The writers of a network, the largest first, and remarks."""
     names, notes = find_writers(record, kind)
     found = writer_sizes(record, kind, degree, names)

@@ -107,7 +107,9 @@ def train(
         summary_writer()
     if keep_networks and store is None:
         raise ValueError("networks are kept in a store; give one, or keep_networks=False")
-    grid = _Grid(tuple(jobs), config, device, stack, None if store is None else Path(store).expanduser())
+    grid = _TrainingGrid(
+        tuple(jobs), config, device, stack, None if store is None else Path(store).expanduser()
+    )
     check_stacks(
         [[jobs[i] for i in some] for some in grid.stacks(range(len(jobs)))],
         config,
@@ -162,7 +164,7 @@ def best_rate(outcomes: Mapping[float, Sequence[TrainingResult]]) -> float:
 
 
 @dataclass(frozen=True)
-class _Grid:
+class _TrainingGrid:
     """Members in their order, and how they are put together."""
 
     jobs: tuple[TrainingJob, ...]
