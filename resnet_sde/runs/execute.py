@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, as_completed
+from concurrent.futures import CancelledError, Executor, Future
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from resnet_sde.runs.cluster import Answer, Cluster
@@ -82,7 +83,11 @@ def _by_executor(
         for first in range(0, len(tasks), size):
             batch = tasks[first : first + size]
             futures[submit(batch)] = batch
-        for future in as_completed(futures):
+        done: SimpleQueue[Future[Answer]] = SimpleQueue()  # as_completed waits for ever for cancelled ones
+        for future in futures:
+            future.add_done_callback(done.put)
+        while futures:
+            future = done.get()
             batch = futures.pop(future)  # with its results, which nothing else holds any more
             results, failure = _of(future)
             yield from zip(batch, results, strict=False)

@@ -281,7 +281,6 @@ def test_the_law_of_the_relu_limit_is_log_normal(width: int) -> None:
     "model",
     [
         Model(TwoLayer(TANH, 1.3, 0.2, 0.7, 0.1), WHITE, 4),
-        Model(TwoLayer(RELU), UNIFORM, 4),
         Model(SingleLayer(TANH, 1.5, 0.2), WhiteNoise("rademacher"), 4),
         Model(Reduced(TANH, 1.5, 0.2), WHITE, 4),
     ],
@@ -305,6 +304,14 @@ def test_networks_have_the_law_of_the_limit(model: Model) -> None:
         [in_law(model).solve(h[:, a : a + 1], steps=depth, seed=10 + a) for a in range(2)], dim=1
     )
     assert abs(z_between(statistics[2](apart), statistics[2](ends))) > Z, "on noises of their own they part"
+
+
+@pytest.mark.parametrize(("variance", "alike"), [(1.0, True), (1.5, False)])
+def test_of_other_entries_one_input_has_the_law_of_the_limit(variance: float, alike: bool) -> None:
+    h = torch.tensor([[1.0, 1.0, -1.0, 0.5]]).expand(2000, 1, 4)
+    ends = network_ends(Model(TwoLayer(RELU), UNIFORM, 4), h, 32, seed=4)
+    solution = in_law(Model(TwoLayer(RELU, variance), UNIFORM, 4)).solve(h, steps=32, seed=2)
+    assert (abs(z_between(solution.norm(dim=-1).log()[:, 0], ends.norm(dim=-1).log()[:, 0])) < Z) == alike
 
 
 def test_linear_networks_carry_products_of_inputs() -> None:

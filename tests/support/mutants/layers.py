@@ -179,16 +179,18 @@ def inner_is_outer_for_white_weights(patch: Patch) -> None:
 @caught_by("parameter-gradients")
 def gradient_of_parameters_above(patch: Patch) -> None:
     """Gradients of inner weights are taken at the state above the layer in place of that below."""
-    real = propagate._Loop.parameters
+    real = propagate._Loop.noted
 
-    def above(self, layers: list[Layer], hidden: States, adjoint: States) -> dict[str, States]:
-        found = real(self, layers, hidden, adjoint)
+    def above(
+        self, layers: list[Layer], hidden: States, adjoint: States, *, pairs: bool
+    ) -> dict[str, States]:
+        found = real(self, layers, hidden, adjoint, pairs=pairs)
         growth = [hidden.natural(k + 1).norm(dim=-1, keepdim=True) for k in range(len(layers))]
         growth = [g / hidden.natural(k).norm(dim=-1, keepdim=True) for k, g in enumerate(growth)]
         scaled = [norm * g for norm, g in zip(found["inner"].scaled, growth, strict=True)]
         return {**found, "inner": replace(found["inner"], scaled=scaled)}
 
-    patch.setattr(propagate._Loop, "parameters", above)
+    patch.setattr(propagate._Loop, "noted", above)
 
 
 @caught_by("dropout-destroys-the-critical-line")
