@@ -125,7 +125,8 @@ class Pieces:
         (a, b), (c, d) = self.tails
 
         def guarded(x: Tensor) -> Tensor:
-            slope, offset = torch.where(x < 0, a, c).to(x), torch.where(x < 0, b, d).to(x)
+            one = torch.ones_like(x)  # of two floats torch makes its default dtype
+            slope, offset = (torch.where(x < 0, one * left, one * right) for left, right in ((a, c), (b, d)))
             line = slope * x + offset if m == 0 else slope if m == 1 else torch.zeros_like(x)
             found = f(x)
             return torch.where(found.isfinite() | (x.abs() < self.reach), found, line)

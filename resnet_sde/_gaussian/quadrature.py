@@ -105,7 +105,7 @@ class Quadrature:
         found = torch.empty_like(q)
         for (place,), those in groups(octave(q)):
             rule = self.rule(place, place)
-            line = torch.where(rule.x < 0, left, right) * rule.x
+            line = torch.where(rule.x < 0, left * rule.x, right * rule.x)
             beside = self.values(0, place, place) - line
             beside = torch.where(beside.abs() <= _ROUNDING * line.abs(), 0.0, beside) * (beside + 2 * line)
             for some in those.split(max(1, _AT_ONCE // len(rule.x))):
