@@ -145,7 +145,7 @@ class Block(ABC):
             step = (q1 - q2).square() / (q1.sqrt() + q2.sqrt()).square().clamp_min(_TINY)
             of_lengths = weight * constant * step / (geometric + constant + product).clamp_min(_TINY)
             apart = (of_lengths + product * gap) / geometric.clamp_min(_TINY)
-        return r1, r2, apart if isinstance(inner, float) and inner == 1.0 else _times(apart, inner)
+        return r1, r2, correlated(apart, inner)
 
     def dual(
         self,
@@ -205,6 +205,21 @@ class Block(ABC):
         return False
 
 
-def _times(gap: Tensor, correlation: float | Tensor) -> Tensor:
-    """The gap 1 − correlation · (1 − gap)."""
+def correlated(gap: Tensor, correlation: float | Tensor) -> Tensor:
+    """The gap 1 − correlation · (1 − gap); the gap itself, with all of its digits, where that is 1."""
+    if isinstance(correlation, float) and correlation == 1.0:
+        return gap
     return torch.rsub(torch.rsub(gap, 1.0) * correlation, 1.0)
+
+
+def known_by_dual(block: Block) -> NotKnown:
+    """Why a block that states its dual has no variances."""
+    return NotKnown(
+        f"this is derived for branches V φ(W h + b) + a, and not for {block}; meanfield.lengths, kernel, "
+        "gaps, two_time and displacement know it, or use simulate"
+    )
+
+
+def runs_as(block: Block, kind: type[Block]) -> bool:
+    """Whether the formulas of a kind hold: what derives from it may have another branch or adjoint."""
+    return type(block).branch is kind.branch and type(block).adjoint is Block.adjoint

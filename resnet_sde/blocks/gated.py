@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, NotKnown, Variances
+from resnet_sde.blocks.base import Block, Variances, correlated, known_by_dual, runs_as
 from resnet_sde.blocks.pointwise import check_fields
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
@@ -82,8 +82,7 @@ class GatedLinearUnit(Block):
 
     @property
     def _ours(self) -> bool:
-        kind = type(self)
-        return kind.branch is GatedLinearUnit.branch and kind.adjoint is Block.adjoint
+        return runs_as(self, GatedLinearUnit)
 
     @override
     def dual(
@@ -118,13 +117,13 @@ class GatedLinearUnit(Block):
         inner: float | Tensor = 1.0,
         unit: float | Tensor = 1.0,
     ) -> Tensor:
-        slopes = self.activation.dual_prime(self.sigma_w2 * q1, self.sigma_w2 * q2, gap=1 - (1 - gap) * inner)
+        r1, r2 = self.sigma_w2 * q1, self.sigma_w2 * q2
+        slopes = self.activation.dual_prime(r1, r2, gap=correlated(gap, inner))
         through_gate = self.sigma_w2 * inner * slopes * self._values(q1, q2, gap, inner)
         return self.sigma_v2 * (through_gate + self.sigma_u2 * inner * self._gates(q1, q2, gap, inner))
 
     def _gates(self, q1: Tensor, q2: Tensor, gap: Tensor, inner: float | Tensor) -> Tensor:
-        apart = gap if isinstance(inner, float) and inner == 1.0 else 1 - (1 - gap) * inner
-        return self.activation.dual(self.sigma_w2 * q1, self.sigma_w2 * q2, gap=apart)
+        return self.activation.dual(self.sigma_w2 * q1, self.sigma_w2 * q2, gap=correlated(gap, inner))
 
     def _values(self, q1: Tensor, q2: Tensor, gap: Tensor, inner: float | Tensor) -> Tensor:
         return self.sigma_u2 * inner * (1 - gap) * (q1 * q2).sqrt()
@@ -132,10 +131,7 @@ class GatedLinearUnit(Block):
     @override
     @property
     def variances(self) -> Variances:
-        raise NotKnown(
-            f"this is derived for branches V φ(W h + b) + a, and not for {self}; meanfield.lengths, kernel, "
-            "gaps, two_time and displacement know it, or use simulate"
-        )
+        raise known_by_dual(self)
 
     @override
     def critical_beta(self, law: PathLaw) -> float | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, NotKnown, Variances
+from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_dual, runs_as
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
 
@@ -77,8 +77,7 @@ class PreNorm(Block):
 
     @property
     def _ours(self) -> bool:
-        kind = type(self)
-        return kind.branch is PreNorm.branch and kind.adjoint is Block.adjoint
+        return runs_as(self, PreNorm)
 
     def _normalized(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """The state of mean square 1, and what it was divided by; zero stays zero."""
@@ -132,10 +131,7 @@ class PreNorm(Block):
     @override
     @property
     def variances(self) -> Variances:
-        raise NotKnown(
-            f"this is derived for branches V φ(W h + b) + a, and not for {self}; meanfield.lengths, kernel, "
-            "gaps, two_time and displacement know it, or use simulate"
-        )
+        raise known_by_dual(self)
 
     @override
     def critical_beta(self, law: PathLaw) -> float | None:
