@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -204,12 +205,44 @@ class Block(ABC):
         """Whether the branch commutes with positive scalings of the state and of the unit of the layer."""
         return False
 
+    @property
+    def scale_free(self) -> bool:
+        """Whether the branch is the same at all positive multiples of a state."""
+        return False
+
+    def size_moments(self, q: float, width: int) -> tuple[float, float]:
+        """Mean and variance over inner matrices of the variance that they leave to a coordinate of V x.
+
+        For independent Gaussian matrices at a finite width, and any state of mean square q: given the inner
+        ones, coordinates are independent Gaussian numbers.
+
+        Raises:
+            NotKnown: that depends on more than q, or nothing is said.
+        """
+        raise NotKnown(
+            f"the size of the branches of {type(self).__name__} is not known at a finite width; use simulate"
+        )
+
 
 def correlated(gap: Tensor, correlation: float | Tensor) -> Tensor:
     """The gap 1 − correlation · (1 − gap); the gap itself, with all of its digits, where that is 1."""
     if isinstance(correlation, float) and correlation == 1.0:
         return gap
     return torch.rsub(torch.rsub(gap, 1.0) * correlation, 1.0)
+
+
+def fourth_moment(activation: Activation, q: float) -> float:
+    """E φ(√q z)⁴, by the rules that moments of any function are found by."""
+    return float(_squared(activation).second_moment(torch.tensor(q, dtype=torch.float64)))
+
+
+@lru_cache(maxsize=64)
+def _squared(activation: Activation) -> Activation:
+    return Activation.of(partial(_square, activation))
+
+
+def _square(activation: Activation, x: Tensor) -> Tensor:
+    return activation(x).square()
 
 
 def known_by_dual(block: Block) -> NotKnown:

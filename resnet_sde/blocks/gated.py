@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, Variances, correlated, known_by_dual, runs_as
+from resnet_sde.blocks.base import Block, Variances, correlated, fourth_moment, known_by_dual, runs_as
 from resnet_sde.blocks.pointwise import check_fields
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
@@ -127,6 +128,17 @@ class GatedLinearUnit(Block):
 
     def _values(self, q1: Tensor, q2: Tensor, gap: Tensor, inner: float | Tensor) -> Tensor:
         return self.sigma_u2 * inner * (1 - gap) * (q1 * q2).sqrt()
+
+    @override
+    def size_moments(self, q: float, width: int) -> tuple[float, float]:
+        if not self._ours:
+            return super().size_moments(q, width)
+        hidden, r = self.shapes(width)["outer"][0], self.sigma_w2 * q
+        square = float(self.activation.second_moment(torch.tensor(r, dtype=torch.float64)))
+        spread = 3 * fourth_moment(self.activation, r) - square**2
+        return self.sigma_v2 * self.sigma_u2 * q * square, (
+            self.sigma_v2 * self.sigma_u2 * q
+        ) ** 2 * spread / hidden
 
     @override
     @property

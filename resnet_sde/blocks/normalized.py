@@ -96,14 +96,12 @@ class PreNorm(Block):
         inner: float | Tensor = 1.0,
         unit: float | Tensor = 1.0,
     ) -> Tensor:
-        self._check()
-        one, gap = torch.ones_like(gap), gap + 0 * (q1 + q2)
+        one, gap = self._pair(q1, q2, gap)
         return self.block.dual(one, one, gap=gap, inner=inner)
 
     @override
     def difference(self, q1: Tensor, q2: Tensor, *, gap: Tensor) -> Tensor:
-        self._check()
-        one, gap = torch.ones_like(gap), gap + 0 * (q1 + q2)
+        one, gap = self._pair(q1, q2, gap)
         return self.block.difference(one, one, gap=gap)
 
     @override
@@ -116,17 +114,35 @@ class PreNorm(Block):
         inner: float | Tensor = 1.0,
         unit: float | Tensor = 1.0,
     ) -> Tensor:
-        self._check()
-        one = torch.ones_like(gap)
+        one, gap = self._pair(q1, q2, gap)
         return self.block.dual_prime(one, one, gap=gap, inner=inner) / (q1 * q2).sqrt()
 
-    def _check(self) -> None:
-        """Refuse branches with a mean over coordinates, which moves what is normalized."""
+    def _pair(self, q1: Tensor, q2: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean square and gap of two normalized states, of the shape of all three.
+
+        Raises:
+            NotKnown: branches have a mean over coordinates, which moves what is normalized.
+        """
         if "outer" not in self.block.shapes(1) and not self.activation.odd:
             raise NotKnown(
                 f"branches of {type(self.block).__name__} have a mean, which a normalization meets and the "
                 "theory of infinite width does not; give TwoLayer, or an odd activation, or use simulate"
             )
+        gap = gap + 0 * (q1 + q2)
+        return torch.ones_like(gap), gap
+
+    @override
+    @property
+    def scale_free(self) -> bool:
+        return self._ours
+
+    @override
+    def size_moments(self, q: float, width: int) -> tuple[float, float]:
+        if not self._ours:
+            return super().size_moments(q, width)
+        if self.norm == "layer" and width == 1:
+            raise NotKnown("a state of one coordinate is its mean, and nothing is left of it; give norm rms")
+        return self.block.size_moments(1.0, width)
 
     @override
     @property

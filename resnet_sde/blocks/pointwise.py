@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, Variances
+from resnet_sde.blocks.base import Block, NotKnown, Variances, fourth_moment
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer, Matrix
 
@@ -129,6 +130,15 @@ class SingleLayer(Pointwise):
         return Variances(1.0, 0.0, self.sigma_w2, self.sigma_b2)
 
     @override
+    def size_moments(self, q: float, width: int) -> tuple[float, float]:
+        if not (self._ours and self.activation.odd and self.activation.homogeneous):
+            raise NotKnown(
+                f"the size of a branch of {self} depends on the direction of the state, which layers share; "
+                "give LINEAR, or TwoLayer, whose inner matrix averages over directions, or use simulate"
+            )
+        return self.sigma_w2 * _second_moment(self.activation, q) + self.sigma_b2, 0.0
+
+    @override
     def _critical(self, law: PathLaw) -> float | None:
         return max(law.exponent, 0.25)
 
@@ -156,6 +166,15 @@ class TwoLayer(Pointwise):
     @property
     def _of(self) -> Variances:
         return Variances(self.sigma_w2, self.sigma_b2, self.sigma_v2, self.sigma_a2)
+
+    @override
+    def size_moments(self, q: float, width: int) -> tuple[float, float]:
+        if not self._ours:
+            return super().size_moments(q, width)
+        r = self.sigma_w2 * q + self.sigma_b2
+        square, fourth = _second_moment(self.activation, r), fourth_moment(self.activation, r)
+        spread = self.sigma_v2**2 * (fourth - square**2) / width
+        return self.sigma_v2 * square + self.sigma_a2, max(0.0, spread)
 
     @override
     def _critical(self, law: PathLaw) -> float | None:
@@ -193,6 +212,10 @@ class Reduced(Pointwise):
         if not law.independent:
             return None
         return 0.5 if self.activation.odd else 1.0
+
+
+def _second_moment(activation: Activation, q: float) -> float:
+    return float(activation.second_moment(torch.tensor(q, dtype=torch.float64)))
 
 
 def affine(matrix: Matrix, x: Tensor, weight: float, bias: float, unit: Tensor | None = None) -> Tensor:

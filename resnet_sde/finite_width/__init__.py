@@ -12,6 +12,7 @@ from resnet_sde.finite_width.optimal import (
     sensitive_band,
 )
 from resnet_sde.finite_width.posterior import posterior_shift
+from resnet_sde.finite_width.random_walk import RandomWalk, random_walk
 from resnet_sde.finite_width.response import off_diagonal_response, output_response
 from resnet_sde.finite_width.two_inputs import finite_size_pair
 
@@ -19,6 +20,7 @@ __all__ = [
     "FiniteSize",
     "HomogeneousMoments",
     "Optimum",
+    "RandomWalk",
     "branch_optimum",
     "diagonal_optimum",
     "finite_size",
@@ -28,6 +30,7 @@ __all__ = [
     "off_diagonal_response",
     "output_response",
     "posterior_shift",
+    "random_walk",
     "saturation_kernel",
     "saturation_scale",
     "sensitive_band",

@@ -102,7 +102,8 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
     if not known:
         raise ValueError(
             "exact moments need white weights, skip 1, no biases, and a linear SingleLayer or a TwoLayer "
-            f"with a linear, ReLU or leaky activation, not {model}; use simulate for this model"
+            f"with a linear, ReLU or leaky activation, not {model}; use simulate for this model, or "
+            "finite_width.random_walk for branches behind PreNorm"
         )
     return HomogeneousMoments(model.width, depth, model.alpha(depth), q1, q2)
 
