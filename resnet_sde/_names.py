@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LATER = {"later": True}  # of a field that came after records were kept: at its default, no name shows it
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
 _COMPILED = (
     "torch",
@@ -62,7 +63,7 @@ def stable_name(value: object, where: str = "the key") -> str:
         parts = (value.func, value.args, value.keywords)
         return f"partial({', '.join(stable_name(part, where) for part in parts)})"
     if _generated(value):
-        fields = [f for f in dataclasses.fields(value) if f.repr]  # type: ignore[arg-type]
+        fields = _shown(value)
         named = (f"{f.name}={stable_name(getattr(value, f.name), _inside(value, f.name))}" for f in fields)
         return f"{type(value).__qualname__}({', '.join(named)})"
     return _of_object(value, where)
@@ -70,7 +71,27 @@ def stable_name(value: object, where: str = "the key") -> str:
 
 def _generated(value: object) -> bool:
     """Whether the `repr` of a dataclass is the one that was made for it, and so made of its fields."""
-    return dataclasses.is_dataclass(value) and hasattr(type(value).__repr__, "__wrapped__")
+    written = type(value).__repr__
+    return dataclasses.is_dataclass(value) and (written is brief or hasattr(written, "__wrapped__"))
+
+
+def _shown(value: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass that its name shows."""
+    fields = (f for f in dataclasses.fields(value) if f.repr)
+    return [f for f in fields if not (f.metadata == LATER and getattr(value, f.name) == f.default)]
+
+
+def brief(self: Any) -> str:
+    """The `repr` of a dataclass, without fields that came later and are at their default."""
+    shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in _shown(self))
+    return f"{type(self).__qualname__}({shown})"
+
+
+def leave_out(thing: object) -> None:
+    """Let a new object not hold fields that came later and are at their default: its digest is as before."""
+    for f in dataclasses.fields(thing):  # type: ignore[arg-type]
+        if f.metadata == LATER and getattr(thing, f.name) == f.default:
+            vars(thing).pop(f.name, None)
 
 
 def _inside(value: object, name: str) -> str:

@@ -341,7 +341,8 @@ def check_memory_of(ensembles: Sequence[Ensemble], x: Tensor, observe: Sequence[
     for ensemble in ensembles:
         layers = ensemble.depth if ensemble.stores_layers else 1
         states = len({"parameters", "tangents", "preactivations"} & {*ensemble.shown})  # beside matrices
-        also = states * layers * ensemble.inputs * ensemble.model.width
+        shapes = ensemble.model.block.shapes(ensemble.model.width).values()
+        also = states * layers * ensemble.inputs * max(out for _, out in shapes)
         also += 16 * layers * ensemble.inputs**2 if "tangents" in ensemble.shown else 0
         also += jacobian_numbers(layers, ensemble.model.width) if "jacobian" in ensemble.shown else 0
         check_memory(

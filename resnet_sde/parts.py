@@ -28,6 +28,7 @@ class Choice:
         example: a number to give.
         symbol: of a number, in mathematics.
         title: its long name in datasets.
+        quiet: whether records show it only where it is not the default.
     """
 
     option: str
@@ -42,6 +43,7 @@ class Choice:
     example: str = "1"
     symbol: str = ""
     title: str = ""
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,9 @@ def spelled(parts: Iterable[Part]) -> list[str]:
     """Names with a letter for the number that some take behind a colon."""
     return [":".join([part.name, *(choice.symbol for choice in part.choices)]) for part in parts]
 
+
+NORMS = ("rms", "layer")
+"""The normalizations of states that there are, without parameters and without an ε."""
 
 _HURST = Choice(
     "hurst",
@@ -219,13 +224,37 @@ _OUTER = (
         title="variance of the outer bias",
     ),
 )
-_TWO = ("blocks:TwoLayer", (*_INNER, *_OUTER), "two matrices")
+_EXPANSION = Choice(
+    "expansion",
+    "expansion",
+    "Hidden numbers of a branch for each coordinate of the state",
+    1.0,
+    low=1e-6,
+    symbol="M/d",
+    title="hidden numbers of a branch for each coordinate of the state",
+    quiet=True,
+)
+_GATED = (
+    _INNER[0],
+    Choice(
+        "su2",
+        "sigma_u2",
+        "Variance of the matrix that a gate multiplies",
+        1.0,
+        symbol=r"\sigma_u^2",
+        title="variance of the matrix that a gate multiplies times fan-in",
+    ),
+    _OUTER[0],
+    _EXPANSION,
+)
+_TWO = ("blocks:TwoLayer", (*_INNER, *_OUTER, _EXPANSION), "two matrices")
 
 BLOCKS: dict[str, BlockPart] = _by_name(
     BlockPart("res-1", "blocks:SingleLayer", _INNER),
     BlockPart("res-2", *_TWO),
     BlockPart("res-3", *_TWO, activation="relu"),
     BlockPart("full", *_TWO),
+    BlockPart("glu", "blocks:GatedLinearUnit", _GATED, "three matrices"),
     BlockPart("reduced", "blocks:Reduced", _INNER, beta=0.0),
     BlockPart("feed-forward", "blocks:SingleLayer", _INNER, skip=0.0, beta=0.0),
 )

@@ -93,9 +93,8 @@ class Watched(Matrix):
         return answer
 
 
-def watched(layer: Layer, shapes: Mapping[str, tuple[int, int]], *, pairs: bool = False) -> Layer:
-    """The layer with every matrix of these shapes, (in, out), watched; one more input is a bias."""
-    weights = {name: rows - (rows == out + 1) for name, (rows, out) in shapes.items()}
+def watched(layer: Layer, weights: Mapping[str, int], *, pairs: bool = False) -> Layer:
+    """The layer with every matrix watched that has so many inputs beside a bias."""
     own = {name: Watched(layer[name], n, pairs=pairs) for name, n in weights.items()}
     return Layer({**layer.matrices, **own}, layer.unit)
 

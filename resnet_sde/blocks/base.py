@@ -81,6 +81,10 @@ class Block(ABC):
             (back,) = torch.autograd.grad(found, start, p, allow_unused=True)
         return torch.zeros_like(h) if back is None else back
 
+    def _weights(self, width: int) -> dict[str, int]:
+        """How many inputs of each matrix are weights; of one's own block a row more than out is a bias."""
+        return {name: rows - (rows == out + 1) for name, (rows, out) in self.shapes(width).items()}
+
     def _branch_and_pre(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Any]:
         """V g(h), and what `_adjoint_at` needs of the way up.
 

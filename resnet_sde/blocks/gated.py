@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from resnet_sde.activations import Activation
 from resnet_sde.blocks.base import Block, Variances, correlated, fourth_moment, known_by_dual, runs_as
-from resnet_sde.blocks.pointwise import check_fields
+from resnet_sde.blocks.pointwise import check_expansion, check_fields, hidden_width
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
 
@@ -37,16 +37,16 @@ class GatedLinearUnit(Block):
 
     def __post_init__(self) -> None:
         check_fields(self, ("sigma_w2", "sigma_u2", "sigma_v2"))
-        if isinstance(self.expansion, (str, type(None))) or not 0 < self.expansion < math.inf:
-            raise ValueError(
-                f"expansion must be a positive number, got {self.expansion!r}; give for example 4"
-            )
-        object.__setattr__(self, "expansion", float(self.expansion))
+        check_expansion(self)
 
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
-        hidden = max(1, round(self.expansion * width))
+        hidden = hidden_width(self.expansion, width)
         return {"gate": (width, hidden), "value": (width, hidden), "outer": (hidden, width)}
+
+    @override
+    def _weights(self, width: int) -> dict[str, int]:
+        return {name: rows for name, (rows, _) in self.shapes(width).items()}
 
     @override
     def branch(self, h: Tensor, layer: Layer) -> Tensor:

@@ -13,8 +13,7 @@ from resnet_sde.activations import Activation
 from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_dual, runs_as
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
-
-_NORMS = ("rms", "layer")
+from resnet_sde.parts import NORMS
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class PreNorm(Block):
     def __post_init__(self) -> None:
         if not isinstance(self.block, Block):
             raise ValueError(f"block must be a Block, got {self.block!r}; give for example TwoLayer(RELU)")
-        if self.norm not in _NORMS:
-            raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {self.norm!r}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
 
     @property
     def parts(self) -> tuple[Block, ...]:
@@ -52,6 +51,10 @@ class PreNorm(Block):
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         return self.block.shapes(width)
+
+    @override
+    def _weights(self, width: int) -> dict[str, int]:
+        return self.block._weights(width) if self._ours else super()._weights(width)
 
     @override
     def branch(self, h: Tensor, layer: Layer) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from resnet_sde._names import LATER, brief, leave_out
 from resnet_sde.activations import Activation
 from resnet_sde.blocks.base import Block, NotKnown, Variances, fourth_moment
 from resnet_sde.laws import PathLaw
@@ -36,8 +37,20 @@ class Pointwise(Block):
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
         _, inner, _, outer = self._of
-        found = {"inner": (width + (inner > 0), width)} if self._inner else {}
-        return {**found, "outer": (width + (outer > 0), width)} if self._outer else found
+        hidden = self._hidden(width)
+        found = {"inner": (width + (inner > 0), hidden)} if self._inner else {}
+        return {**found, "outer": (hidden + (outer > 0), width)} if self._outer else found
+
+    @override
+    def _weights(self, width: int) -> dict[str, int]:
+        if not self._ours:
+            return super()._weights(width)
+        of = {"inner": width, "outer": self._hidden(width)}
+        return {name: of[name] for name in self.shapes(width)}
+
+    def _hidden(self, width: int) -> int:
+        """How many numbers φ meets."""
+        return width
 
     @override
     def branch(self, h: Tensor, layer: Layer) -> Tensor:
@@ -83,12 +96,13 @@ class Pointwise(Block):
     def _back(self, pre: Tensor, p: Tensor, layer: Layer) -> Tensor:
         """The adjoint at what φ met."""
         inner, inner_bias, outer, outer_bias = self._of
+        width = p.shape[-1]
         if self._outer:
-            p = affine_back(layer["outer"], p, outer, outer_bias)
+            p = affine_back(layer["outer"], p, outer, outer_bias, pre.shape[-1])
         else:
             p = layer.get("outer").rmatvec(p)
         back = self.activation.pullback(pre, p)
-        return affine_back(layer["inner"], back, inner, inner_bias) if self._inner else back
+        return affine_back(layer["inner"], back, inner, inner_bias, width) if self._inner else back
 
     @override
     @property
@@ -151,6 +165,9 @@ class TwoLayer(Pointwise):
 
     sigma_w2, sigma_b2: variance of the inner matrix W (times fan-in) and of its bias b.
     sigma_v2, sigma_a2: the same for the outer matrix V and its bias a.
+    expansion: hidden numbers, which φ meets, for each coordinate of the state; their number is rounded, and
+        at least 1. No mean at infinite width and no limit in depth depends on it, fluctuations of networks of
+        finite width do.
     """
 
     activation: Activation
@@ -158,9 +175,18 @@ class TwoLayer(Pointwise):
     sigma_b2: float = 0.0
     sigma_v2: float = 1.0
     sigma_a2: float = 0.0
+    expansion: float = field(default=1.0, metadata=LATER)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_fields(self, ("sigma_w2", "sigma_b2", "sigma_v2", "sigma_a2"))
+        check_expansion(self)
+        leave_out(self)
+
+    @override
+    def _hidden(self, width: int) -> int:
+        return hidden_width(self.expansion, width)
 
     @override
     @property
@@ -173,7 +199,7 @@ class TwoLayer(Pointwise):
             return super().size_moments(q, width)
         r = self.sigma_w2 * q + self.sigma_b2
         square, fourth = _second_moment(self.activation, r), fourth_moment(self.activation, r)
-        spread = self.sigma_v2**2 * (fourth - square**2) / width
+        spread = self.sigma_v2**2 * (fourth - square**2) / self._hidden(width)
         return self.sigma_v2 * square + self.sigma_a2, max(0.0, spread)
 
     @override
@@ -224,9 +250,9 @@ def affine(matrix: Matrix, x: Tensor, weight: float, bias: float, unit: Tensor |
     return matrix.matvec(x, scale) if bias == 0 else matrix.affine(x, scale, math.sqrt(bias), unit)
 
 
-def affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
-    """σ_w Vᵀ p / √d, without the column of the bias."""
-    width = p.shape[-1]
+def affine_back(matrix: Matrix, p: Tensor, weight: float, bias: float, width: int | None = None) -> Tensor:
+    """σ_w Vᵀ p / √d, without the column of the bias; d is the width that V takes, that of p if None."""
+    width = p.shape[-1] if width is None else width
     scale = math.sqrt(weight / width)
     return matrix.rmatvec(p, scale) if bias == 0 else matrix.rmatvec(p)[..., :width] * scale
 
@@ -245,3 +271,16 @@ def check_fields(block: Block, names: tuple[str, ...]) -> None:
                 f"{name} is a variance: it must be finite and not negative, got {value!r}; give for example 1"
             )
         object.__setattr__(block, name, float(value))
+
+
+def check_expansion(block: TwoLayer | Block) -> None:
+    """Raises ValueError unless `expansion` of a block is a positive number."""
+    value = block.expansion  # type: ignore[union-attr]
+    if isinstance(value, (str, bool, type(None))) or not 0 < value < math.inf:
+        raise ValueError(f"expansion must be a positive number, got {value!r}; give for example 4")
+    object.__setattr__(block, "expansion", float(value))
+
+
+def hidden_width(expansion: float, width: int) -> int:
+    """How many hidden numbers a branch of this expansion has."""
+    return max(1, round(expansion * width))

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 import resnet_sde as rs
 from resnet_sde.cli.own import own_part
-from resnet_sde.parts import ACTIVATIONS, BLOCKS, LAWS, Choice, choices, having, spelled
+from resnet_sde.parts import ACTIVATIONS, BLOCKS, LAWS, NORMS, Choice, choices, having, spelled
 
 if TYPE_CHECKING:
     import torch
@@ -115,8 +115,8 @@ MODEL_OPTIONS = (
         "--block",
         type=Named(list(BLOCKS)),
         many=True,
-        help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU; res-3 if "
-        "left out, or res-2 with another --activation.",
+        help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU, glu is "
+        "gated (SwiGLU with silu); res-3 if left out, or res-2 with another --activation.",
     ),
     _option(
         "--activation",
@@ -153,6 +153,12 @@ MODEL_OPTIONS = (
         help="Weight of the identity; 1 if left out.",
     ),
     *map(_chosen, choices(BLOCKS).values()),
+    _option(
+        "--pre-norm",
+        type=click.Choice(NORMS),
+        many=True,
+        help="Normalization of the state before each branch; none if left out.",
+    ),
 )
 
 STATE_OPTIONS = (
@@ -300,6 +306,8 @@ def make_model(point: Mapping[str, Any]) -> rs.Model:
     scaling = {option: point[option] for option in ("beta", "gain", "skip") if point.get(option) is not None}
     name = point["block"]
     block, part = make_block(name, point["activation"], chosen), BLOCKS.get(name)
+    if point.get("pre_norm"):
+        block = rs.PreNorm(block, point["pre_norm"])
     if part is not None and part.skip is not None:
         if scaling:
             raise click.UsageError(
@@ -321,7 +329,7 @@ def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
         source = click.get_current_context().get_parameter_source("activation")
         if name not in BLOCKS and source is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError(f"--activation: block {name} has its own; leave it out.")
-    for option in ("block", "activation", "width", "beta", "gain", "skip", *choices(BLOCKS)):
+    for option in ("block", "activation", "width", "beta", "gain", "skip", *choices(BLOCKS), "pre_norm"):
         if given[option]:
             axes[option] = list(dict.fromkeys(given[option]))
     return axes
@@ -360,6 +368,11 @@ def coordinates(law: ChosenLaw, model: rs.Model) -> Iterator[tuple[str, Any]]:
     """What the options call the parts of a model of this law."""
     yield from law.label.items()
     yield from (("width", model.width), ("beta", model.beta), ("gain", model.gain), ("skip", model.skip))
+    block = model.block
+    if isinstance(block, rs.PreNorm):
+        yield "pre_norm", block.norm
+        block = block.block
     for option, choice in choices(BLOCKS).items():
-        if hasattr(model.block, choice.field):
-            yield option, getattr(model.block, choice.field)
+        value = getattr(block, choice.field, None)
+        if value is not None and not (choice.quiet and value == choice.default):
+            yield option, value

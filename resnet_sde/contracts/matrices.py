@@ -49,8 +49,8 @@ def check_layer(block: Block, h: Tensor, layer: object) -> None:
 
 def check_dropout(block: Block, width: int) -> None:
     """Check that masks of dropout fit a block, and reach one of one's own. Raises ValueError otherwise."""
-    met = block.shapes(width).get("outer", (width, width))[0] if ours(block) else width
-    if met not in (width, width + 1):
+    met = block._weights(width).get("outer", width) if ours(block) else width
+    if met != width:
         raise ValueError(
             f"dropout acts on as many numbers as a state has, {width}, and the outer matrix of "
             f"{type(block).__name__} multiplies {met}; leave it out, or give as many"
@@ -110,7 +110,7 @@ def _check_parameters(block: Block, width: int) -> None:
     h, layer = probe(block, width)
     p = numbers(stream(0, "contract", "parameters", width), *h.shape)
     for c in (1.0, *SCALES):
-        eyed = watched(layer, block.shapes(width))
+        eyed = watched(layer, block._weights(width))
         with _refused(block):
             block.branch(c * h, eyed)
             block.adjoint(c * h, p, eyed)

@@ -96,7 +96,8 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
         strength = block.sigma_w2 * block.sigma_v2
         q1 = mean * strength
         known = known and model.law.symmetric
-        q2 = (mean**2 + (1.5 * (1 + slope**4) - mean**2) / model.width) * strength**2
+        met = block.shapes(model.width)["outer"][0]  # numbers, over which a branch averages
+        q2 = (mean**2 + (1.5 * (1 + slope**4) - mean**2) / met) * strength**2
     else:
         known = False
     if not known:

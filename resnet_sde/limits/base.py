@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from resnet_sde.blocks import Block
 from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import FilteredPath, GridPath
@@ -97,8 +98,20 @@ class Limit(ABC):
 _SYMBOLS = {"sigma_w2": "σ_w²", "sigma_b2": "σ_b²", "sigma_v2": "σ_v²", "sigma_a2": "σ_a²"}
 
 
+def hidden_of(block: Block, width: int) -> int:
+    """How many numbers φ meets in a branch."""
+    shapes = block.shapes(width)
+    return shapes["inner"][1] if "inner" in shapes else width
+
+
+def letter(model: Model) -> str:
+    """What formulas call that number: d where it is the width, else M."""
+    return "d" if hidden_of(model.block, model.width) == model.width else "M"
+
+
 def _numbers(model: Model) -> str:
-    found = {"d": model.width, "ρ": model.gain}
+    hidden = hidden_of(model.block, model.width)
+    found = {"d": model.width, **({"M": hidden} if letter(model) == "M" else {}), "ρ": model.gain}
     found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(model.block, f, None)) is not None}
     if model.law.noise == "fractional":
         found["Hurst index"] = model.law.exponent

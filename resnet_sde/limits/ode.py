@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from resnet_sde.blocks import Layer, TwoLayer
 from resnet_sde.checks import check_memory
-from resnet_sde.limits.base import Limit, check_states, check_steps, grid, plus
+from resnet_sde.limits.base import Limit, check_states, check_steps, grid, letter, plus
 from resnet_sde.matrices import Dense
 from resnet_sde.model import WeightPaths
 
@@ -41,7 +41,7 @@ class RandomODE(Limit):
         if isinstance(block, TwoLayer):
             inner = plus("(σ_w/√d) W_t H", "σ_b b_t", block.sigma_b2)
             weights, factor, bias = "V and W", "σ_v", "σ_a a_t"
-        right = plus(f"({factor}/√d) V_t φ({inner})", bias, block.variances.outer_bias)
+        right = plus(f"({factor}/√{letter(self.model)}) V_t φ({inner})", bias, block.variances.outer_bias)
         return f"dH/dt = ρ [{right}]", [f"{weights}: the weights at time t = k/L, of variance 1"]
 
     @property

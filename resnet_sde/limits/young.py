@@ -19,7 +19,16 @@ from typing_extensions import override
 
 from resnet_sde.activations import Activation
 from resnet_sde.blocks import Block, Layer, TwoLayer, affine
-from resnet_sde.limits.base import Limit, check_rough, check_states, check_steps, driven_by_sums, plus
+from resnet_sde.limits.base import (
+    Limit,
+    check_rough,
+    check_states,
+    check_steps,
+    driven_by_sums,
+    hidden_of,
+    letter,
+    plus,
+)
 from resnet_sde.model import WeightPaths
 from resnet_sde.propagate import forward
 
@@ -59,7 +68,8 @@ class LeadingTerm(_Derived):
             slope = mean_slope(block.activation, q.double()).to(h.dtype)
             probe = slope * affine(layer["inner"], h, block.sigma_w2, block.sigma_b2)
         else:
-            probe = block.activation.mean(q.double()).to(h.dtype).expand_as(h)
+            mean = block.activation.mean(q.double()).to(h.dtype)
+            probe = mean.expand(*h.shape[:-1], hidden_of(block, h.shape[-1]))
         return affine(layer["outer"], probe, block.sigma_v2, block.sigma_a2)
 
 
@@ -109,15 +119,16 @@ class YoungODE(Limit):
         if not isinstance(block := self.model.block, TwoLayer):
             return driven_by_sums(self.model, "X", "fractional Brownian")
         q = torch.tensor([block.sigma_w2 + block.sigma_b2], dtype=torch.float64)
+        met = letter(self.model)
         length = f"q = {plus('σ_w² |H|²/d', 'σ_b²', block.sigma_b2)}"
         if _of_products(block):
-            return f"dH = ρ (σ_v/√d) χ(q) [{plus('(σ_w/√d) dZ H', 'σ_b dz', block.sigma_b2)}]", [
+            return f"dH = ρ (σ_v/√{met}) χ(q) [{plus('(σ_w/√d) dZ H', 'σ_b dz', block.sigma_b2)}]", [
                 "Z: the scaled sums of the products V_k W_k of outer and inner weights",
                 f"χ(q) = E φ'(√q z), {length}",
                 f"χ = {float(mean_slope(block.activation, q)):.4g} at |H|² = d",
             ]
-        return f"dH = ρ [{plus('(σ_v/√d) m(q) dX 1', 'σ_a dx', block.sigma_a2)}]", [
-            "X: d × d fractional Brownian motions, the scaled sums of the outer weights; 1 = (1, …, 1)",
+        return f"dH = ρ [{plus(f'(σ_v/√{met}) m(q) dX 1', 'σ_a dx', block.sigma_a2)}]", [
+            f"X: d × {met} fractional Brownian motions, the scaled sums of the outer weights; 1 = (1, …, 1)",
             f"m(q) = E φ(√q z), {length}",
             f"m = {float(block.activation.mean(q)):.4g} at |H|² = d",
         ]

@@ -52,7 +52,7 @@ def _alike(block: Block) -> bool:
     parts: dict[str, Tensor] = {}
     try:
         for name, value in drawn.items():
-            parts |= scaled(name, value[None], variances_of(block)[name], width)
+            parts |= scaled(name, value[None], variances_of(block)[name])
     except NotKnown:  # it does not say what its variances are
         return False
     weights = Weights(*(None if name not in parts else parts[name][None] for name in Weights._fields))
@@ -61,10 +61,11 @@ def _alike(block: Block) -> bool:
 
 
 def scaled(
-    name: str, path: Tensor, variances: tuple[float, float], width: int, biases: bool = False
+    name: str, path: Tensor, variances: tuple[float, float], biases: bool = False
 ) -> dict[str, Tensor]:
     """Weights and biases as layers use them, from unit numbers (depth, in, out)."""
     weight, bias = variances
+    width = path.shape[1] - (bias > 0)
     found = {name: path[:, :width] * math.sqrt(weight / width)}
     if bias > 0:
         found[f"{name}_bias"] = path[:, width] * math.sqrt(bias)

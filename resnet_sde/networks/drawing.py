@@ -91,7 +91,7 @@ def draw_parameters(
     paths = model.draw(depth, samples=1, seed=seed, dtype=dtype, device=device).matrices
     for name in (name for name in MATRICES if name in paths):
         path = paths[name].weights(depth)[:, 0]
-        drawn |= scaled(name, path, variances_of(model.block)[name], width, biases)
+        drawn |= scaled(name, path, variances_of(model.block)[name], biases)
     end("readout", width, n_out, read_in_out.readout_w2, read_in_out.readout_b2)
     return drawn
 

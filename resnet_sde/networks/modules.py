@@ -59,6 +59,11 @@ class Network(nn.Module):
             "activation": self._layers.activation,
             "depth": of_layers[-3],
             "width": of_layers[-1],
+            **(
+                {"hidden_width": of_layers[-2]}
+                if len(matrices) == 2 and of_layers[-1] != of_layers[-2]
+                else {}
+            ),
             "alpha": alphas[0] if len(alphas) == 1 else f"{alphas[0]} … {alphas[-1]}",
             "skip": f"{self._layers.skip:g}",
             "n_in": n_in,
@@ -109,6 +114,11 @@ class Network(nn.Module):
         if "embed" in parameters:
             h = _affine(parameters, "embed", h)
         weights = self._weights(parameters)
+        if masks is not None and weights.inner is not None and weights.inner.shape[-1] != h.shape[-2]:
+            raise ValueError(
+                f"masks act on as many numbers as a state has, {h.shape[-2]}, and φ meets "
+                f"{weights.inner.shape[-1]} in these layers; leave them out"
+            )
         if masks is not None and masks.shape != (weights.depth + 1, *h.shape):
             raise ValueError(
                 f"masks of shape {tuple(masks.shape)} are not one for every layer and the readout; give "
@@ -338,8 +348,9 @@ class StackedResNets(Network):
 def structure(model: Model, biases: bool = False) -> tuple[object, ...]:
     """What the models of a stack must share."""
     variances = variances_of(model.block)
-    with_bias = tuple(biases or variances[name][1] > 0 for name in model.block.shapes(1))
-    return type(model.block), model.block.activation, model.width, model.skip, with_bias
+    shapes = model.block.shapes(model.width)
+    form = tuple((out, biases or variances[name][1] > 0) for name, (_, out) in shapes.items())
+    return type(model.block), model.block.activation, model.width, model.skip, form
 
 
 def dropout_masks(shape: tuple[int, ...], keep_rate: float, source: Stream, like: Tensor) -> Tensor:

@@ -202,7 +202,8 @@ class Layers:
 class KeptStates(NamedTuple):
     """What the way back needs: the state that each layer starts from, and its pre-activations.
 
-    Shape: (depth, member, width, input); without an inner matrix pre-activations are the states themselves.
+    Shape: (depth, member, width, input), of pre-activations with the number that φ meets for the width;
+    without an inner matrix they are the states themselves.
     """
 
     hidden: Tensor
@@ -219,11 +220,12 @@ class _Held:
     """Memory of one pass, given back when nothing can run backward through that pass any more."""
 
     def __init__(self, pool: Pool, kept: KeptStates) -> None:
-        self._pool, self.kept, self._place = pool, kept, _place(kept.hidden.shape, kept.hidden)
+        self._pool, self.kept = pool, kept
+        self._places = {id(buffer): (buffer, _place(buffer.shape, buffer)) for buffer in kept}
 
     def __del__(self) -> None:
-        for buffer in {id(buffer): buffer for buffer in self.kept}.values():
-            self._pool.give(buffer, self._place)
+        for buffer, place in self._places.values():
+            self._pool.give(buffer, place)
 
 
 class _Residual(torch.autograd.Function):
@@ -236,7 +238,8 @@ class _Residual(torch.autograd.Function):
         w = Weights(*weights)
         shape = (w.depth, *h.shape)
         hidden = layers.pool.take(shape, h)
-        kept = KeptStates(hidden, hidden if w.inner is None else layers.pool.take(shape, h))
+        met = shape if w.inner is None else (*shape[:2], w.inner.shape[-1], shape[-1])
+        kept = KeptStates(hidden, hidden if w.inner is None else layers.pool.take(met, h))
         ctx.layers, ctx.held = layers, _Held(layers.pool, kept)
         ctx.save_for_backward(h, alpha, masks, *weights)
         return layers.up(h, alpha, w, masks, kept)

@@ -16,6 +16,7 @@ _LONG_NAMES = {
     "law": "law of the weights along depth",
     **{option: choice.title for option, choice in {**choices(LAWS), **choices(BLOCKS)}.items()},
     "block": "residual branch",
+    "pre_norm": "normalization of the state before each branch",
     "activation": "activation φ",
     "width": "width d of the hidden states",
     "depth": "number of layers L",

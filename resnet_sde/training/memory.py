@@ -57,8 +57,9 @@ def bytes_of_job(job: TrainingJob, config: TrainingConfig, data: Data) -> float:
     item, width, depth = _ITEM_BYTES[config.dtype], job.model.width, float(job.depth)
     shapes = job.model.block.shapes(width)
     copies = _COPIES[config.optimizer] + (config.momentum > 0)
-    states = depth * width * config.batch_size * (1 + ("inner" in shapes) + (config.keep_rate < 1))
-    entries = 2 * depth * sum(min(config.entries, rows * width) for rows, _ in shapes.values())
+    met = shapes["inner"][1] if "inner" in shapes else 0
+    states = depth * config.batch_size * (width + met + width * (config.keep_rate < 1))
+    entries = 2 * depth * sum(min(config.entries, rows * columns) for rows, columns in shapes.values())
     layer = sum(rows * columns for rows, columns in shapes.values())
     weights = depth * layer + (data.n_in + data.classes) * width
     return item * (copies * weights + states) + _NUMBER_BYTES * entries

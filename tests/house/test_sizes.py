@@ -21,6 +21,7 @@ LIMITS = {
     + 40  # what grows like a ReLU far out, for phases
     + 390  # normalized and gated branches, duals of one's own
     + 180  # random walks behind a normalization
+    + 130  # hidden widths, fields that leave names as they were
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
     "theorems": 5_800
@@ -42,6 +43,7 @@ LIMITS = {
     + 220  # blocks of one method
     + 350  # normalized and gated branches
     + 140  # random walks, the page on blocks
+    + 290  # hidden widths, and blocks on the command line
     + 215  # wrong blocks and activations, each with its sentence
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
 }
