@@ -17,6 +17,7 @@ from resnet_sde.streams import stream
 WHITE, SILU = rs.WhiteNoise(), rs.activation("silu")
 Z, SAMPLES, DEPTH = 4.42, 16_000, 4
 LINEAR = rs.SingleLayer(rs.LINEAR, 0.8, 0.2)
+NARROW = rs.TwoLayer(rs.RELU, expansion=0.25)
 GATED = rs.GatedLinearUnit(SILU, 1.5, 0.7, 1.2, 0.5)
 
 
@@ -53,7 +54,7 @@ def test_linear_branches_walk_exactly(norm: str, spread: float) -> None:
 
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize(
-    "block", [LINEAR, rs.TwoLayer(rs.RELU), rs.TwoLayer(rs.TANH, 1.5, 0.2, 0.8, 0.1), GATED], ids=str
+    "block", [LINEAR, rs.TwoLayer(rs.RELU), NARROW, rs.TwoLayer(rs.TANH, 1.5, 0.2, 0.8, 0.1), GATED], ids=str
 )
 def test_moments_at_three_widths(block: rs.Block, width: int) -> None:
     model = model_of(block, width, 4.0)
@@ -72,6 +73,9 @@ def test_moments_at_three_widths(block: rs.Block, width: int) -> None:
         if block in (rs.TwoLayer(rs.RELU), GATED):
             constant = std**2 - (1 + 2 / width) * walk.spread_variance
             assert abs(float(squares.mean()) - constant) > Z * of_squares, "branches of a constant size"
+        if block == NARROW:
+            square = std**2 - 0.75 * (1 + 2 / width) * walk.spread_variance
+            assert abs(float(squares.mean()) - square) > Z * of_squares, "as many hidden numbers as width"
 
 
 def test_numbers_that_were_derived_and_simulated() -> None:
