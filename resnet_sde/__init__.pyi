@@ -25,6 +25,7 @@ from .activations import (
 )
 from .blocks import (
     Block as Block,
+    Convolution as Convolution,
     GatedLinearUnit as GatedLinearUnit,
     Layer as Layer,
     PreNorm as PreNorm,

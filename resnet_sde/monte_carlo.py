@@ -70,7 +70,8 @@ class Ensemble:
         shapes = self.model.block.shapes(self.model.width).values()
         layers = self.depth if self.stores_layers else 1
         if self.method == "deferred":
-            return layers * self.inputs * 2 * sum(fan_out for _, fan_out in shapes)
+            vectors = self.inputs * self.model.block.sharing
+            return layers * vectors * 2 * sum(fan_out for _, fan_out in shapes)
         layers = layers if self.model.law.filler is not None else self.depth
         return layers * sum(fan_in * fan_out for fan_in, fan_out in shapes)
 
@@ -226,7 +227,8 @@ def choose_method(
     if method != "auto" or weights:
         return "dense" if weights else method
     # What is drawn as a path, such as fractional noise of H = 1/2, keeps the numbers of its paths.
-    deferred = gaussian and model.law.filler is not None and (inputs == 1 or 4 * inputs <= model.width)
+    vectors, size = inputs * model.block.sharing, model.width // model.block.sharing
+    deferred = gaussian and model.law.filler is not None and (vectors == 1 or 4 * vectors <= size)
     return "deferred" if deferred and looks_once(model.block, model.width, gradients=gradients) else "dense"
 
 
@@ -294,7 +296,7 @@ def _deferred_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h
     for k in range(ensemble.depth):
 
         def answers(name: str, fan_out: int, k: int = k) -> Tensor | None:
-            shape = (*h.shape[:2], fan_out)
+            shape = (h.shape[0], h.shape[1] * ensemble.model.block.sharing, fan_out)
             return workspace.take(f"{name} {k}", shape, h) if ensemble.stores_layers else None
 
         yield Layer.revealed(shapes, source, answers)
@@ -342,8 +344,9 @@ def check_memory_of(ensembles: Sequence[Ensemble], x: Tensor, observe: Sequence[
         layers = ensemble.depth if ensemble.stores_layers else 1
         states = len({"parameters", "tangents", "preactivations"} & {*ensemble.shown})  # beside matrices
         shapes = ensemble.model.block.shapes(ensemble.model.width).values()
-        also = states * layers * ensemble.inputs * max(out for _, out in shapes)
-        also += 16 * layers * ensemble.inputs**2 if "tangents" in ensemble.shown else 0
+        vectors = ensemble.inputs * ensemble.model.block.sharing
+        also = states * layers * vectors * max(out for _, out in shapes)
+        also += 16 * layers * vectors**2 if "tangents" in ensemble.shown else 0
         also += jacobian_numbers(layers, ensemble.model.width) if "jacobian" in ensemble.shown else 0
         check_memory(
             f"the layers of one network of width {ensemble.model.width} and depth {ensemble.depth} with "

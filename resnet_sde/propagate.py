@@ -327,7 +327,7 @@ def _met(
         if drawn is not None:
             drawn.append(layer)
         for pairs in watch:
-            layer = watched(layer, block._weights(h.shape[-1]), pairs=pairs)
+            layer = watched(layer, block._weights(h.shape[-1]), pairs=pairs, sharing=block.sharing)
         if dropout is not None:
             layer = dropout.on(layer, h)
         if seen is not None:

@@ -32,10 +32,11 @@ class Watched(Matrix):
         matrix: the matrix.
         weights: how many of its columns are weights; those of biases come after them.
         pairs: whether products are noted, (sample, input, input), and not norms, (sample, input, 1).
+        sharing: vectors of each input that the matrix meets.
     """
 
-    def __init__(self, matrix: Matrix, weights: int, *, pairs: bool = False) -> None:
-        self.matrix, self.pairs, self._weights = matrix, pairs, weights
+    def __init__(self, matrix: Matrix, weights: int, *, pairs: bool = False, sharing: int = 1) -> None:
+        self.matrix, self.pairs, self._weights, self._sharing = matrix, pairs, weights, sharing
         self._met: list[list[Tensor]] = []
         self._followed: list[list[Tensor]] = []  # the same of what autograd follows
         self._probe: Tensor | None = None  # that was met
@@ -55,7 +56,8 @@ class Watched(Matrix):
         met = self._followed or self._met
         if (len(self._met), len(met), len(self._back)) != (1, 1, 1):
             raise NotDrawn(_UNSEEN)
-        return tuple(size * self._back[0] for size in met[0])
+        found = tuple(size * self._back[0] for size in met[0])
+        return found if self._sharing == 1 else tuple(map(self._summed, found))
 
     @override
     def matvec(self, x: Tensor, scale: float = 1.0) -> Tensor:
@@ -76,12 +78,19 @@ class Watched(Matrix):
 
     def _size(self, x: Tensor) -> Tensor:
         x = x.detach()
-        if not self.pairs:
+        if not self.pairs and self._sharing == 1:
             return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
-        return x.double() @ x.double().mT
+        x = x.double() if self.pairs else x.double().unflatten(1, (-1, self._sharing))
+        return x @ x.mT
 
     def _factor(self, scale: float) -> float:
-        return scale * scale if self.pairs else abs(scale)
+        return abs(scale) if not self.pairs and self._sharing == 1 else scale * scale
+
+    def _summed(self, products: Tensor) -> Tensor:
+        """What the vectors of an input, or of two, make of a gradient together."""
+        if not self.pairs:
+            return products.sum((-1, -2))[..., None].clamp(min=0).sqrt()
+        return products.unflatten(2, (-1, self._sharing)).unflatten(1, (-1, self._sharing)).sum((2, 4))
 
     def _noted(self, x: Tensor, sizes: list[Tensor], answer: Tensor) -> Tensor:
         if answer.requires_grad:
@@ -93,9 +102,9 @@ class Watched(Matrix):
         return answer
 
 
-def watched(layer: Layer, weights: Mapping[str, int], *, pairs: bool = False) -> Layer:
+def watched(layer: Layer, weights: Mapping[str, int], *, pairs: bool = False, sharing: int = 1) -> Layer:
     """The layer with every matrix watched that has so many inputs beside a bias."""
-    own = {name: Watched(layer[name], n, pairs=pairs) for name, n in weights.items()}
+    own = {name: Watched(layer[name], n, pairs=pairs, sharing=sharing) for name, n in weights.items()}
     return Layer({**layer.matrices, **own}, layer.unit)
 
 

@@ -5,7 +5,8 @@ input is the number `unit`: 1 for a state in natural units, 2^{−e} for a state
 homogeneous branch is therefore the same function at any scale, biases included.
 """
 
-from resnet_sde.blocks.base import Block, NotKnown, Variances
+from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_positions
+from resnet_sde.blocks.convolution import Convolution
 from resnet_sde.blocks.gated import GatedLinearUnit
 from resnet_sde.blocks.normalized import PreNorm
 from resnet_sde.blocks.pointwise import Reduced, SingleLayer, TwoLayer, affine, affine_back
@@ -13,6 +14,7 @@ from resnet_sde.matrices import Layer
 
 __all__ = [
     "Block",
+    "Convolution",
     "GatedLinearUnit",
     "Layer",
     "NotKnown",
@@ -23,4 +25,5 @@ __all__ = [
     "Variances",
     "affine",
     "affine_back",
+    "known_by_positions",
 ]

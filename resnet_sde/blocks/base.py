@@ -82,8 +82,19 @@ class Block(ABC):
         return torch.zeros_like(h) if back is None else back
 
     def _weights(self, width: int) -> dict[str, int]:
-        """How many inputs of each matrix are weights; of one's own block a row more than out is a bias."""
-        return {name: rows - (rows == out + 1) for name, (rows, out) in self.shapes(width).items()}
+        """How many inputs of each matrix are weights; of one's own block a row more than out is a bias.
+
+        That is so at any width: at one it may be by chance.
+        """
+        shapes = self.shapes(width)
+        biased = {name for name, (rows, out) in shapes.items() if rows == out + 1}
+        biased = {name for name in biased if (wider := self.shapes(4 * width)[name])[0] == wider[1] + 1}
+        return {name: rows - (name in biased) for name, (rows, _) in shapes.items()}
+
+    @property
+    def sharing(self) -> int:
+        """How many vectors of each input meet a matrix, as many as there are positions of a convolution."""
+        return math.prod(part.sharing for part in getattr(self, "parts", ()))
 
     def _branch_and_pre(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Any]:
         """V g(h), and what `_adjoint_at` needs of the way up.
@@ -254,6 +265,14 @@ def known_by_dual(block: Block) -> NotKnown:
     return NotKnown(
         f"this is derived for branches V φ(W h + b) + a, and not for {block}; meanfield.lengths, kernel, "
         "gaps, two_time and displacement know it, or use simulate"
+    )
+
+
+def known_by_positions(block: Block) -> NotKnown:
+    """Why a block whose states have positions has no length or gap."""
+    return NotKnown(
+        f"states of {block} have a covariance of every pair of positions at infinite width, and no length or "
+        "gap alone; use meanfield.convolution_kernel, or simulate"
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_dual, runs_as
+from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_dual, known_by_positions, runs_as
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
 from resnet_sde.parts import NORMS
@@ -126,6 +126,8 @@ class PreNorm(Block):
         Raises:
             NotKnown: branches have a mean over coordinates, which moves what is normalized.
         """
+        if self.sharing > 1:
+            raise known_by_positions(self)
         if "outer" not in self.block.shapes(1) and not self.activation.odd:
             raise NotKnown(
                 f"branches of {type(self.block).__name__} have a mean, which a normalization meets and the "

@@ -57,6 +57,8 @@ def check_block(block: Block, width: int) -> None:
         check_moments(activation)
     if not ours(block):
         once(_check_branch, block, width)
+    elif block.sharing > 1:
+        block.shapes(width)  # says so where they are not made of its positions
 
 
 def check_adjoint(block: Block, width: int) -> None:

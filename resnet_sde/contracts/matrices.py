@@ -49,6 +49,11 @@ def check_layer(block: Block, h: Tensor, layer: object) -> None:
 
 def check_dropout(block: Block, width: int) -> None:
     """Check that masks of dropout fit a block, and reach one of one's own. Raises ValueError otherwise."""
+    if block.sharing > 1:
+        raise ValueError(
+            f"dropout stands before a matrix that meets one vector of each input, and those of {block} meet "
+            f"{block.sharing}; leave it out"
+        )
     met = block._weights(width).get("outer", width) if ours(block) else width
     if met != width:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Networks of infinite width, which feel their weights through variances and covariances alone."""
 
 from resnet_sde.meanfield.asymptotics import asymptotics
+from resnet_sde.meanfield.convolution import convolution_flow, convolution_gradients, convolution_kernel
 from resnet_sde.meanfield.critical import critical_bias, critical_line, dropout_peak, length_coupling
 from resnet_sde.meanfield.displacement import LayerDisplacements, displacement
 from resnet_sde.meanfield.flow import Flow, NoFlow, flow, flow_gaps
@@ -32,6 +33,9 @@ __all__ = [
     "Phase",
     "Recommendation",
     "asymptotics",
+    "convolution_flow",
+    "convolution_gradients",
+    "convolution_kernel",
     "critical_bias",
     "critical_line",
     "depth_law",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks import Block
+from resnet_sde.blocks import Block, known_by_positions
 from resnet_sde.checks import check_memory, is_truth, positive_integer, states
 from resnet_sde.contracts.blocks import check_moments, check_recursion
 from resnet_sde.contracts.theory import states_moments
@@ -99,6 +99,8 @@ def check_theory(block: Block, law: PathLaw | None = None) -> None:
         ValueError: one of them says nothing, or what its class says was inherited, or is not true of what it
             does.
     """
+    if block.sharing > 1:
+        raise known_by_positions(block)
     if not has_dual(block):
         _ = block.variances  # where there are none, it says so
         check_activation(block.activation)

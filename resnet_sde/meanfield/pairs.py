@@ -96,7 +96,7 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
         >>> round(float(kernel(resnet, torch.eye(2), depth=32)[-1, 0, 0]), 3)
         1.427
     """
-    start, each = _check_kernel(k0), {}
+    start, each = check_kernel(k0), {}
     depth = check_layers(depth, len(start), len(start) * (len(start) - 1) // 2)
     for q in start.diagonal().tolist():
         if q not in each:
@@ -229,7 +229,8 @@ def check_gap(gap0: float | Tensor) -> Tensor:
     return start
 
 
-def _check_kernel(k0: Tensor) -> Tensor:
+def check_kernel(k0: Tensor) -> Tensor:
+    """A kernel of states, float64 and symmetric to the bit. Raises ValueError where it is none."""
     start = as_tensor(k0)
     if start.is_complex():
         raise ValueError(

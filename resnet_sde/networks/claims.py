@@ -42,6 +42,10 @@ def check_block(block: Block) -> None:
 def _alike(block: Block) -> bool:
     """Whether the branch of a block, on a few numbers, is what the loop over layers computes."""
     width, inputs, source = 5, 3, stream(0, "probe")
+    try:
+        variances = variances_of(block)
+    except NotKnown:  # it does not say what they are
+        return False
     shapes = block.shapes(width)
     if not shapes or not shapes.keys() <= set(MATRICES):
         return False
@@ -50,11 +54,8 @@ def _alike(block: Block) -> bool:
     h = source.normal_(torch.empty(1, inputs, width, **_CPU64))
     theirs = block.branch(h, Layer(matrices))
     parts: dict[str, Tensor] = {}
-    try:
-        for name, value in drawn.items():
-            parts |= scaled(name, value[None], variances_of(block)[name])
-    except NotKnown:  # it does not say what its variances are
-        return False
+    for name, value in drawn.items():
+        parts |= scaled(name, value[None], variances[name])
     weights = Weights(*(None if name not in parts else parts[name][None] for name in Weights._fields))
     ours = Layers(block.activation, 0.0)(h.mT, torch.ones(1, **_CPU64), weights).mT
     return theirs.shape == ours.shape and torch.allclose(theirs, ours, rtol=1e-9, atol=1e-9)
