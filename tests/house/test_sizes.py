@@ -22,7 +22,7 @@ LIMITS = {
     + 390  # normalized and gated branches, duals of one's own
     + 180  # random walks behind a normalization
     + 130  # hidden widths, fields that leave names as they were
-    + 500  # convolutions, gradients of what they share, covariances of pairs of positions
+    + 550  # convolutions, gradients of what they share, covariances of pairs of positions
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
     "theorems": 5_800
