@@ -200,9 +200,9 @@ def test_a_scheduler_that_is_killed_is_a_sentence(tmp_path: Path) -> None:
         wait_until((tmp_path / "address").exists, "there is no scheduler")
         address = (tmp_path / "address").read_text()
         started.append(start("worker", address, str(tmp_path)))
-        work = execute(
-            range(8), small_work.end_other, started[0].pid, executor=(executor := of_dask.Cluster(address))
-        )
+        executor = of_dask.Cluster(address)
+        executor.client._timeout = 1.0  # for which it looks for a scheduler that is gone
+        work = execute(range(8), small_work.end_other, started[0].pid, executor=executor)
         with executor, pytest.raises(RuntimeError, match=LOST):
             list(work)
     finally:
