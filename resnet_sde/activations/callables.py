@@ -18,6 +18,7 @@ from resnet_sde.checks import finite_number, flag
 _F64: dict[str, Any] = {"dtype": torch.float64}
 _SAME = 1e-13  # of a number: what a fact may be off by
 _DERIVED = 1e-4  # of a derivative by differences, whose step is a tenth of that
+_FEW = 8  # numbers, of which steps are made
 _WRITTEN = 1e-9  # of a derivative that is written, against autograd
 
 
@@ -140,6 +141,11 @@ def _check(function: Callable[[Tensor], Tensor]) -> None:
     )
     if not all(torch.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in ((alone, y), (part, y[1:4, 2:6]))):
         raise ValueError(f"{name} is not elementwise: φ of a part of a tensor is not that part of φ")
+    if bool((y.float().double() == y).all()) and len(y.unique()) > _FEW:
+        raise ValueError(
+            f"{name} keeps no more than the digits of float32 of a number in float64, which moments need; "
+            "let it compute in the dtype that it is given"
+        )
     if bool((y == y[0, 0]).all()):
         raise ValueError(f"{name} is constant, and no activation; give a function of what goes in")
 
@@ -148,6 +154,8 @@ def _check(function: Callable[[Tensor], Tensor]) -> None:
 def _check_prime(phi: OfFunction) -> None:
     x, step = torch.linspace(-6.9137, 7.3, 143, **_F64), 1e-5
     try:
+        if phi.written is None:
+            _check_followed(phi.function, x)
         slope = phi.prime(x)
     except RuntimeError as error:
         raise ValueError(f"the derivative of {phi} fails: {error}; give derivative=") from None
@@ -171,6 +179,23 @@ def _check_prime(phi: OfFunction) -> None:
         raise ValueError(
             f"the derivative of {phi} at {float(x[wrong][0]):.4g} is {float(slope[wrong][0]):.4g}, and by "
             f"its differences {float(near[wrong][0]):.4g}; give derivative=, a function that is right"
+        )
+
+
+def _check_followed(function: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Raises ValueError unless autograd goes through a function."""
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            followed, why = (
+                function(x.clone().requires_grad_()).requires_grad,
+                "what it returns hangs on nothing",
+            )
+        except RuntimeError as error:
+            followed, why = False, str(error)
+    if not followed:
+        raise ValueError(
+            f"autograd cannot follow {stable_name(function)} ({why}); let it use functions of torch alone, "
+            "or give derivative="
         )
 
 

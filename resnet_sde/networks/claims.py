@@ -29,7 +29,10 @@ def check_block(block: Block) -> None:
         ValueError: it is another, which networks that are trained do not have.
     """
     if not isinstance(block, Block) or not isinstance(getattr(block, "activation", None), Activation):
-        raise ValueError(f"{block!r} is no block with an activation; give for example SingleLayer(RELU)")
+        raise ValueError(
+            f"{block!r} is no block with an activation: networks that are trained have branches "
+            "V φ(W h + b) + a alone; give for example SingleLayer(RELU), or use simulate"
+        )
     if type(block) in (SingleLayer, TwoLayer, Reduced):
         return
     if not _alike(block):

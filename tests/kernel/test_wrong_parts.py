@@ -213,3 +213,27 @@ def test_a_block_with_numbers_of_a_large_width_is_tried_at_that_width() -> None:
 def test_wrong_facts_of_functions_are_refused(said: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         rs.Activation.of(torch.tanh, **said)
+
+
+def in_float32(x: Tensor) -> Tensor:
+    return torch.tanh(x.float()).to(x.dtype)
+
+
+def in_numpy(x: Tensor) -> Tensor:
+    return torch.from_numpy(np.tanh(x.numpy()))
+
+
+def beside_autograd(x: Tensor) -> Tensor:
+    return torch.from_numpy(np.tanh(x.detach().numpy()))
+
+
+def test_functions_that_lose_digits_or_gradients_are_named() -> None:
+    for function, sentence in (
+        (in_float32, "in_float32 keeps no more than the digits of float32.*let it compute in the dtype"),
+        (in_numpy, "autograd cannot follow .*in_numpy .*requires grad.*functions of torch alone"),
+        (beside_autograd, "autograd cannot follow .*beside_autograd .*or give derivative="),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            rs.Activation.of(function)
+    phi = rs.Activation.of(beside_autograd, derivative=rs.TANH.prime)
+    assert phi.odd
