@@ -19,6 +19,8 @@ _F64: dict[str, Any] = {"dtype": torch.float64}
 _SAME = 1e-13  # of a number: what a fact may be off by
 _DERIVED = 1e-4  # of a derivative by differences, whose step is a tenth of that
 _FEW = 8  # numbers, of which steps are made
+_UNFOLLOWED = "autograd cannot follow {}"
+_TORCH_ALONE = "let it use functions of torch alone, or give derivative="
 _WRITTEN = 1e-9  # of a derivative that is written, against autograd
 
 
@@ -154,11 +156,9 @@ def _check(function: Callable[[Tensor], Tensor]) -> None:
 def _check_prime(phi: OfFunction) -> None:
     x, step = torch.linspace(-6.9137, 7.3, 143, **_F64), 1e-5
     try:
-        if phi.written is None:
-            _check_followed(phi.function, x)
         slope = phi.prime(x)
     except RuntimeError as error:
-        raise ValueError(f"the derivative of {phi} fails: {error}; give derivative=") from None
+        raise ValueError(f"{_UNFOLLOWED.format(phi)}: {error}; {_TORCH_ALONE}") from None
     if not isinstance(slope, Tensor) or slope.shape != x.shape or slope.dtype != x.dtype:
         raise ValueError(f"the derivative of {phi} must keep the shape and dtype of what it is given")
     if phi.written is not None:
@@ -176,27 +176,18 @@ def _check_prime(phi: OfFunction) -> None:
     ).abs() / step  # large beside kinks, where all is allowed
     wrong = ~((slope - near).abs() <= _DERIVED * (1 + near.abs()) + bent)
     if bool(wrong.any()):
+        if phi.written is None and not _followed(phi.function, x):
+            raise ValueError(f"{_UNFOLLOWED.format(phi)}, to which it is constant; {_TORCH_ALONE}")
         raise ValueError(
             f"the derivative of {phi} at {float(x[wrong][0]):.4g} is {float(slope[wrong][0]):.4g}, and by "
             f"its differences {float(near[wrong][0]):.4g}; give derivative=, a function that is right"
         )
 
 
-def _check_followed(function: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Raises ValueError unless autograd goes through a function."""
+def _followed(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether autograd goes through a function."""
     with torch.inference_mode(False), torch.enable_grad():
-        try:
-            followed, why = (
-                function(x.clone().requires_grad_()).requires_grad,
-                "what it returns hangs on nothing",
-            )
-        except RuntimeError as error:
-            followed, why = False, str(error)
-    if not followed:
-        raise ValueError(
-            f"autograd cannot follow {stable_name(function)} ({why}); let it use functions of torch alone, "
-            "or give derivative="
-        )
+        return function(x.clone().requires_grad_()).requires_grad
 
 
 @torch.no_grad()
