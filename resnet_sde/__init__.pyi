@@ -7,6 +7,7 @@ from . import (
     networks as networks,
     observables as observables,
     practice as practice,
+    testing as testing,
     theorems as theorems,
     training as training,
 )

@@ -105,3 +105,14 @@ def check_result(what: str, found: object, like: Tensor) -> Tensor:
 def numbers(source: Stream, *shape: int) -> Tensor:
     """Standard normal numbers in float64."""
     return source.normal_(torch.empty(*shape, dtype=torch.float64))
+
+
+def gradient_of(f: Callable[[Tensor], Tensor], x: Tensor, p: Tensor) -> Tensor | None:
+    """(∂f/∂x)ᵀ p; None where autograd cannot follow."""
+    start = x.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(f(start), start, p, allow_unused=True)
+    except RuntimeError:
+        return None
+    return torch.zeros_like(x) if found is None else found

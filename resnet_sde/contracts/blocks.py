@@ -18,7 +18,7 @@ from torch import Tensor
 
 from resnet_sde.activations import Activation, OfFunction
 from resnet_sde.blocks import Block, Layer, NotKnown
-from resnet_sde.contracts.asked import Broken, check_result, claim, close, numbers, once, ours
+from resnet_sde.contracts.asked import Broken, check_result, claim, close, gradient_of, numbers, once, ours
 from resnet_sde.contracts.laws import check_law
 from resnet_sde.contracts.theory import states_moments, wrong_moment, wrong_recursion, wrong_scaling
 from resnet_sde.laws import PathLaw
@@ -53,10 +53,10 @@ def check_block(block: Block, width: int) -> None:
     """Check a block of one's own and its activation. Raises ValueError as `check_model_parts`."""
     activation = getattr(block, "activation", None)
     if isinstance(activation, Activation) and not ours(activation):
-        once(_check_activation, activation)
+        once(try_activation, activation)
         check_moments(activation)
     if not ours(block):
-        once(_check_branch, block, width)
+        once(try_branch, block, width)
     elif block.sharing > 1:
         block.shapes(width)  # says so where they are not made of its positions
 
@@ -64,7 +64,7 @@ def check_block(block: Block, width: int) -> None:
 def check_adjoint(block: Block, width: int) -> None:
     """Check the way back through a block of one's own. Raises ValueError as `check_model_parts`."""
     if not ours(block):
-        once(_check_adjoint, block, width)
+        once(try_adjoint, block, width)
 
 
 def check_company(block: Block, width: int, networks: int, *, gradients: bool = False) -> None:
@@ -83,7 +83,7 @@ def check_company(block: Block, width: int, networks: int, *, gradients: bool = 
     """
     activation = getattr(block, "activation", None)
     if networks > 1 and not (ours(block) and (activation is None or ours(activation))):
-        once(_check_company, block, min(width, WIDEST), networks, gradients)
+        once(try_company, block, min(width, WIDEST), networks, gradients)
 
 
 @contextmanager
@@ -149,7 +149,8 @@ def _no_chance(name: str) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _check_activation(phi: Activation) -> None:
+def try_activation(phi: Activation) -> None:
+    """Raise Broken where an activation is not what it says of itself, be it of the package or not."""
     name = repr(phi) if isinstance(phi, OfFunction) else type(phi).__name__
     x = 2 * numbers(stream(0, "contract", "activation"), 6, 10)
     before = x.clone()
@@ -224,7 +225,8 @@ def _asked(check: Callable[[Block, int], None]) -> Callable[[Block, int], None]:
 
 @_asked
 @torch.no_grad()
-def _check_branch(block: Block, width: int) -> None:
+def try_branch(block: Block, width: int) -> None:
+    """Raise Broken where a branch is not what a block says of it; this and the next two ask ours too."""
     name, (h, layer) = f"block {type(block).__name__}", probe(block, width)
     inside = [(x, x.clone()) for x in (h, *_entries(layer))]
     with _no_chance(name):
@@ -256,7 +258,8 @@ def _check_branch(block: Block, width: int) -> None:
 
 
 @torch.no_grad()
-def _check_company(block: Block, width: int, networks: int, gradients: bool) -> None:
+def try_company(block: Block, width: int, networks: int, gradients: bool) -> None:
+    """Raise Broken where a network depends on those beside it."""
     name, each = f"block {type(block).__name__}", sum(a * b for a, b in block.shapes(width).values())
     networks = max(2, min(networks, _COMPANY // each))
     h, layer = probe(block, width, networks)
@@ -294,7 +297,8 @@ def _check_strength(name: str, block: Block, found: Tensor, start: Tensor) -> No
 
 @_asked
 @torch.no_grad()
-def _check_adjoint(block: Block, width: int) -> None:
+def try_adjoint(block: Block, width: int) -> None:
+    """Raise Broken where an adjoint is not that of the branch."""
     name, (h, layer) = f"adjoint of block {type(block).__name__}", probe(block, width)
     p = numbers(stream(0, "contract", "adjoint", width), *h.shape)
     inside = [(x, x.clone()) for x in (h, p, *_entries(layer))]
@@ -384,14 +388,3 @@ def _is_derivative(block: Block, h: Tensor, p: Tensor, layer: Layer, back: Tenso
 def _unwritten(name: str, *pairs: tuple[Tensor, Tensor]) -> None:
     if not all(torch.equal(now, before) for now, before in pairs):
         raise Broken(f"{name} writes into what it is given; let it work on a copy")
-
-
-def gradient_of(f: Callable[[Tensor], Tensor], x: Tensor, p: Tensor) -> Tensor | None:
-    """(∂f/∂x)ᵀ p; None where autograd cannot follow."""
-    start = x.clone().requires_grad_()
-    try:
-        with torch.enable_grad():
-            (found,) = torch.autograd.grad(f(start), start, p, allow_unused=True)
-    except RuntimeError:
-        return None
-    return torch.zeros_like(x) if found is None else found

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from resnet_sde.blocks import Block, Layer
-from resnet_sde.contracts.asked import Broken, close, numbers, once, ours
-from resnet_sde.contracts.blocks import SCALES, WIDEST, gradient_of, probe
+from resnet_sde.contracts.asked import Broken, close, gradient_of, numbers, once, ours
+from resnet_sde.contracts.blocks import SCALES, WIDEST, probe
 from resnet_sde.matrices import Dense, Masked, NotDrawn
 from resnet_sde.streams import stream
 from resnet_sde.watched import gradients, watched
@@ -61,13 +61,13 @@ def check_dropout(block: Block, width: int) -> None:
             f"{type(block).__name__} multiplies {met}; leave it out, or give as many"
         )
     if not ours(block):
-        once(_check_dropout, block, min(width, WIDEST))
+        once(try_dropout, block, min(width, WIDEST))
 
 
 def check_parameters(block: Block, width: int) -> None:
     """Check that gradients of the matrices of a block of one's own are seen. Raises ValueError otherwise."""
     if not ours(block):
-        once(_check_parameters, block, min(width, WIDEST))
+        once(try_parameters, block, min(width, WIDEST))
 
 
 @contextmanager
@@ -80,7 +80,8 @@ def _refused(block: Block) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _check_dropout(block: Block, width: int) -> None:
+def try_dropout(block: Block, width: int) -> None:
+    """Raise Broken where masks do not reach the outer matrix of a block, be it of the package or not."""
     h, layer = probe(block, width)
     source = stream(0, "contract", "dropout", width)
     masks, p = 2.0 * (numbers(source, len(h), 1, width) > 0), numbers(source, *h.shape)
@@ -111,7 +112,8 @@ def _check_dropout(block: Block, width: int) -> None:
 
 
 @torch.no_grad()
-def _check_parameters(block: Block, width: int) -> None:
+def try_parameters(block: Block, width: int) -> None:
+    """Raise Broken where gradients of matrices are not those of autograd, likewise."""
     h, layer = probe(block, width)
     p = numbers(stream(0, "contract", "parameters", width), *h.shape)
     for c in (1.0, *SCALES):
@@ -135,6 +137,7 @@ def _of_autograd(block: Block, h: Tensor, layer: Layer, p: Tensor) -> dict[str, 
         n: m.entries.clone().requires_grad_() for n, m in layer.matrices.items() if isinstance(m, Dense)
     }
     found: dict[str, list[Tensor]] = {}
+    weights = block._weights(h.shape[-1])
     for i in range(h.shape[1]):
         try:
             with torch.enable_grad():
@@ -144,7 +147,7 @@ def _of_autograd(block: Block, h: Tensor, layer: Layer, p: Tensor) -> dict[str, 
             return {}
         for (name, matrix), gradient in zip(entries.items(), got, strict=True):
             whole = torch.zeros_like(matrix) if gradient is None else gradient
-            rows = whole.shape[1] - (whole.shape[1] == whole.shape[2] + 1)
+            rows = min(weights.get(name, whole.shape[1]), whole.shape[1])
             found.setdefault(name, []).append(whole[:, :rows].norm(dim=(1, 2)))
             if rows < whole.shape[1]:
                 found.setdefault(f"{name}_bias", []).append(whole[:, rows:].norm(dim=(1, 2)))

@@ -184,8 +184,16 @@ def _of_two_variables(phi: Activation) -> Iterator[_Stated]:
 
 
 @torch.no_grad()
-def wrong_recursion(block: Block) -> str | None:
-    """What is wrong with what a block says of infinite width; None if nothing is seen to be."""
+def wrong_recursion(
+    block: Block, revealed: tuple[int, int] = _DEFERRED, whole: tuple[int, int] = _WHOLE
+) -> str | None:
+    """What is wrong with what a block says of infinite width; None if nothing is seen to be.
+
+    Args:
+        block: of one's own or not.
+        revealed: width and networks, of matrices that are revealed where they are looked at.
+        whole: the same where these do not do.
+    """
     name = f"block {type(block).__name__}"
     try:
         said = tuple(block.variances)
@@ -197,9 +205,9 @@ def wrong_recursion(block: Block) -> str | None:
         if place not in block.shapes(1) and pair != (1.0, 0.0):
             return f"variances of {name} are {pair} for its {place} matrix, which it lacks; give (1, 0) there"
     try:
-        width, found = _DEFERRED[0], _measured(block, *_DEFERRED, whole=False)
+        width, found = revealed[0], _measured(block, *revealed, whole=False)
     except NotDrawn:
-        width, found = _WHOLE[0], _measured(block, *_WHOLE, whole=True)
+        width, found = whole[0], _measured(block, *whole, whole=True)
     for verb, of, products, size in found:
         claim = _claimed(getattr(block, verb), of)
         mean, spread = float(products.mean()), float(products.std()) / math.sqrt(len(products))

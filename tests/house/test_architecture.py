@@ -25,7 +25,7 @@ LAYERS = [
     {"_observed", "jacobians"},
     {"networks", "monte_carlo", "limits", "meanfield"},
     {"coupling", "observables", "finite_width"},
-    {"studies", "plots"},
+    {"studies", "plots", "testing"},
     {"theorems", "training", "practice"},
     {"report"},
     {"__init__"},
@@ -56,7 +56,7 @@ FENCES = {
     "transformers": {"experiments"},
     "PIL": {"paper_figs"},  # comes with matplotlib
     "threadpoolctl": {"paper_figs", "paths", "runs"},
-    "pytest": {"pytest_plugin"},
+    "pytest": {"pytest_plugin", "testing"},
     "resnet_sde": {"experiments", "paper_figs"},  # within itself the layers decide
     "experiments": {"experiments", "paper_figs"},
     "paper_figs": {"paper_figs"},

@@ -20,6 +20,7 @@ from resnet_sde import (
     LeakyReLU,
     activation,
 )
+from resnet_sde.testing import checks
 
 ACTIVATIONS = [
     LINEAR,
@@ -48,10 +49,9 @@ every_activation = pytest.mark.parametrize("phi", ACTIVATIONS, ids=str)
 
 
 @every_activation
-def test_prime_is_the_derivative(phi: Activation) -> None:
-    x = POINTS.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(phi(x).sum(), x)
-    torch.testing.assert_close(phi.prime(x.detach()), slope, rtol=1e-13, atol=1e-15)
+@pytest.mark.parametrize("check", ["function", "values", "derivative", "symmetries", "names"])
+def test_activations_of_any_parameter_pass_what_is_quick(phi: Activation, check: str) -> None:
+    checks(phi)[check]()
 
 
 @every_activation
@@ -62,27 +62,6 @@ def test_pullback_is_a_product_with_prime(phi: Activation, dtype: torch.dtype) -
     before = p.clone()
     torch.testing.assert_close(phi.pullback(x, p), phi.prime(x) * p, rtol=0, atol=0)
     assert torch.equal(p, before)
-
-
-@every_activation
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_dtype_and_shape_are_kept(phi: Activation, dtype: torch.dtype) -> None:
-    x = POINTS.to(dtype).view(3, 2, 2)
-    for y in (phi(x), phi.prime(x), phi.pullback(x, x)):
-        assert y.shape == x.shape
-        assert y.dtype == dtype
-        assert bool(y.isfinite().all())
-
-
-@every_activation
-def test_homogeneity_is_what_it_says(phi: Activation) -> None:
-    holds = all(torch.allclose(phi(c * POINTS), c * phi(POINTS), rtol=1e-12) for c in (0.125, 3.0))
-    assert holds == phi.homogeneous
-
-
-@every_activation
-def test_oddness_is_what_it_says(phi: Activation) -> None:
-    assert torch.allclose(phi(-POINTS), -phi(POINTS), rtol=1e-12, atol=0) == phi.odd
 
 
 @pytest.mark.parametrize(

@@ -109,16 +109,6 @@ def test_homogeneous_branches_scale_with_state_and_constant(block: Block, scale:
 
 
 @every_block
-def test_each_input_has_its_own_constant(block: Block) -> None:
-    if not block.homogeneous:
-        return
-    source = stream(0, "ones")
-    h, layer = states(source), layer_of(block, source)
-    one = torch.exp2(torch.arange(SAMPLES * INPUTS).view(SAMPLES, INPUTS, 1).double() - 3)
-    torch.testing.assert_close(block.branch(one * h, replace(layer, unit=one)), one * block.branch(h, layer))
-
-
-@every_block
 def test_none_is_one(block: Block) -> None:
     source = stream(0, "none")
     h, layer = states(source), layer_of(block, source)

@@ -21,7 +21,8 @@ from resnet_sde import (
 )
 from resnet_sde.fractional import SAMPLERS
 from resnet_sde.paths import ConstantPath, GridPath, SmoothPath, smooth_features
-from resnet_sde.streams import Stream, stream
+from resnet_sde.streams import Stream
+from resnet_sde.testing import checks
 
 GAUSSIAN = [
     WhiteNoise(),
@@ -56,35 +57,9 @@ def weights_of(law: PathLaw, depth: int, seen_at: int) -> Tensor:
 
 
 @every_law
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)], ids=str)
-@pytest.mark.parametrize("depth", [1, 2, 7], ids="depth{}".format)
-def test_shape_and_dtype(law: PathLaw, shape: tuple[int, ...], depth: int) -> None:
-    for dtype in (torch.float32, torch.float64):
-        weights = law.path(depth, shape, generator=generator(0), dtype=dtype).weights(depth)
-        assert weights.shape == (depth, *shape)
-        assert weights.dtype == dtype
-        assert bool(weights.isfinite().all())
-    assert law.path(depth, shape, generator=generator(0)).weights(depth).dtype == torch.get_default_dtype()
-
-
-@every_law
-def test_one_state_one_path(law: PathLaw) -> None:
-    def draw(*key: object) -> Tensor:
-        return law.path(6, (2, 3), generator=generator(0, *key)).weights(6)
-
-    assert torch.equal(draw("a"), draw("a"))
-    assert not torch.equal(draw("a"), draw("b"))
-    used = generator(0, "a")
-    law.path(6, (2, 3), generator=used)
-    assert not torch.equal(draw("a"), law.path(6, (2, 3), generator=used).weights(6)), (
-        "the generator moves on"
-    )
-
-
-@every_law
-def test_a_stream_serves_as_a_generator(law: PathLaw) -> None:
-    first, second = (law.path(5, (2,), generator=stream(1, "s")).weights(5) for _ in range(2))
-    assert torch.equal(first, second)
+@pytest.mark.parametrize("check", ["shapes", "stated_covariance", "randomness", "names"])
+def test_laws_of_any_parameter_pass_what_is_quick(law: PathLaw, check: str) -> None:
+    checks(law)[check]()
 
 
 @pytest.mark.usefixtures("global_random")
@@ -93,18 +68,6 @@ def test_no_generator_means_the_default_one() -> None:
     first = WhiteNoise().path(4, (2,)).weights(4)
     torch.manual_seed(3)
     assert torch.equal(first, WhiteNoise().path(4, (2,)).weights(4))
-
-
-@every_law
-@pytest.mark.parametrize("depth", [1, 2, 60])
-def test_stated_covariance_is_one(law: PathLaw, depth: int) -> None:
-    gamma = law.covariance(depth)
-    assert gamma.shape == (depth, depth)
-    assert gamma.dtype == torch.float64
-    assert torch.equal(gamma, gamma.mT)
-    torch.testing.assert_close(gamma.diagonal(), torch.ones(depth), rtol=0, atol=1e-14)
-    # Rounding of an eigenvalue: the largest is at most the trace, depth.
-    assert float(torch.linalg.eigvalsh(gamma)[0]) > -1e-15 * depth
 
 
 @every_gaussian_law
