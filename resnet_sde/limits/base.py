@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from resnet_sde.blocks import Block
+from resnet_sde.blocks import Block, Convolution
 from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import FilteredPath, GridPath
@@ -56,7 +56,7 @@ class Limit(ABC):
 
         1 for Euler schemes of Itô and of ordinary equations, where φ is smooth.
         """
-        block = self.model.block
+        block = at_each_position(self.model.block)
         biased = block.variances.inner_bias + block.variances.outer_bias > 0
         smooth = block.activation.smooth or (block.homogeneous and not biased)
         return 1.0 if smooth and self.model.law.noise != "fractional" else None
@@ -104,15 +104,38 @@ def hidden_of(block: Block, width: int) -> int:
     return shapes["inner"][1] if "inner" in shapes else width
 
 
+def at_each_position(block: Block) -> Block:
+    """The block of which all positions share the convolutions; any other itself."""
+    return block.block if type(block) is Convolution else block
+
+
 def letter(model: Model) -> str:
-    """What formulas call that number: d where it is the width, else M."""
-    return "d" if hidden_of(model.block, model.width) == model.width else "M"
+    """What formulas call that number, with the entries of a kernel; M where it is not that of a state."""
+    channels = model.width // model.block.sharing
+    same = hidden_of(at_each_position(model.block), channels) == channels
+    if model.block.sharing > 1:
+        return "(K C)" if same else "(K M)"
+    return "d" if same else "M"
+
+
+def fan_in(model: Model) -> str:
+    """What formulas call the numbers that the first matrix meets."""
+    return "d" if model.block.sharing == 1 else "(K C)"
+
+
+def times(model: Model) -> str:
+    """What stands in formulas between a matrix and what it multiplies."""
+    return " " if model.block.sharing == 1 else " ∗ "
 
 
 def _numbers(model: Model) -> str:
-    hidden = hidden_of(model.block, model.width)
-    found = {"d": model.width, **({"M": hidden} if letter(model) == "M" else {}), "ρ": model.gain}
-    found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(model.block, f, None)) is not None}
+    block, channels = at_each_position(model.block), model.width // model.block.sharing
+    found: dict[str, float] = {"d": model.width}
+    if isinstance(model.block, Convolution):
+        found |= {"C": channels, "K": model.block.neighbours.shape[1]}
+    hidden = hidden_of(block, channels)
+    found |= {**({"M": hidden} if "M" in letter(model) else {}), "ρ": model.gain}
+    found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(block, f, None)) is not None}
     if model.law.noise == "fractional":
         found["Hurst index"] = model.law.exponent
     plain = {s: v if isinstance(v, int) or not math.isfinite(v) else f"{v:g}" for s, v in found.items()}
@@ -126,9 +149,11 @@ def plus(term: str, bias: str, variance: float) -> str:
 
 def driven_by_sums(model: Model, sums: str, motions: str) -> tuple[str, list[str]]:
     """`formula` of the branch of one matrix, with the sum of the weights in the place of the weights."""
-    right = plus(f"(σ_w/√d) d{sums} φ(H)", f"σ_b d{sums.lower()}", model.block.variances.outer_bias)
+    variance, size = at_each_position(model.block).variances.outer_bias, fan_in(model)
+    right = plus(f"(σ_w/√{size}) d{sums}{times(model)}φ(H)", f"σ_b d{sums.lower()}", variance)
+    which = "d × d" if size == "d" else "kernels of K C × C"
     return f"dH = ρ [{right}]", [
-        f"{sums}: d × d independent {motions} motions, the scaled sums of the weights"
+        f"{sums}: {which} independent {motions} motions, the scaled sums of the weights"
     ]
 
 

@@ -7,7 +7,7 @@ import torch
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.contracts.theory import states_moments
 from resnet_sde.laws import PathLaw
-from resnet_sde.limits.base import Limit, NoLimit
+from resnet_sde.limits.base import Limit, NoLimit, at_each_position
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
 from resnet_sde.limits.young import YoungODE
@@ -28,7 +28,8 @@ def limit(model: Model) -> Limit:
     _refuse_structure(model)
     _refuse_scaling(model)
     _refuse_activation(model)
-    single, block, hurst = isinstance(model.block, SingleLayer), model.block, model.law.exponent
+    block, hurst = at_each_position(model.block), model.law.exponent
+    single = isinstance(block, SingleLayer)
     if model.law.kind == "smooth":
         return RandomODE(model)
     if hurst == 0.5:
@@ -62,7 +63,7 @@ def at_finite_width(model: Model) -> str | None:
 
 def _refuse_structure(model: Model) -> None:
     """Refuse models that have no limit at any scaling."""
-    law, block = model.law, model.block
+    law, block = model.law, at_each_position(model.block)
     if law.noise is None and law.kind != "smooth":
         raise NoLimit(
             f"weights of the law {law}",
@@ -78,6 +79,8 @@ def _refuse_structure(model: Model) -> None:
             "limits are derived for the branches of SingleLayer, TwoLayer and Reduced",
             "Give one of these, or study the network itself with simulate.",
         )
+    if model.block.sharing > 1 and law.kind != "smooth":
+        _refuse_positions(law, block)
     if type(model).alpha is not Model.alpha:
         raise NoLimit(
             f"{type(model).__name__} has an alpha of its own",
@@ -115,6 +118,18 @@ def _refuse_structure(model: Model) -> None:
         )
 
 
+def _refuse_positions(law: PathLaw, block: Block) -> None:
+    """Refuse what is not derived of convolutions, whose positions share their weights."""
+    if not isinstance(block, SingleLayer) or not law.gaussian or law.noise not in ("white", "fractional"):
+        raise NoLimit(
+            f"convolutions of {type(block).__name__} with {law} weights",
+            "their limit is derived for smooth weights, and on the path of one matrix of white or fractional "
+            "Gaussian ones",
+            "Give one of these, use meanfield.convolution_flow for many channels, or study the network "
+            "itself with simulate.",
+        )
+
+
 def _refuse_memory(law: PathLaw, block: Block) -> None:
     """Refuse weights whose memory cannot be summed up."""
     try:
@@ -133,8 +148,9 @@ def _refuse_memory(law: PathLaw, block: Block) -> None:
 
 def _refuse_activation(model: Model) -> None:
     """Refuse activations whose Gaussian moments the equation needs and nobody knows."""
-    phi = model.block.activation
-    if model.law.kind == "smooth" or type(model.block) is SingleLayer:
+    block = at_each_position(model.block)
+    phi = block.activation
+    if model.law.kind == "smooth" or type(block) is SingleLayer:
         return
     if not states_moments(phi, joint=True):
         raise NoLimit(

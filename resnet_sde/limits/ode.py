@@ -11,7 +11,17 @@ from typing_extensions import override
 
 from resnet_sde.blocks import Layer, TwoLayer
 from resnet_sde.checks import check_memory
-from resnet_sde.limits.base import Limit, check_states, check_steps, grid, letter, plus
+from resnet_sde.limits.base import (
+    Limit,
+    at_each_position,
+    check_states,
+    check_steps,
+    fan_in,
+    grid,
+    letter,
+    plus,
+    times,
+)
 from resnet_sde.matrices import Dense
 from resnet_sde.model import WeightPaths
 
@@ -28,7 +38,7 @@ class RandomODE(Limit):
     @override
     def words(self) -> str:
         weights = "one constant matrix" if self.model.law.noise == "constant" else "its smooth weights"
-        inner = "V, W)" if isinstance(self.model.block, TwoLayer) else "V)"
+        inner = "V, W)" if isinstance(at_each_position(self.model.block), TwoLayer) else "V)"
         return (
             "The network is the Euler scheme of the ordinary differential equation dH/dt = gain f(H, "
             f"{inner}, f being its residual branch, driven by {weights}."
@@ -36,12 +46,12 @@ class RandomODE(Limit):
 
     @override
     def formula(self) -> tuple[str, list[str]]:
-        block, inner = self.model.block, "H"
+        block, inner, by = at_each_position(self.model.block), "H", times(self.model)
         weights, factor, bias = "V", "σ_w", "σ_b b_t"
         if isinstance(block, TwoLayer):
-            inner = plus("(σ_w/√d) W_t H", "σ_b b_t", block.sigma_b2)
+            inner = plus(f"(σ_w/√{fan_in(self.model)}) W_t{by}H", "σ_b b_t", block.sigma_b2)
             weights, factor, bias = "V and W", "σ_v", "σ_a a_t"
-        right = plus(f"({factor}/√{letter(self.model)}) V_t φ({inner})", bias, block.variances.outer_bias)
+        right = plus(f"({factor}/√{letter(self.model)}) V_t{by}φ({inner})", bias, block.variances.outer_bias)
         return f"dH/dt = ρ [{right}]", [f"{weights}: the weights at time t = k/L, of variance 1"]
 
     @property

@@ -22,7 +22,7 @@ LIMITS = {
     + 390  # normalized and gated branches, duals of one's own
     + 180  # random walks behind a normalization
     + 130  # hidden widths, fields that leave names as they were
-    + 550  # convolutions, gradients of what they share, covariances of pairs of positions
+    + 600  # convolutions, their limits, gradients of what they share, covariances of pairs of positions
     + 770  # testing: the checks that parts of the package and of one's own pass
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
@@ -46,7 +46,7 @@ LIMITS = {
     + 350  # normalized and gated branches
     + 140  # random walks, the page on blocks
     + 290  # hidden widths, and blocks on the command line
-    + 360  # convolutions
+    + 450  # convolutions
     + 215  # wrong blocks and activations, each with its sentence
     + 250  # the checks of parts, and the faults that they must see
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
