@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from resnet_sde.blocks import Layer, SingleLayer
+from resnet_sde.blocks import Layer
 from resnet_sde.checks import check_memory, flag, is_truth, positive_integer
 from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
@@ -163,7 +163,7 @@ def _expected(equation: Limit) -> float | None:
     matrices a finer network has errors of its own, which neither add nor average out.
     """
     if isinstance(equation, YoungODE):
-        shows = equation.model.width == 1 and isinstance(equation.model.block, SingleLayer)
+        shows = equation.model.width == 1 and equation.model.block.one_matrix
         return equation.strong_order if shows else None
     return equation.strong_order
 
@@ -176,8 +176,8 @@ def _expected_gradient(equation: Limit) -> float | None:
 
 def _flips(model: Model) -> bool:
     """Whether masks flip often enough to decide the error of a gradient."""
-    activation = model.block.activation
-    return model.law.exponent == 0.5 and activation.homogeneous and not activation.odd
+    phi = getattr(model.block, "activation", None)
+    return model.law.exponent == 0.5 and phi is not None and phi.homogeneous and not phi.odd
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class Comparison:
         probes = (len(self.depths) + 1) * self.x.shape[-2]
         law = self.model.law
         white = law.independent and law.gaussian and law.filler is not None
-        single = isinstance(self.model.block, SingleLayer) and not self.gradients
+        single = self.model.block.one_matrix and not self.gradients
         possible = white and single and isinstance(self.reference, int)
         if self.method == "deferred" and not possible:
             raise ValueError(

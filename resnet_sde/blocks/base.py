@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import Activation
+from resnet_sde.checks import states
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
 
@@ -225,6 +226,66 @@ class Block(ABC):
         """Whether the branch is the same at all positive multiples of a state."""
         return False
 
+    @property
+    def one_matrix(self) -> bool:
+        """Whether the branch is V g(h) with one matrix, named "outer": linear in it."""
+        return False
+
+    @property
+    def inside(self) -> Block:
+        """The block behind a normalization, or this one."""
+        return self
+
+    @property
+    def least_width(self) -> int:
+        """Below it, paths of states meet places where the branch jumps."""
+        return 1
+
+    @property
+    def averages(self) -> bool:
+        """Whether the covariance of branches at given states is `dual` at their products, at any width.
+
+        It is where the inner matrices meet the state first, and make Gaussian numbers of it.
+        """
+        return False
+
+    @property
+    def states_covariance(self) -> bool:
+        """Whether `covariance` is that of the branch."""
+        return states(self, "covariance", "branch", "shapes")
+
+    def covariance(self, h: Tensor) -> Tensor:
+        """E b(h_a) b(h_c) of a coordinate b of the branches at given states, exactly at this width.
+
+        Over independent Gaussian weights, for which coordinates are alike, uncorrelated and without a mean.
+
+        Args:
+            h: (sample, input, width).
+
+        Returns:
+            (sample, input, input).
+
+        Raises:
+            NotKnown: nothing is said.
+        """
+        raise NotKnown(
+            f"{type(self).__name__} does not say what the covariance of its branches at given states is"
+        )
+
+    def memory_drift(self, h: Tensor, later: float, gain: float) -> Tensor:
+        """What a branch of one matrix adds in the mean where later weights are like its own; shape of h.
+
+        With Λ = `later` the sum of the correlations with those of later layers: gain² Λ ∂A/∂h / 2, A the
+        variance of a coordinate. At white weights nothing.
+        """
+        if later == 0:
+            return torch.zeros_like(h)
+        with torch.enable_grad():
+            start = h if h.requires_grad else h.detach().requires_grad_()
+            square = self.covariance(start).diagonal(dim1=-2, dim2=-1).sum()
+            (slope,) = torch.autograd.grad(square, start, create_graph=h.requires_grad)
+        return later * gain**2 / 2 * slope
+
     def size_moments(self, q: float, width: int) -> tuple[float, float]:
         """Mean and variance over inner matrices of the variance that they leave to a coordinate of V x.
 
@@ -244,6 +305,14 @@ def correlated(gap: Tensor, correlation: float | Tensor) -> Tensor:
     if isinstance(correlation, float) and correlation == 1.0:
         return gap
     return torch.rsub(torch.rsub(gap, 1.0) * correlation, 1.0)
+
+
+def gaps_of(products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Squares of both and gap of all pairs of vectors, from their products (sample, input, input)."""
+    q = torch.diagonal(products, dim1=-2, dim2=-1)
+    gap = 1 - products / (q[..., :, None] * q[..., None, :]).sqrt().clamp(min=1e-300)
+    gap = torch.where(torch.eye(q.shape[-1], dtype=torch.bool, device=q.device), 0.0, gap).clamp(0, 2)
+    return q[..., :, None], q[..., None, :], gap
 
 
 def fourth_moment(activation: Activation, q: float) -> float:

@@ -11,7 +11,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, Variances, correlated, fourth_moment, known_by_dual, runs_as
+from resnet_sde.blocks.base import (
+    Block,
+    Variances,
+    correlated,
+    fourth_moment,
+    gaps_of,
+    known_by_dual,
+    runs_as,
+)
 from resnet_sde.blocks.pointwise import check_expansion, check_fields, hidden_width
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
@@ -128,6 +136,18 @@ class GatedLinearUnit(Block):
 
     def _values(self, q1: Tensor, q2: Tensor, gap: Tensor, inner: float | Tensor) -> Tensor:
         return self.sigma_u2 * inner * (1 - gap) * (q1 * q2).sqrt()
+
+    @override
+    @property
+    def averages(self) -> bool:
+        return self._ours
+
+    @override
+    def covariance(self, h: Tensor) -> Tensor:
+        if not self._ours:
+            return super().covariance(h)
+        q1, q2, gap = gaps_of(h @ h.mT / h.shape[-1])
+        return self.dual(q1, q2, gap=gap)
 
     @override
     def size_moments(self, q: float, width: int) -> tuple[float, float]:

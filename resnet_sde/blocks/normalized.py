@@ -10,7 +10,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_dual, known_by_positions, runs_as
+from resnet_sde.blocks.base import (
+    Block,
+    NotKnown,
+    Variances,
+    gaps_of,
+    known_by_dual,
+    known_by_positions,
+    runs_as,
+)
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer
 from resnet_sde.parts import NORMS
@@ -140,6 +148,38 @@ class PreNorm(Block):
     @property
     def scale_free(self) -> bool:
         return self._ours
+
+    @override
+    @property
+    def one_matrix(self) -> bool:
+        return self._ours and self.block.one_matrix
+
+    @override
+    @property
+    def inside(self) -> Block:
+        return self.block.inside if self._ours else self
+
+    @override
+    @property
+    def least_width(self) -> int:
+        """In fewer dimensions, what is normalized passes through 0, where its direction jumps."""
+        return max(self.block.least_width, 2 if self.norm == "rms" else 3)
+
+    @override
+    @property
+    def states_covariance(self) -> bool:
+        return self._ours and self.block.states_covariance
+
+    @override
+    def covariance(self, h: Tensor) -> Tensor:
+        if not self._ours:
+            return super().covariance(h)
+        x = self._normalized(h)[0]
+        if not self.block.averages:
+            return self.block.covariance(x)
+        q1, q2, gap = gaps_of(x @ x.mT / h.shape[-1])
+        here = (q1 * q2 > 0).to(gap.dtype)  # mean squares are 1 but for rounding, or 0 where nothing is left
+        return self.block.dual(here, here, gap=gap)
 
     @override
     def size_moments(self, q: float, width: int) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from resnet_sde._names import LATER, brief, leave_out
 from resnet_sde.activations import Activation
-from resnet_sde.blocks.base import Block, NotKnown, Variances, fourth_moment
+from resnet_sde.blocks.base import Block, NotKnown, Variances, fourth_moment, gaps_of
 from resnet_sde.laws import PathLaw
 from resnet_sde.matrices import Layer, Matrix
 
@@ -111,6 +111,23 @@ class Pointwise(Block):
 
     @override
     @property
+    def averages(self) -> bool:
+        return self._ours and self._inner
+
+    @override
+    def covariance(self, h: Tensor) -> Tensor:
+        if not self._ours:
+            return super().covariance(h)
+        inner, inner_bias, outer, outer_bias = self._of
+        if not self._inner:
+            probe = self.activation(h)
+            return outer * (probe @ probe.mT) / h.shape[-1] + outer_bias
+        r1, r2, gap = gaps_of(inner * (h @ h.mT) / h.shape[-1] + inner_bias)
+        dual = self.activation.dual(r1, r2, gap=gap)
+        return outer * dual + outer_bias if self._outer else dual
+
+    @override
+    @property
     def homogeneous(self) -> bool:
         return self._ours and self.activation.homogeneous
 
@@ -142,6 +159,18 @@ class SingleLayer(Pointwise):
     @property
     def _of(self) -> Variances:
         return Variances(1.0, 0.0, self.sigma_w2, self.sigma_b2)
+
+    @override
+    @property
+    def one_matrix(self) -> bool:
+        return self._ours
+
+    @override
+    def memory_drift(self, h: Tensor, later: float, gain: float) -> Tensor:
+        if later == 0 or not self._ours:
+            return super().memory_drift(h, later, gain)
+        strength = (gain * math.sqrt(self.sigma_w2)) ** 2
+        return later * strength / h.shape[-1] * self.activation.prime(h) * self.activation(h)
 
     @override
     def size_moments(self, q: float, width: int) -> tuple[float, float]:

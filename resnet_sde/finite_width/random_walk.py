@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_sde.checks import positive_integer
+from resnet_sde.contracts.coefficients import check_coefficients
 from resnet_sde.meanfield.one_time import check_variance
 from resnet_sde.model import Model
 
@@ -111,6 +112,7 @@ def random_walk(model: Model, q0: float = 1.0, *, depth: int) -> RandomWalk:
             "networks are random walks where branches do not see the size of a state, weights are white and "
             f"Gaussian, skip is 1 and the gain is not 0, not {model}; give a PreNorm block, or use simulate"
         )
+    check_coefficients(block)
     mean, variance = block.size_moments(q0, model.width)
     step = model.alpha(depth) / math.sqrt(q0)
     if not 0 < (spread := depth * mean * step * step) < math.inf:

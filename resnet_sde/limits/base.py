@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from resnet_sde.blocks import Block, Convolution
+from resnet_sde.blocks import Block, Convolution, NotKnown
 from resnet_sde.checks import positive_integer
 from resnet_sde.model import Model, WeightPaths
 from resnet_sde.paths import FilteredPath, GridPath
@@ -57,8 +58,8 @@ class Limit(ABC):
         1 for Euler schemes of Itô and of ordinary equations, where φ is smooth.
         """
         block = at_each_position(self.model.block)
-        biased = block.variances.inner_bias + block.variances.outer_bias > 0
-        smooth = block.activation.smooth or (block.homogeneous and not biased)
+        phi = getattr(block, "activation", None)
+        smooth = phi is not None and (phi.smooth or (block.homogeneous and not any(block.variances[1::2])))
         return 1.0 if smooth and self.model.law.noise != "fractional" else None
 
     @property
@@ -95,7 +96,9 @@ class Limit(ABC):
             return torch.autograd.grad(self.solve(start, *args, **options), start, top)[0]
 
 
-_SYMBOLS = {"sigma_w2": "σ_w²", "sigma_b2": "σ_b²", "sigma_v2": "σ_v²", "sigma_a2": "σ_a²"}
+_SYMBOLS = {
+    **{"sigma_w2": "σ_w²", "sigma_b2": "σ_b²", "sigma_u2": "σ_u²", "sigma_v2": "σ_v²", "sigma_a2": "σ_a²"}
+}
 
 
 def hidden_of(block: Block, width: int) -> int:
@@ -135,7 +138,7 @@ def _numbers(model: Model) -> str:
         found |= {"C": channels, "K": model.block.neighbours.shape[1]}
     hidden = hidden_of(block, channels)
     found |= {**({"M": hidden} if "M" in letter(model) else {}), "ρ": model.gain}
-    found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(block, f, None)) is not None}
+    found |= {s: v for f, s in _SYMBOLS.items() if (v := getattr(block.inside, f, None)) is not None}
     if model.law.noise == "fractional":
         found["Hurst index"] = model.law.exponent
     plain = {s: v if isinstance(v, int) or not math.isfinite(v) else f"{v:g}" for s, v in found.items()}
@@ -147,14 +150,22 @@ def plus(term: str, bias: str, variance: float) -> str:
     return f"{term} + {bias}" if variance > 0 else term
 
 
+def argument(block: Block) -> tuple[str, list[str]]:
+    """The letter of the state that a branch meets, and what it is."""
+    return ("H", []) if block.inside is block else ("x", ["x: H as its normalization leaves it, |x|² = d"])
+
+
 def driven_by_sums(model: Model, sums: str, motions: str) -> tuple[str, list[str]]:
     """`formula` of the branch of one matrix, with the sum of the weights in the place of the weights."""
-    variance, size = at_each_position(model.block).variances.outer_bias, fan_in(model)
-    right = plus(f"(σ_w/√{size}) d{sums}{times(model)}φ(H)", f"σ_b d{sums.lower()}", variance)
+    block, size = at_each_position(model.block), fan_in(model)
+    x, letters = argument(block)
+    right = f"d{sums}{times(model)}g(H)"
+    with suppress(NotKnown):
+        bias = block.inside.variances.outer_bias
+        right = plus(f"(σ_w/√{size}) d{sums}{times(model)}φ({x})", f"σ_b d{sums.lower()}", bias)
     which = "d × d" if size == "d" else "kernels of K C × C"
-    return f"dH = ρ [{right}]", [
-        f"{sums}: {which} independent {motions} motions, the scaled sums of the weights"
-    ]
+    letters.append(f"{sums}: {which} independent {motions} motions, the scaled sums of the weights")
+    return f"dH = ρ [{right}]", letters
 
 
 def check_states(limit: Limit, h: Tensor) -> None:

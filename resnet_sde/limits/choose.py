@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 
-from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
+from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
+from resnet_sde.contracts.coefficients import check_coefficients
 from resnet_sde.contracts.theory import states_moments
 from resnet_sde.laws import PathLaw
 from resnet_sde.limits.base import Limit, NoLimit, at_each_position
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
 from resnet_sde.limits.young import YoungODE
+from resnet_sde.matrices import NotDrawn
 from resnet_sde.model import Model, Regime
+from resnet_sde.streams import stream
+
+_SCALES = 32.0, 1024.0  # of states that a branch is asked about
+_FASTEST = 1.25  # of the power that it may grow with between them: a logarithm more than linear
 
 
 def limit(model: Model) -> Limit:
@@ -28,8 +36,10 @@ def limit(model: Model) -> Limit:
     _refuse_structure(model)
     _refuse_scaling(model)
     _refuse_activation(model)
+    _refuse_growth(model)
     block, hurst = at_each_position(model.block), model.law.exponent
-    single = isinstance(block, SingleLayer)
+    check_coefficients(block)
+    single = block.one_matrix
     if model.law.kind == "smooth":
         return RandomODE(model)
     if hurst == 0.5:
@@ -73,11 +83,17 @@ def _refuse_structure(model: Model) -> None:
         )
     if law.noise == "short-memory":
         _refuse_memory(law, block)
-    if type(block) not in (SingleLayer, TwoLayer, Reduced):
+    if not (block.one_matrix or block.states_covariance):
         raise NoLimit(
             f"the block {type(block).__name__}",
-            "limits are derived for the branches of SingleLayer, TwoLayer and Reduced",
-            "Give one of these, or study the network itself with simulate.",
+            "limits are derived for branches V g(h) of one matrix, and for those that state their covariance",
+            "Let it state one_matrix or covariance, or study the network itself with simulate.",
+        )
+    if (width := model.width // model.block.sharing) < block.least_width:
+        raise NoLimit(
+            f"a normalization at width {width}",
+            "what is left of a state passes through 0, where its direction jumps",
+            f"Give width {block.least_width} or more, or study the network itself with simulate.",
         )
     if model.block.sharing > 1 and law.kind != "smooth":
         _refuse_positions(law, block)
@@ -93,7 +109,7 @@ def _refuse_structure(model: Model) -> None:
             "without the identity branch at weight 1 a network is no scheme of a differential equation",
             "Give skip 1, or study the network itself with simulate.",
         )
-    if isinstance(block, Reduced):
+    if isinstance(block.inside, Reduced):
         if not (law.independent and block.activation.odd):
             raise NoLimit(
                 f"the reduced block with {law} weights and this activation",
@@ -101,12 +117,18 @@ def _refuse_structure(model: Model) -> None:
                 "weights and odd activations only",
                 "Give TwoLayer, an odd activation, or study the network itself with simulate.",
             )
-    elif law.exponent < 0.5 and isinstance(block, SingleLayer):
+    elif law.exponent < 0.5 and block.one_matrix:
         raise NoLimit(
             f"H = {law.exponent} < 1/2 with one weight matrix",
             "the Euler scheme does not converge: its second-order terms contract linear states of width d by "
             "exp(−L^{1−2β} / 2d), to zero for β < 1/2",
             "Give a TwoLayer block, which has a limit in law, or study the network itself with simulate.",
+        )
+    elif not (law.independent or law.kind == "smooth" or block.one_matrix or type(block) is TwoLayer):
+        raise NoLimit(
+            f"the block {block} with {law} weights",
+            "what inner weights leave that are correlated along depth is derived for TwoLayer",
+            "Give white or smooth weights, or study the network itself with simulate.",
         )
     elif (
         law.exponent == 0.75 and isinstance(block, TwoLayer) and block.activation.odd and block.sigma_a2 == 0
@@ -120,7 +142,7 @@ def _refuse_structure(model: Model) -> None:
 
 def _refuse_positions(law: PathLaw, block: Block) -> None:
     """Refuse what is not derived of convolutions, whose positions share their weights."""
-    if not isinstance(block, SingleLayer) or not law.gaussian or law.noise not in ("white", "fractional"):
+    if not block.one_matrix or not law.gaussian or law.noise not in ("white", "fractional"):
         raise NoLimit(
             f"convolutions of {type(block).__name__} with {law} weights",
             "their limit is derived for smooth weights, and on the path of one matrix of white or fractional "
@@ -138,7 +160,7 @@ def _refuse_memory(law: PathLaw, block: Block) -> None:
         raise NoLimit(
             str(error), "the limit is made of their sum", "Give weights of a shorter memory."
         ) from None
-    if isinstance(block, TwoLayer) and not law.gaussian:
+    if not block.one_matrix and not law.gaussian:
         raise NoLimit(
             f"{law} weights inside this activation are correlated and not known to be Gaussian",
             "the limit is made of Gaussian moments",
@@ -149,9 +171,9 @@ def _refuse_memory(law: PathLaw, block: Block) -> None:
 def _refuse_activation(model: Model) -> None:
     """Refuse activations whose Gaussian moments the equation needs and nobody knows."""
     block = at_each_position(model.block)
-    phi = block.activation
-    if model.law.kind == "smooth" or type(block) is SingleLayer:
+    if model.law.kind == "smooth" or block.one_matrix:
         return
+    phi = block.activation
     if not states_moments(phi, joint=True):
         raise NoLimit(
             f"the Gaussian moments of {type(phi).__name__} are not known",
@@ -166,6 +188,25 @@ def _refuse_activation(model: Model) -> None:
             "on the direction of the state",
             "Give Gaussian weights, or an activation that is linear on either side of 0 and weights of "
             "symmetric law, or study the network itself with simulate.",
+        )
+
+
+@torch.no_grad()
+def _refuse_growth(model: Model) -> None:
+    """Refuse branches that grow faster than the state, whose equations leave every bound."""
+    block, size = model.block, []
+    for scale in _SCALES:
+        source = stream(0, "limit", "growth", model.width)
+        h = scale * source.normal_(torch.empty(1, 8, model.width, dtype=torch.float64))
+        with suppress(NotDrawn):
+            size.append(float(block.branch(h, Layer.revealed(block.shapes(model.width), source)).norm()))
+    if not size:
+        return
+    if not size[1] <= max(size[0], 1e-300) * (_SCALES[1] / _SCALES[0]) ** _FASTEST:
+        raise NoLimit(
+            f"the branches of {block} grow faster than the state",
+            "solutions of the equation leave every bound in finite time, with some probability",
+            "Give PreNorm of this block, bounded gates, or study the network itself with simulate.",
         )
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde.blocks import Layer, TwoLayer
+from resnet_sde.blocks import Layer, SingleLayer, TwoLayer
 from resnet_sde.checks import check_memory
 from resnet_sde.limits.base import (
     Limit,
+    argument,
     at_each_position,
     check_states,
     check_steps,
@@ -24,6 +25,8 @@ from resnet_sde.limits.base import (
 )
 from resnet_sde.matrices import Dense
 from resnet_sde.model import WeightPaths
+
+_LETTERS = {"outer": "V", "inner": "W", "gate": "W", "value": "U"}
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,34 @@ class RandomODE(Limit):
     @override
     def words(self) -> str:
         weights = "one constant matrix" if self.model.law.noise == "constant" else "its smooth weights"
-        inner = "V, W)" if isinstance(at_each_position(self.model.block), TwoLayer) else "V)"
         return (
             "The network is the Euler scheme of the ordinary differential equation dH/dt = gain f(H, "
-            f"{inner}, f being its residual branch, driven by {weights}."
+            f"{self._letters}), f being its residual branch, driven by {weights}."
+        )
+
+    @property
+    def _letters(self) -> str:
+        """Of the matrices."""
+        return ", ".join(
+            _LETTERS.get(name, name) for name in reversed(at_each_position(self.model.block).shapes(1))
         )
 
     @override
     def formula(self) -> tuple[str, list[str]]:
-        block, inner, by = at_each_position(self.model.block), "H", times(self.model)
-        weights, factor, bias = "V", "σ_w", "σ_b b_t"
+        at_each, by = at_each_position(self.model.block), times(self.model)
+        block, (inner, letters) = at_each.inside, argument(at_each)
+        letters = [
+            f"{' and '.join(self._letters.split(', '))}: the weights at time t = k/L, of variance 1",
+            *letters,
+        ]
+        if not isinstance(block, (SingleLayer, TwoLayer)):
+            return f"dH/dt = ρ f({inner}, {self._letters})", [*letters, "f: the residual branch"]
+        factor, bias = "σ_w", "σ_b b_t"
         if isinstance(block, TwoLayer):
-            inner = plus(f"(σ_w/√{fan_in(self.model)}) W_t{by}H", "σ_b b_t", block.sigma_b2)
-            weights, factor, bias = "V and W", "σ_v", "σ_a a_t"
+            inner = plus(f"(σ_w/√{fan_in(self.model)}) W_t{by}{inner}", "σ_b b_t", block.sigma_b2)
+            factor, bias = "σ_v", "σ_a a_t"
         right = plus(f"({factor}/√{letter(self.model)}) V_t{by}φ({inner})", bias, block.variances.outer_bias)
-        return f"dH/dt = ρ [{right}]", [f"{weights}: the weights at time t = k/L, of variance 1"]
+        return f"dH/dt = ρ [{right}]", letters
 
     @property
     @override

@@ -156,8 +156,10 @@ class ItoSDE(Limit):
         formula, letters = driven_by_sums(self.model, "B", "Brownian")
         if self.model.law.independent:
             return formula, letters
-        mean = self._later
-        return f"{formula} + ρ² Λ (σ_w²/d) φ'(H) φ(H) dt", [
+        mean, pointwise = self._later, type(self.model.block) is SingleLayer
+        drift = "(σ_w²/d) φ'(H) φ(H)" if pointwise else "∂c(H)/∂H / 2"
+        letters = letters if pointwise else ["c(H): the variance of a coordinate of the branch", *letters]
+        return f"{formula} + ρ² Λ {drift} dt", [
             *letters[:-1],
             f"{letters[-1]}; their variance is s² = 1 + 2 Λ",
             f"Λ = Σ_{{n≥1}} γ(n) = {mean:.4g}, over the lags n at which weights are correlated",
@@ -175,7 +177,7 @@ class ItoSDE(Limit):
 
     def drift(self, h: Tensor) -> Tensor:
         """b(h); shape of h. Zero for white weights."""
-        return _drift_of_one_matrix(self.model, self._later, h)
+        return self.model.block.memory_drift(h, self._later, self.model.gain)
 
     def diffuse(self, h: Tensor, v: Tensor) -> Tensor:
         """V g(h) s for noise v, the entries of V in a row for each sample."""
@@ -229,7 +231,7 @@ class ItoSDEInLaw(Limit):
     @property
     @override
     def words(self) -> str:
-        if isinstance(self.model.block, SingleLayer):
+        if self.model.block.one_matrix:
             if not self.model.law.independent:
                 return (
                     "In law, not on the weights themselves, the network tends to an Itô equation driven by "
@@ -255,6 +257,8 @@ class ItoSDEInLaw(Limit):
     @override
     def formula(self) -> tuple[str, list[str]]:
         block, white = self.model.block, self.model.law.independent
+        if type(block) not in (SingleLayer, TwoLayer, Reduced):
+            return self._of_branch()
         unit = torch.ones(1, 1, self.model.width, dtype=torch.float64)
         values = f"A = {float(self.covariation(unit)):.4g}"
         values += "" if white else f", b = {float(self.drift(unit)[0, 0, 0]):.4g}"
@@ -280,6 +284,23 @@ class ItoSDEInLaw(Limit):
         letters.append(f"q = {plus('σ_w² |H|²/d', 'σ_b²', block.variances.inner_bias)}")
         return "dH = √A dB" + ("" if white else " + b H dt"), [*letters, f"{values} at |H|² = d"]
 
+    def _of_branch(self) -> tuple[str, list[str]]:
+        """`formula` of other blocks, which say what the covariance of their branches is."""
+        letters = [
+            "B: a Brownian motion for every coordinate; for one input",
+            "c(H): the variance of a coordinate of the branch, over Gaussian weights of one layer",
+        ]
+        h = torch.ones(1, 1, self.model.width, dtype=torch.float64)
+        h[..., 1::2] = -1
+        values = f"A = {float(self.covariation(h)):.4g} at H = (1, −1, 1, …)"
+        if self.model.law.independent:
+            return "dH = √A dB", [*letters, "A = ρ² c(H)", values]
+        letters += [
+            "A = ρ² (1 + 2 Λ) c(H)",
+            "b = ρ² Λ ∂c(H)/∂H / 2, Λ = Σ_{n≥1} γ(n) over all lags of the weights",
+        ]
+        return "dH = √A dB + b dt", [*letters, values]
+
     @cached_property
     def _later(self) -> float:
         return _later(self.model, self.depth)
@@ -287,7 +308,7 @@ class ItoSDEInLaw(Limit):
     @property
     def _averaged(self) -> bool:
         """Whether inner weights are averaged over, that are correlated along depth."""
-        return not (self.model.law.independent or isinstance(self.model.block, SingleLayer))
+        return not (self.model.law.independent or self.model.block.one_matrix)
 
     def covariation(self, h: Tensor) -> Tensor:
         """A(h), per unit of time and coordinate; shape (sample, input, input)."""
@@ -296,12 +317,12 @@ class ItoSDEInLaw(Limit):
             length = h.double().square().mean(-1, keepdim=True)
             return (square * table(self.model, self.depth)(length)[0]).to(h.dtype)
         square *= 1 + 2 * self._later
-        return (square * _white(self.model, h.double())).to(h.dtype)
+        return (square * self.model.block.covariance(h.double())).to(h.dtype)
 
     def drift(self, h: Tensor) -> Tensor:
         """b(h); shape of h."""
         if not self._averaged:
-            return _drift_of_one_matrix(self.model, self._later, h)
+            return self.model.block.memory_drift(h, self._later, self.model.gain)
         length = h.double().square().mean(-1, keepdim=True)
         strength = table(self.model, self.depth)(length)[1].to(h.dtype)
         return self.model.gain**2 / self.model.width * strength * h
@@ -337,9 +358,7 @@ class ItoSDEInLaw(Limit):
                 "give one"
             )
         linear = self.model.block.activation.odd and self.model.block.activation.homogeneous
-        if h.shape[1] > 1 and not (
-            self.model.law.gaussian or linear or isinstance(self.model.block, SingleLayer)
-        ):
+        if h.shape[1] > 1 and not (self.model.law.gaussian or linear or self.model.block.one_matrix):
             raise ValueError(
                 "the limit in law of inner weights that are not Gaussian is known for one input at a time; "
                 "give one"
@@ -366,27 +385,3 @@ class ItoSDEInLaw(Limit):
 def _later(model: Model, depth: int | None = None) -> float:
     """Λ, the sum of the correlations of a layer with later ones."""
     return 0.0 if model.law.independent else Lags.of(model.law, depth).first
-
-
-def _drift_of_one_matrix(model: Model, later: float, h: Tensor) -> Tensor:
-    """ρ² Λ (σ_w²/d) φ'(h) φ(h)."""
-    if later == 0:
-        return torch.zeros_like(h)
-    phi, of = model.block.activation, model.block.variances
-    strength = (model.gain * math.sqrt(of.inner_weight * of.outer_weight)) ** 2
-    return later * strength / model.width * phi.prime(h) * phi(h)
-
-
-def _white(model: Model, h: Tensor) -> Tensor:
-    """A for white weights; h (sample, input, width) in float64."""
-    block = model.block
-    if isinstance(block, SingleLayer):
-        probe = block.activation(h)
-        return block.sigma_w2 * (probe @ probe.mT) / model.width + block.sigma_b2
-    assert isinstance(block, (TwoLayer, Reduced))
-    inner = block.sigma_w2 * (h @ h.mT) / model.width + block.sigma_b2
-    q = torch.diagonal(inner, dim1=-2, dim2=-1)
-    gap = 1 - inner / (q[..., :, None] * q[..., None, :]).sqrt().clamp(min=1e-300)
-    gap = torch.where(torch.eye(q.shape[-1], dtype=torch.bool, device=q.device), 0.0, gap).clamp(0, 2)
-    dual = block.activation.dual(q[..., :, None], q[..., None, :], gap=gap)
-    return dual if isinstance(block, Reduced) else block.sigma_v2 * dual + block.sigma_a2

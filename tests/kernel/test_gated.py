@@ -119,7 +119,7 @@ def test_refusals() -> None:
     layers = model.draw(2, samples=1).layers(2)
     for ask, message in (
         (lambda: rs.trajectory(block, h, layers, 0.5, dropout=Dropout(0.5, stream(0))), "multiplies 12"),
-        (lambda: rs.limit(model), "limits are derived for"),
+        (lambda: rs.limit(model), "grow faster than the state"),
         (lambda: mf.parameter_gradients(model, depth=3), "meanfield.lengths, kernel"),
         (lambda: rs.networks.ResNet(model, 3, 4, 2, seed=0), "networks that are trained have"),
     ):

@@ -1,7 +1,7 @@
 """Branches behind a normalization, against plain loops of torch and their theory of infinite width."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -161,7 +161,7 @@ def test_refusals() -> None:
         (lambda: mf.lengths(model, depth=3, keep_rate=0.5), "dropout has a theory for branches"),
         (lambda: mf.parameter_gradients(model, depth=3), "meanfield.lengths, kernel"),
         (lambda: mf.asymptotics(rs.Model(model.block, WHITE, 8, beta=0.0)), "meanfield.lengths, kernel"),
-        (lambda: rs.limit(model), "limits are derived for"),
+        (lambda: rs.limit(replace(model, law=rs.FractionalNoise(0.7))), "derived for TwoLayer"),
         (lambda: rs.networks.ResNet(model, 3, 4, 2, seed=0), "networks that are trained have"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
