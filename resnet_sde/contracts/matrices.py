@@ -70,13 +70,17 @@ def check_parameters(block: Block, width: int) -> None:
         once(try_parameters, block, min(width, WIDEST))
 
 
+class NotSeen(Broken):
+    """A block goes past what is put on its matrices to see them."""
+
+
 @contextmanager
 def _refused(block: Block) -> Iterator[None]:
     """Before anything is computed."""
     try:
         yield
     except NotDrawn as error:
-        raise Broken(f"block {type(block).__name__}: {error}") from None
+        raise NotSeen(f"block {type(block).__name__}: {error}") from None
 
 
 @torch.no_grad()
@@ -117,7 +121,7 @@ def try_parameters(block: Block, width: int) -> None:
     h, layer = probe(block, width)
     p = numbers(stream(0, "contract", "parameters", width), *h.shape)
     for c in (1.0, *SCALES):
-        eyed = watched(layer, block._weights(width))
+        eyed = watched(layer, block._weights(width), sharing=block.sharing)
         with _refused(block):
             block.branch(c * h, eyed)
             block.adjoint(c * h, p, eyed)

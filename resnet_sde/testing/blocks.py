@@ -14,7 +14,7 @@ from torch import Tensor
 from resnet_sde.blocks import Block, Layer, NotKnown
 from resnet_sde.contracts.asked import Broken
 from resnet_sde.contracts.blocks import probe, try_adjoint, try_branch, try_company
-from resnet_sde.contracts.matrices import try_dropout, try_parameters
+from resnet_sde.contracts.matrices import NotSeen, try_dropout, try_parameters
 from resnet_sde.contracts.revealed import looks_once
 from resnet_sde.contracts.theory import wrong_recursion, wrong_scaling
 from resnet_sde.laws import ConstantNoise, WhiteNoise
@@ -26,7 +26,6 @@ from resnet_sde.propagate import trajectory
 from resnet_sde.streams import Stream, stream
 from resnet_sde.testing.common import require, same_names
 
-_WIDTHS, _WIDTH = (2, 7, 64), 6
 _NETWORKS = 33  # that are looked at together
 _STEP, _CLOSE = 1e-6, 1e-6  # of differences, and how far a derivative may be off by them
 _SAME = 1e-9  # of the largest number: two ways to one sum
@@ -36,23 +35,32 @@ _SAMPLES, _LEVEL = 2000, 1e-7
 _F64: dict[str, Any] = {"dtype": torch.float64}
 
 
+def _widths(block: Block) -> tuple[int, ...]:
+    """Small and large, and made of positions where a block has some."""
+    return 2 * block.sharing, 7 * block.sharing, 64
+
+
+def _width(block: Block) -> int:
+    return 6 if block.sharing == 1 else 2 * block.sharing
+
+
 def branch(block: Block, seed: int) -> None:
     """What is tried before a branch decides a number, at widths 2, 7 and 64; see docs/own-parts.md."""
-    for width in _WIDTHS:
+    for width in _widths(block):
         try_branch(block, width)
         try_company(block, width, _NETWORKS, False)
 
 
 def adjoint(block: Block, seed: int) -> None:
     """The same of its adjoint: autograd, scales of inputs, float32, networks side by side."""
-    for width in _WIDTHS:
+    for width in _widths(block):
         try_adjoint(block, width)
         try_company(block, width, _NETWORKS, True)
 
 
 def differences(block: Block, seed: int) -> None:
     """Every coordinate of the adjoint is the difference of the branch, which no autograd is asked about."""
-    h, layer = probe(block, _WIDTH)
+    h, layer = probe(block, _width(block))
     p = stream(seed, "differences").normal_(torch.empty_like(h))
     found = block.adjoint(h, p, layer)
     for k in range(h.shape[-1]):
@@ -70,10 +78,10 @@ def differences(block: Block, seed: int) -> None:
 
 def loop(block: Block, seed: int) -> None:
     """Four layers, forward and back, are h + α V g(h) and its gradient by autograd."""
-    source = stream(seed, "loop")
-    h, top = source.normal_(torch.empty(2, 3, 2, _WIDTH, **_F64))
+    source, width = stream(seed, "loop"), _width(block)
+    h, top = source.normal_(torch.empty(2, 3, 2, width, **_F64))
     layers = [
-        Layer({n: Dense(source.normal_(torch.empty(3, *s, **_F64))) for n, s in block.shapes(_WIDTH).items()})
+        Layer({n: Dense(source.normal_(torch.empty(3, *s, **_F64))) for n, s in block.shapes(width).items()})
         for _ in range(4)
     ]
     found = trajectory(block, h, layers, 0.5, top=top)
@@ -98,9 +106,9 @@ def _same(what: str, found: Tensor, expected: Tensor) -> None:
 
 def revealed(block: Block, seed: int) -> None:
     """Matrices that are revealed where they are looked at give networks and gradients of one law."""
-    model = Model(block, WhiteNoise(), _WIDTH, beta=0.5)
+    model = Model(block, WhiteNoise(), _width(block), beta=0.5)
     for inputs in (1, 2):
-        x = torch.eye(inputs, _WIDTH, **_F64) + 0.3
+        x = torch.eye(inputs, model.width, **_F64) + 0.3
         one, other = (
             simulate(
                 model,
@@ -171,19 +179,18 @@ def exponent(block: Block, seed: int) -> None:
 
 def parameters(block: Block, seed: int) -> None:
     """Gradients of its matrices are those of autograd, and masks of dropout reach its outer matrix."""
-    tries = [try_parameters]
-    if block.shapes(_WIDTH).get("outer", (0, 0))[0] in (_WIDTH, _WIDTH + 1):
-        tries.append(try_dropout)
-    for trial in tries:
+    width = _width(block)
+    has_outer = block.shapes(width).get("outer", (0, 0))[0] in (width, width + 1)
+    for trial in [try_parameters, *([try_dropout] if has_outer else [])]:
         try:
-            trial(block, _WIDTH)
-        except NotKnown as reason:
+            trial(block, width)
+        except NotSeen as reason:
             raise SkipTest(str(reason)) from None
 
 
 def names(block: Block, seed: int) -> None:
     """The block, a copy and one that went to another process have one name, and the same branch."""
-    same_names(block, lambda one: one.branch(*probe(one, _WIDTH)))
+    same_names(block, lambda one: one.branch(*probe(one, _width(one))))
 
 
 Check = Callable[[Block, int], None]
@@ -192,7 +199,7 @@ Check = Callable[[Block, int], None]
 def checks_of(block: Block) -> list[Check]:
     """The checks that apply to a block."""
     found: list[Check] = [branch, adjoint, differences, loop, names, exponent, parameters]
-    found += [revealed] if looks_once(block, _WIDTH, gradients=True) else []
+    found += [revealed] if looks_once(block, _width(block), gradients=True) else []
     one = torch.ones(1, **_F64)
     try:
         block.dual(one, one, gap=0.5 * one)

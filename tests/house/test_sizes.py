@@ -23,8 +23,8 @@ LIMITS = {
     + 180  # random walks behind a normalization
     + 130  # hidden widths, fields that leave names as they were
     + 600  # convolutions, their limits, gradients of what they share, covariances of pairs of positions
-    + 770  # testing: the checks that parts of the package and of one's own pass
     + 340  # limits of any branch of one matrix, or of a stated covariance, and their checks
+    + 800  # testing: the checks that parts of the package and of one's own pass
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
     "theorems": 5_800
@@ -50,7 +50,7 @@ LIMITS = {
     + 450  # convolutions
     + 260  # limits of normalized and gated branches
     + 215  # wrong blocks and activations, each with its sentence
-    + 250  # the checks of parts, and the faults that they must see
+    + 270  # the checks of parts, and the faults that they must see
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
 }
 ROOM = 200  # for what is too small to be argued for

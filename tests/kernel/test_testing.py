@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 import torch
@@ -67,6 +68,7 @@ PARTS = [
     *blocks_of(rs.RELU),
     rs.TwoLayer(rs.TANH, 1.5, 0.3, 0.8, 0.2, expansion=1.5),
     rs.PreNorm(rs.SingleLayer(rs.TANH)),
+    rs.Convolution(rs.SingleLayer(rs.RELU), (2, 2)),
     Own(),
     *EVERY_ACTIVATION,
     rs.Activation.of(torch.nn.functional.celu),
@@ -172,6 +174,10 @@ def slope(self: Tanh, x: Tensor) -> Tensor:
     return 1 - torch.tanh(x).square() + 1e-4 * (x > 0.35)
 
 
+def by_entries(self: Own, h: Tensor, layer: rs.Layer) -> Tensor:
+    return (h.tanh() @ layer["inner"].entries) / h.shape[-1] ** 0.5
+
+
 def times(name: str, factor: float) -> Callable[..., Tensor]:
     return lambda self, *of, **options: factor * getattr(Tanh, name)(self, *of, **options)
 
@@ -267,6 +273,8 @@ def test_all_that_fails_is_told_at_once() -> None:
 def test_what_cannot_be_judged_is_said() -> None:
     with pytest.warns(UserWarning, match="cannot judge student:3: tails are so heavy"):
         rs.testing.check_law(rs.StudentNoise(3.0))
+    with pytest.raises(SkipTest, match="gradients of parameters are seen"):
+        checks(block(branch=by_entries))["parameters"]()
     for check, wrong in ((rs.testing.check_law, Own()), (rs.testing.check_block, rs.TANH), (checks, 3)):
         with pytest.raises(ValueError, match=r"is checked, got"):
             check(wrong)
