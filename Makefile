@@ -17,7 +17,8 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "$(PYTHON) is not Python 3.11 or newer: name one that is, as in make PYTHON=python3.12." >&2; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true # on all cores, which pip does on one; some templates are no code
 	@touch $@
 
 demo: $(STAMP) ## a first study: digits through white residual networks, left in demo/

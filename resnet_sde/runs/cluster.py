@@ -34,6 +34,7 @@ Answer = tuple[list[Any], BaseException | None]
 
 _OF_A_LOST_SCHEDULER = (OSError, CancelledError, asyncio.CancelledError, GeneratorExit)
 _PATIENCE = 30.0  # seconds that the scheduler and its first worker may take to answer
+_LOOKS = 1.0  # seconds between looks whether there is still a scheduler to fetch a result from
 _REMEDY = "start the workers again, in the environment and with the files of this process"
 
 
@@ -142,7 +143,7 @@ async def _deliver(remote: Any, future: Future[Any], take: Callable[[Answer], An
     result, failure = None, None
     try:
         with _explained():
-            answer = await remote.result()
+            answer = await _fetched(remote)
         result = take(_read(answer))
     except BaseException as error:
         failure = error
@@ -152,6 +153,15 @@ async def _deliver(remote: Any, future: Future[Any], take: Callable[[Answer], An
         future.set_result(result)
     else:
         future.set_exception(failure)
+
+
+async def _fetched(remote: Any) -> Any:
+    """Its result. Dask would ask a scheduler that is gone, and has lost it, for half a minute."""
+    fetching = asyncio.ensure_future(remote.result())
+    while not (await asyncio.wait([fetching], timeout=_LOOKS))[0]:
+        if remote.status == "cancelled":
+            fetching.cancel()
+    return await fetching
 
 
 def _give_up(remote: Any) -> None:

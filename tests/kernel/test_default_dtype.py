@@ -140,6 +140,19 @@ def test_simulations(block: Block, law: PathLaw) -> None:
     assert_no_dtype_leaks(lambda: simulate(model, X, depth=5, samples=4, observe=watched))
 
 
+def overflowing(x: Tensor) -> Tensor:
+    """Two lines of slope 0.3, but from 1e7 on no number: ∞/∞."""
+    return 0.3 * x * x**40 / (1 + x**40) + 0.1
+
+
+def test_tails_where_a_function_overflows() -> None:
+    torch.set_default_dtype(torch.float32)
+    assert not bool(overflowing(torch.tensor(1e10, dtype=torch.float64)).isfinite())
+    phi, q = Activation.of(overflowing), torch.tensor([1e24, 1e122], dtype=torch.float64)
+    assert_no_dtype_leaks(lambda: (phi.second_moment(q), phi.dual(q, q, gap=q / 2)))
+    assert phi.second_moment(q).tolist() == pytest.approx((0.09 * q).tolist(), rel=1e-12)
+
+
 @pytest.mark.parametrize("law", [WHITE, SmoothNoise()], ids=str)
 def test_limits(law: PathLaw) -> None:
     model, h = Model(SingleLayer(LeakyReLU(0.3)), law, 3), X[None]

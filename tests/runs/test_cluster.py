@@ -1,5 +1,6 @@
 """Workers of a Dask cluster: the same bits as here, and no end that is not a sentence."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -168,6 +169,23 @@ def test_a_scheduler_lost_while_a_result_is_fetched_is_a_sentence(
 
     monkeypatch.setattr(dask.client, "_gather", lost)
     future = dask.submit(int)
+    with pytest.raises(RuntimeError, match=LOST):
+        future.result(PATIENCE)
+
+
+def test_a_scheduler_that_is_gone_is_not_asked_for_results_any_more(
+    dask: of_dask.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asks(*_: object) -> None:
+        await asyncio.Event().wait()  # as Dask does, while it tries to connect
+
+    monkeypatch.setattr(dask.client, "_gather", asks)
+    monkeypatch.setattr(of_dask, "_LOOKS", 0.01)
+    future = dask.submit(int)
+    wait_until(lambda: any(f.status == "finished" for f in dask.client.futures.values()), "no result")
+    assert not future.done(), "it is still being fetched"
+    lost = [dask.client.futures[key] for key in list(dask.client.futures)]
+    dask.client.loop.add_callback(lambda: [state.cancel() for state in lost])  # as a client that lost it
     with pytest.raises(RuntimeError, match=LOST):
         future.result(PATIENCE)
 
