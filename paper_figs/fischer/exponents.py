@@ -21,6 +21,7 @@ from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 
+PANELS = 2
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 COLOURS = dict(zip(POWERS, (VERMILLION, BLUE, GREEN, ORANGE), strict=True))
 LABELS = {0.25: "1/4", 0.5: "1/2", 0.75: "3/4", 1.0: "1"}

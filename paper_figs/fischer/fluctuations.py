@@ -22,6 +22,7 @@ from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 
+PANELS = 6
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = {  # at SCALES: width Var C, and width times the shift of its mean
     "variance": (0.007371613914, 0.01407746238, 0.06255347787, 0.1552658508, 0.1774344042, 0.09598675271),

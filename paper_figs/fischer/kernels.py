@@ -24,6 +24,7 @@ from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, between, equal
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN_BRANCH = [0.17792091, 0.194736838, 0.212243109, 0.230343155, 0.248931937, 0.267899334]
 KNOWN_BRANCH += [0.287133578, 0.306524512, 0.32596647, 0.345360656, 0.364616937]

@@ -31,6 +31,7 @@ from paper_figs._style import (
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between, equal
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 STYLES = dict(zip(METHODS, (BLACK, GREEN, VERMILLION, PURPLE, ORANGE), strict=True))
 FITTED = (20, 200)  # depths of the slope

@@ -29,6 +29,7 @@ from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 # Of the readout: C, its covariances in the order of OVERLAPS, its responses in that of RESPONSES, its shifts.
 KNOWN_BRANCH = (0.528116799912, 0.46730979711, 0.247320876667)

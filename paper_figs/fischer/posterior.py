@@ -21,6 +21,7 @@ from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 COLOURS = dict(zip(ENTRIES, (BLUE, GREEN, VERMILLION), strict=True))
 KNOWN = {"alike": (1.143, 1.043, 2.553), "opposite": (None, None, -3.104)}  # the shift times the width

@@ -20,6 +20,7 @@ from paper_figs._style import BLACK, BLUE, VERMILLION, house_style, log_scale, n
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, between
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 BEST = (1.8, 2.1)  # ρ√L
 ERRORS = {"least": (0.11, 0.14), "smallest ρ": (0.17, 0.22), "largest ρ": (0.17, 0.29)}

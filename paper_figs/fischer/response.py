@@ -38,6 +38,7 @@ from paper_figs.controls import Control
 from paper_figs.fischer._claims import agrees
 from resnet_sde.claims import Claim, equal
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 COLOURS = dict(zip(NETS, (BLUE, VERMILLION, GREEN), strict=True))
 RECOMMENDED = (0.1, 0.3)  # residual scales that Szegedy et al. (2017) found to stabilise training

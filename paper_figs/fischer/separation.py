@@ -39,6 +39,7 @@ from resnet_sde.finite_width import (
     output_response,
 )
 
+PANELS = 2
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 TICKS = (0.03, 0.1, 0.3, 1, 3)
 DIAGONAL = {0.05: 0.2365, 0.2: 0.0902, 1.0: None}  # K_0: optimum of the response to the length

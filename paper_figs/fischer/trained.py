@@ -28,6 +28,7 @@ from resnet_sde.claims import Claim, at_least, between
 from resnet_sde.finite_width import off_diagonal_response, output_response
 
 TRAINED = True
+PANELS = 3
 BUDGETS = residual_scale.BUDGETS
 PANELS = {"test_accuracy": "test accuracy", "test_loss": "test loss", "train_loss": "training loss"}
 BEST = (1.7, 2.9)  # ρ √L of the least test loss

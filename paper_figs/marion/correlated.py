@@ -45,6 +45,7 @@ from paper_figs.marion import _smooth as smooth
 from paper_figs.marion import _white as white
 from resnet_sde.claims import Claim, at_most, equal
 
+PANELS = 8
 BUDGETS = {
     "smoke": CorrelatedWeights((10, 120), (10, 120), samples=12, draws=4000),
     "paper": CorrelatedWeights(

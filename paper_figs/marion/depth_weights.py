@@ -36,6 +36,7 @@ from resnet_sde.claims import Claim, at_least, at_most, between
 from resnet_sde.estimate import mean
 
 TRAINED = True
+PANELS = 3
 BUDGETS = {
     "smoke": DepthConvergence((8, 16, 32, 64), width=20, n_in=8, steps=10, samples=24),
     "cpu": depth_convergence.BUDGETS["cpu"],

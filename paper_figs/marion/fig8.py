@@ -20,6 +20,7 @@ from paper_figs.marion import _trained_paths as trained_paths
 from resnet_sde.claims import Claim
 
 TRAINED = True
+PANELS = 5
 BUDGETS = {name: trained_weights.BUDGETS[name] for name in ("smoke", "cpu", "paper")}
 
 

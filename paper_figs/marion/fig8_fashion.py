@@ -19,6 +19,7 @@ from resnet_sde.claims import Claim
 
 _NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
 TRAINED = True
+PANELS = 5
 BUDGETS = {name: trained_weights.BUDGETS[of] for name, of in _NAMES.items()}
 
 

@@ -21,6 +21,7 @@ from paper_figs.marion import _accuracy_maps as accuracy_maps
 from resnet_sde.claims import Claim
 
 TRAINED = True
+PANELS = 4
 BUDGETS = {name: accuracy_plane.BUDGETS[name] for name in ("smoke", "cpu", "paper")}
 
 

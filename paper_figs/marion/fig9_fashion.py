@@ -19,6 +19,7 @@ from resnet_sde.claims import Claim
 
 _NAMES = {"smoke": "smoke", "cpu": "cpu-fashion", "paper": "paper"}
 TRAINED = True
+PANELS = 4
 BUDGETS = {name: accuracy_plane.BUDGETS[of] for name, of in _NAMES.items()}
 
 

@@ -55,6 +55,7 @@ class Leaky:
         return ds.assign_attrs(experiment=repr(self), slope=self.slope)
 
 
+PANELS = 6
 BUDGETS = {budget: Leaky(networks) for budget, networks in white.BUDGETS.items()}
 Z = white.Z  # standard errors allowed by every claim: two-sided false alarm 7e-6 each
 ROOTS = {  # root mean squares as they are printed elsewhere, by beta and depth

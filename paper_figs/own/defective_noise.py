@@ -61,6 +61,7 @@ CELL = 5  # networks in a cell of Figure 7
 FLOAT32 = 1e-5  # rounding of log10 ratios of a thousand layers
 EXACTLY = 1e-9  # rounding of sums of a million products
 LEVEL_DISTANCE = 0.05  # of levels of networks to the mean field, at the width and depth of Figure 7
+PANELS = 6
 BUDGETS = {
     "smoke": Generators(
         (0.2, 0.5, 0.9, 0.97), (0.9, 0.97), grid(0.3, 1.1, 9), tuple(ERRORS)[:7], 12, 120, width=20, inputs=2

@@ -45,6 +45,7 @@ from resnet_sde.claims import Claim, at_least, at_most, equal
 from resnet_sde.estimate import LEVEL
 from resnet_sde.finite_width import homogeneous_moments
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 COLOURS = {"dense": VERMILLION, "deferred": BLUE}
 SYMBOLS = dict(

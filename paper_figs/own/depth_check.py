@@ -43,6 +43,7 @@ from paper_figs._style import (
 from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
+PANELS = 4
 BUDGETS = {
     "smoke": PlantedBugs(depths=(8, 16), seeds=2, sound=2, bugs=1, rate_depths=(4, 12), rate_seeds=3),
     "paper": PlantedBugs(),

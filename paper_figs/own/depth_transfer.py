@@ -46,12 +46,13 @@ from paper_figs._style import (
 from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
+PANELS = 14
 TRAINED = True
 STAYS = 0.4  # octaves
 NEAR = 0.25  # exponents of theory and of sweeps
 LEARNED = {"smoke": 0.998, "cpu": 0.9, "paper": 0.9}  # least loss over that at the smallest rate, at most
 SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (VERMILLION, "v"))
-PANELS = {"stays": ("stays",), "moves": ("moves", "fails"), "not claimed": ("",)}
+ANSWERS = {"stays": ("stays",), "moves": ("moves", "fails"), "not claimed": ("",)}
 COLUMNS = 4
 LOSSES = {"digits": (0.03, 0.1, 0.3, 1, 2), "letters": (0.9, 1, 1.2, 1.5, 1.8, 2)}
 
@@ -71,7 +72,7 @@ def draw(ds: xr.Dataset) -> Figure:
     """Losses against rates for each scheme; below, how crossings move with the depth."""
     names = [str(name) for name in ds.scheme.values]
     letters = dict(zip(names, ascii_lowercase, strict=False))
-    rows = math.ceil((len(names) + len(PANELS)) / COLUMNS)
+    rows = math.ceil((len(names) + len(ANSWERS)) / COLUMNS)
     with house_style():
         fig = new_figure(2.1 * rows)
         axes = fig.subplots(rows, COLUMNS).ravel()
@@ -79,14 +80,14 @@ def draw(ds: xr.Dataset) -> Figure:
             optimizer, *where, rates = name.split(", ")
             panel_title(ax, letters[name], f"{optimizer}, {rates}\n{', '.join(where)}")
             _sweep(ax, ds, name)
-        for ax in axes[len(names) + len(PANELS) :]:
+        for ax in axes[len(names) + len(ANSWERS) :]:
             ax.remove()
         for ax in axes[: len(names) : COLUMNS]:
             ax.set(ylabel="loss at the end")
-        below = axes[len(names) : len(names) + len(PANELS)]
-        for ax, letter, title in zip(below, ascii_lowercase[len(names) :], PANELS, strict=False):
+        below = axes[len(names) : len(names) + len(ANSWERS)]
+        for ax, letter, title in zip(below, ascii_lowercase[len(names) :], ANSWERS, strict=False):
             panel_title(ax, letter, title)
-            shown = {name: letters[name] for name in names if SCHEMES[name].claim in PANELS[title]}
+            shown = {name: letters[name] for name in names if SCHEMES[name].claim in ANSWERS[title]}
             _shifts(ax, ds, shown, band=title == "stays")
         key(fig, _key(ds, names))
     return fig

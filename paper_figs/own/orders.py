@@ -46,6 +46,7 @@ from paper_figs.controls import Change, Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
 GRID = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+PANELS = 4
 BUDGETS = {
     "smoke": Orders(
         hursts=(0.6, 0.75, 0.9),

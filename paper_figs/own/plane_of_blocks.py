@@ -46,6 +46,7 @@ ONE, TWO, ODD = BLOCKS
 FAR = ((1000, 2000), (100_000, 200_000))
 SEEN = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 ROUGH = (0.05, 0.2, 0.35)
+PANELS = 6
 BUDGETS = {
     "smoke": BlockPlane(
         hursts=(0.2, 0.5, 0.8),

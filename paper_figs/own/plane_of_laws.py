@@ -47,6 +47,7 @@ from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, at_most, between, equal
 from resnet_sde.runs.versions import current_versions
 
+PANELS = 4
 BUDGETS = {
     "smoke": LawPlane((0.35, 0.7, 1.1), widths=(16, 32), samples=400, depth=24, inputs=1),
     "cpu": LawPlane((0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1), widths=(48, 96), samples=384),

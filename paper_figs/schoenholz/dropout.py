@@ -20,6 +20,7 @@ from paper_figs.controls import Control
 from paper_figs.schoenholz._known import TABLE, TABLE_WEIGHTS
 from resnet_sde.claims import Claim, at_most, between, equal
 
+PANELS = 2
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 PEAKS = {0.99: 14.49483, 0.98: 10.52602, 0.95: 6.79702, 0.9: 4.67635, 0.8: 2.94409}  # of ξ_c
 

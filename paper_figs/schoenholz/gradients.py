@@ -22,6 +22,7 @@ from paper_figs._style import house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, at_most, equal
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 SHOWN = (1.0, 1.5, CRITICAL, 2.0, 2.5, 4.0)  # σ_w² of the first panel
 SLOPE_TOLERANCE = 0.02  # around log χ_1, from which typical networks of width 300 are up to 0.011 away

@@ -18,6 +18,7 @@ from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_t
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 FLOOR, RESOLVED = 1e-12, 3e-11  # of the panels, and of what float64 networks can tell from 0
 ORDERED_CELLS = 406  # of 26 × 26

@@ -20,6 +20,7 @@ from paper_figs.controls import Control
 from paper_figs.schoenholz._poole import COLOURS, DIAGONAL, heat_map
 from resnet_sde.claims import Claim, equal
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 C_STAR = (1.0, 0.122103747306, 0.0296959215803)
 CHI_1 = (0.939807428682, 1.58522476501, 2.36726103555)

@@ -21,6 +21,7 @@ from paper_figs.controls import Control
 from paper_figs.schoenholz._poole import COLOURS, DIAGONAL, heat_map
 from resnet_sde.claims import Claim, between, equal
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 Q_STAR = (0.607046791909, 4.07912387528, 12.6041494978)
 UNTIL_SETTLED = ((8, 7, 7, 7, 7), (6, 1, 3, 3, 4), (5, 3, 2, 1, 2))  # from STARTS

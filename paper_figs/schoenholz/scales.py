@@ -18,6 +18,7 @@ from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_t
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_least, equal
 
+PANELS = 2
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 FIT_TOLERANCE = 0.10
 TABLE = {  # σ_b²: ξ_q / ξ_c at TABLE_WEIGHTS

@@ -24,6 +24,7 @@ from paper_figs.schoenholz._trainability import HIGH, LOW, called, plain
 from resnet_sde.claims import Claim, at_least, at_most, between
 
 TRAINED = True
+PANELS = 2
 BUDGETS, compute = trainability.BUDGETS, trainability.compute
 SHADES = {LOW: ORANGE, HIGH: BLUE}  # of panel b, by threshold
 # Where log ξ_c has deviation 0.75 over ten variances and L*/ξ_c scatters by a quarter, the slope of log L*

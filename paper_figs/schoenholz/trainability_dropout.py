@@ -21,6 +21,7 @@ from paper_figs.schoenholz._trainability import LOW, SETTINGS, called, chosen, p
 from resnet_sde.claims import Claim, at_least, at_most
 
 TRAINED = True
+PANELS = 2
 BUDGETS, compute = trainability.BUDGETS, trainability.compute
 
 

@@ -27,6 +27,7 @@ from paper_figs.schoenholz._trainability import CORRELATED, LOW, SETTINGS, calle
 from resnet_sde.claims import Claim, at_least, at_most
 
 TRAINED = True
+PANELS = 2
 BUDGETS, compute = trainability.BUDGETS, trainability.compute
 FAST = {"sgd": 0.03, "rmsprop": 3e-4}  # rates from which on steps are not small
 KNOWN_RATES = {1.0: -0.2757, 2.5: 0.1253, 3.0: 0.1897, 4.0: 0.2945}  # σ_w²: log χ_1, whose 1/|·| is ξ_grad

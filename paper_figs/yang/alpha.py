@@ -31,6 +31,7 @@ from paper_figs._style import (
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, equal
 
+PANELS = 4
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = {  # by α, in the order of OF; the slope of the kernel is 1 − μ (1 − α)
     0.51: (0.02789236738673293, 0.2430457935238136, 26.540816326530614, 25.5),

@@ -22,6 +22,7 @@ from paper_figs._style import BLACK, BLUE, VERMILLION, house_style, log_scale, n
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 TOLERANCES = {1000: 0.012, 10_000: 0.006}  # of corrected slopes, around −δ*
 KNOWN_SLOPES = {  # corrected, from cosine 0.5

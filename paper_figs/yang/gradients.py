@@ -23,6 +23,7 @@ from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_t
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, equal
 
+PANELS = 2
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = {0: 9.1369, 10: 5.6504, 25: 3.0084, 40: 1.0862}  # log of χ^l over that of the top layer
 KNOWN_SPREAD = {0: 0.65, 10: 0.50, 25: 0.37, 40: 0.19}  # of it, between networks

@@ -20,6 +20,7 @@ from paper_figs._style import house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, equal
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN_A = (1.063846, 0.951533)
 AT = (100, 1000, 10_000)

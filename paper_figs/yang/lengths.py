@@ -20,6 +20,7 @@ from paper_figs._style import BLACK, house_style, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between, equal
 
+PANELS = 2
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 SPREAD = 1.3  # √width times the standard deviation of p over its mean, and of e, between networks
 KNOWN_P = {50: 91.951, 200: 382.457}

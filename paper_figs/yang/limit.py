@@ -19,6 +19,7 @@ from paper_figs._style import BLACK, house_style, log_scale, new_figure, panel_t
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, at_most, between
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = {  # p, e and log(χ^0/χ^L) of the limit, and their error times the depth
     "tanh": ((1.7291788246, 0.5957998398, 0.3853787252), (-0.04397, -0.00464, -0.03518)),

@@ -24,6 +24,7 @@ from paper_figs._style import house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, between, equal
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 KNOWN = (0.9162907319, 0.0, 1.3862943611)  # log p less its linear part: log (p^0 + k/B)
 

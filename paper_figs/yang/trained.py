@@ -24,6 +24,7 @@ from paper_figs.yang._variance_maps import ADAPTIVE, FIXED, LAW, Shown, called
 from resnet_sde.claims import Claim, at_least, at_most, between
 
 TRAINED = True
+PANELS = 2
 BUDGETS, compute = variance_maps.BUDGETS, variance_maps.compute
 SHOWN = Shown(
     ("tanh reduced", "tanh full"),

@@ -22,6 +22,7 @@ from paper_figs.yang._variance_maps import ADAPTIVE, LAW, Shown, called, known_g
 from resnet_sde.claims import Claim, at_least, at_most
 
 TRAINED = True
+PANELS = 2
 BUDGETS, compute = variance_maps.BUDGETS, variance_maps.compute
 OVERFLOW = float(np.log(np.finfo(np.float32).max))  # of a mean square
 SHOWN = Shown(("relu full", "alpha-relu full"), "log_q", r"$\ln p_L$", (1, 3, 6.9, 20), overflow=OVERFLOW)

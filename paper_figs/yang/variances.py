@@ -34,6 +34,7 @@ from paper_figs._style import house_style, log_scale, new_figure, panel_title
 from paper_figs.controls import Control
 from resnet_sde.claims import Claim, between
 
+PANELS = 3
 BUDGETS, compute = experiment.BUDGETS, experiment.compute
 NAMES = [name(block).removeprefix("1, ") for block in BLOCKS]
 

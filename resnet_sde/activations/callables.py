@@ -21,6 +21,8 @@ _DERIVED = 1e-4  # of a derivative by differences, whose step is a tenth of that
 _FEW = 8  # numbers, of which steps are made
 _UNFOLLOWED = "autograd cannot follow {}"
 _TORCH_ALONE = "let it use functions of torch alone, or give derivative="
+_IN_ITS_DTYPE = "which moments need; let it compute in the dtype that it is given"
+_FINE = 1e-9  # a step that float32 does not see
 _WRITTEN = 1e-9  # of a derivative that is written, against autograd
 
 
@@ -145,8 +147,7 @@ def _check(function: Callable[[Tensor], Tensor]) -> None:
         raise ValueError(f"{name} is not elementwise: φ of a part of a tensor is not that part of φ")
     if bool((y.float().double() == y).all()) and len(y.unique()) > _FEW:
         raise ValueError(
-            f"{name} keeps no more than the digits of float32 of a number in float64, which moments need; "
-            "let it compute in the dtype that it is given"
+            f"{name} keeps no more than the digits of float32 of a number in float64, {_IN_ITS_DTYPE}"
         )
     if bool((y == y[0, 0]).all()):
         raise ValueError(f"{name} is constant, and no activation; give a function of what goes in")
@@ -178,6 +179,9 @@ def _check_prime(phi: OfFunction) -> None:
     if bool(wrong.any()):
         if phi.written is None and not _followed(phi.function, x):
             raise ValueError(f"{_UNFOLLOWED.format(phi)}, to which it is constant; {_TORCH_ALONE}")
+        fine = (phi(x + _FINE) - phi(x - _FINE)) / (2 * _FINE)  # of steps, where float32 is used within
+        if bool((fine - near).abs().median() > _DERIVED):
+            raise ValueError(f"{phi} loses digits of a number in float64, {_IN_ITS_DTYPE}")
         raise ValueError(
             f"the derivative of {phi} at {float(x[wrong][0]):.4g} is {float(slope[wrong][0]):.4g}, and by "
             f"its differences {float(near[wrong][0]):.4g}; give derivative=, a function that is right"

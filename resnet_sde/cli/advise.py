@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from resnet_sde.cli.networks import show
-from resnet_sde.cli.options import RUN_OPTION, VARIANCE, Command, Number, with_options
+from resnet_sde.cli.options import RUN_OPTION, VARIANCE, Command, Number, activation, with_options
 from resnet_sde.runs.versions import current_versions
 
 
@@ -22,7 +22,12 @@ from resnet_sde.runs.versions import current_versions
     show_default=True,
     help="Where the branch is normalized.",
 )
-@click.option("--activation", default="relu", show_default=True, help="Between the two matrices of a branch.")
+@click.option(
+    "--activation",
+    default="relu",
+    show_default=True,
+    help="Between the two matrices of a branch, or MODULE:NAME.",
+)
 @click.option(
     "--law",
     type=click.Choice(("white", "copied", "smooth", "fractional")),
@@ -53,7 +58,7 @@ def advise_command(**given: Any) -> None:
         )
     advice = advise(
         given["depth"],
-        activation=given["activation"],
+        activation=activation(given["activation"]),
         sigma_w2=given["sw2"],
         sigma_v2=given["sv2"],
         kind=given["kind"],

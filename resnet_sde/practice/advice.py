@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from resnet_sde._json import json_number
+from resnet_sde.activations import Activation
 from resnet_sde.activations import activation as named_activation
 from resnet_sde.blocks import TwoLayer
-from resnet_sde.checks import positive_integer
-from resnet_sde.laws import FractionalNoise
+from resnet_sde.checks import finite_number, positive_integer
+from resnet_sde.laws import FractionalNoise, PathLaw
 from resnet_sde.practice.coherence import Addition, sum_of
 from resnet_sde.practice.laws_of_depth import DepthCheck
 from resnet_sde.practice.profile import Profile
@@ -93,7 +94,7 @@ class Advice:
 def advise(
     depth: int,
     *,
-    activation: str = "relu",
+    activation: str | Activation = "relu",
     sigma_w2: float = 1.0,
     sigma_v2: float = 1.0,
     kind: str = "plain",
@@ -107,7 +108,7 @@ def advise(
 
     Args:
         depth: L, the number of branches.
-        activation: φ, by name.
+        activation: φ, itself or by name.
         sigma_w2: variance of W, times its fan-in; 2 after He, 1/3 in torch.
         sigma_v2: the same of V.
         kind: "plain", "pre-norm" (the branch sees a normalized stream) or "post-norm".
@@ -118,7 +119,8 @@ def advise(
         measured: a profile, a depth check or the document of one; replaces activation, variances, kind, law.
 
     Raises:
-        ValueError: a number or name is out of range, or the measured branches are zero.
+        ValueError: a number or name is out of range, or the measured branches are zero. Branches of another
+            form than V φ(W h) have to be measured.
 
     Example:
         >>> advise(64, sigma_w2=2.0).scale
@@ -126,7 +128,7 @@ def advise(
     """
     depth = positive_integer("depth", depth, "give the number of residual branches")
     for name, value in (("sigma_w2", sigma_w2), ("sigma_v2", sigma_v2), ("to", to)):
-        if not (math.isfinite(value) and value > 0):
+        if not finite_number(name, value) > 0:
             raise ValueError(f"{name} must be positive, got {value}; give for example 1.0")
     if optimizer is not None and optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
@@ -196,28 +198,36 @@ def _advice(
     )
 
 
-def _from_numbers(activation: str, sigma_w2: float, sigma_v2: float, kind: str, law: str | float) -> _Branch:
+def _from_numbers(
+    activation: str | Activation, sigma_w2: float, sigma_v2: float, kind: str, law: str | float
+) -> _Branch:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    square = sigma_v2 * _mean_square(activation, sigma_w2)
+    phi = named_activation(activation) if isinstance(activation, str) else activation
+    if not isinstance(phi, Activation):
+        raise ValueError(
+            f"activation must be an Activation or the name of one, got {phi!r}; give for example "
+            "Activation.of(f), or, for branches of another form than V φ(W h), measured=probe(network, ...)"
+        )
+    square = sigma_v2 * _mean_square(phi, sigma_w2)
     if not (math.isfinite(square) and square > 0):
         raise ValueError(f"branches of mean square {square:.3g} cannot be scaled; give variances near 1")
     source = f"c² = σ_v² E φ(σ_w z)² = {square:.4g}"
-    return _Branch(math.sqrt(square), _critical(law, activation), kind, source)
+    return _Branch(math.sqrt(square), _critical(law, phi), kind, source)
 
 
-def _mean_square(activation: str, sigma_w2: float) -> float:
+def _mean_square(phi: Activation, sigma_w2: float) -> float:
     """E φ(σ_w z)²."""
     q = torch.tensor(sigma_w2, dtype=torch.float64)
-    return float(named_activation(activation).dual(q, q, gap=torch.zeros((), dtype=torch.float64)))
+    return float(phi.dual(q, q, gap=torch.zeros((), dtype=torch.float64)))
 
 
-def _critical(law: str | float, activation: str) -> float:
-    if isinstance(law, str):
+def _critical(law: str | float, phi: Activation) -> float:
+    if isinstance(law, (str, PathLaw)):
         if law not in LAWS:
             raise ValueError(f"law must be one of {', '.join(LAWS)} or a Hurst index, got {law!r}")
         return 0.5 if law == "white" else 1.0
-    found = TwoLayer(named_activation(activation)).critical_beta(FractionalNoise(law))
+    found = TwoLayer(phi).critical_beta(FractionalNoise(law))
     assert found is not None  # the block is the package's own
     return found
 

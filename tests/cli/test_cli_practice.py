@@ -147,6 +147,12 @@ def test_advice_in_words() -> None:
     assert found["rate_exponents"]["sgd"]["multiplier"] == 1.0
     status, out, _ = run("--depth", 64, "--law", "fractional", "--hurst", 0.75, "--json", command="advise")
     assert json.loads(out)["beta"] == 0.75
+    own, ours = (
+        run("--depth", 64, "--activation", name, command="advise")
+        for name in ("torch.nn.functional:silu", "silu")
+    )
+    assert own == ours
+    assert own[0] == 0
 
 
 REFUSED = {

@@ -9,7 +9,7 @@ from resnet_sde.theorems import registry
 LIMITS = {
     "core": 12_100
     + 2_250  # runs: records that know what decides them, processes, executors, clusters, faults
-    + 105  # answers of clusters as bytes, so that nothing in them keeps one waiting
+    + 115  # answers of clusters as bytes, schedulers that are gone, so that nothing keeps one waiting
     + 1_400  # contracts: parts of one's own are tried before they decide a number
     + 950  # training network by network, data of one's own, networks that are kept and changed
     + 650  # infinite width and limits: kernels of any size, facts of laws, equations that describe themselves

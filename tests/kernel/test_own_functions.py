@@ -30,6 +30,7 @@ REFUSED = {
     own.complex_: "complex128",
     own.single: "float32",
     own.rounded_to_single: "digits of float32",
+    own.partly_rounded_to_single: "partly_rounded_to_single.* loses digits",
     own.by_numpy: "autograd cannot follow",
     own.detached: "autograd cannot follow",
     own.number: "returned float",

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from experiments.own import depth_networks as nets
+from resnet_sde import RELU, Activation, FractionalNoise, SingleLayer
 from resnet_sde.practice import advise, depth_check, probe, scale_residual_
 
 pytestmark = pytest.mark.usefixtures("global_random")
@@ -156,6 +158,18 @@ def test_advice_follows_the_law_of_weights_and_the_optimizer() -> None:
         advise(0)
     with pytest.raises(ValueError, match="optimizer must be one of"):
         advise(64, optimizer="lion")
+
+
+def test_advice_takes_activations_and_sends_other_branches_to_be_measured() -> None:
+    assert advise(64, activation=Activation.of(functional.silu)) == advise(64, activation="silu")
+    for part in (SingleLayer(RELU), functional.silu):
+        with pytest.raises(ValueError, match=r"must be an Activation or the name of one.*measured="):
+            advise(64, activation=part)
+    with pytest.raises(ValueError, match="law must be one of white, copied, smooth or a Hurst index"):
+        advise(64, law=FractionalNoise(0.7))
+    for given in ({"sigma_w2": "1"}, {"to": torch.ones(2)}):
+        with pytest.raises(ValueError, match="must be a finite number"):
+            advise(64, **given)
 
 
 def test_advice_from_a_measured_network() -> None:
