@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from resnet_sde.blocks import Layer
-from resnet_sde.checks import check_memory, flag, is_truth, positive_integer
+from resnet_sde.checks import check_memory, flag, positive_integer
+from resnet_sde.contracts.inputs import check_depths
 from resnet_sde.estimate import Estimate, Outcome, mean, order, weak_order
 from resnet_sde.limits import Limit, RandomODE, YoungODE, limit
 from resnet_sde.limits.exact import exact_end
@@ -39,7 +40,7 @@ class Convergence:
     strong_errors, sup_errors: root mean squares over networks of the error at time 1, and of the largest one
         at the layers of the network; None where convergence holds in law only. An exact reference is known at
         time 1 alone.
-    weak_errors: |E ‖h_L‖² − E ‖H‖²| / ‖h_0‖².
+    weak_errors: |E ‖h_L‖² − E ‖H‖²| / ‖h_0‖²; behind a normalization |E ⟨h_L − H, h_0⟩| / ‖h_0‖².
     gradient_errors: as strong_errors, for p_0 given a random p_L, relative to the size of p_L; None if not
         asked for.
     strong_order, weak_order, gradient_order: rates in depth, with intervals.
@@ -110,7 +111,7 @@ def couple(
     """
     equation = limit(model)
     _check_input(model, x, samples)
-    layers, gradients = _check_depths(depths), flag("gradients", gradients)
+    layers, gradients = check_depths(depths), flag("gradients", gradients)
     needed = _ERROR_BYTES * len(layers) * samples
     check_memory(f"the errors of {samples} networks at {len(layers)} depths", needed, "give fewer samples")
     target = _reference(equation, layers, reference, gradients)
@@ -262,12 +263,12 @@ class Comparison:
         probes = (len(self.depths) + 1) * self.x.shape[-2]
         law = self.model.law
         white = law.independent and law.gaussian and law.filler is not None
-        single = self.model.block.one_matrix and not self.gradients
+        single = self.model.block.one_matrix and not self.gradients and self.model.norm is None
         possible = white and single and isinstance(self.reference, int)
         if self.method == "deferred" and not possible:
             raise ValueError(
-                "a deferred walk needs one white Gaussian matrix, a finer network as reference and no "
-                "gradients; give method dense"
+                "a deferred walk needs one white Gaussian matrix, a finer network as reference, no norm and "
+                "no gradients; give method dense"
             )
         if self.method not in ("auto", "dense", "deferred"):
             raise ValueError(f"unknown method {self.method!r}; give one of auto, dense, deferred")
@@ -288,6 +289,9 @@ class Comparison:
             states, gradient = self._network(h, path, depth, top)
             step = (len(target) - 1) // depth
             part = _compare(states, target[::step] if step else target, target[-1])
+            if self.model.norm is not None:  # all states have one size
+                along = (states[-1] - target[-1]).double() * h
+                part = replace(part, weak=along.sum(-1).mean(-1).cpu())
             self.done(len(h) / (len(self.depths) + 1))
             parts.append(replace(part, gradient=_square(gradient - slope) / _square(top)))
         return PathErrors.stack(parts)
@@ -295,10 +299,11 @@ class Comparison:
     def _network(self, h: Tensor, path: WeightPaths, depth: int, top: Tensor) -> tuple[Tensor, Tensor]:
         """All states of a network on the path, and its p_0 (NaN if not asked for)."""
         layers, alpha = path.layers(depth, shared=True), self.model.alpha(depth)
-        states = forward(self.model.block, h, layers, alpha)
+        block, norm = self.model.block, self.model.norm
+        states = forward(block, h, layers, alpha, norm=norm)
         if not self.gradients:
             return states, torch.full_like(top, torch.nan)
-        adjoint = trajectory(self.model.block, h, layers, alpha, top=top, every_layer=False).adjoint
+        adjoint = trajectory(block, h, layers, alpha, norm=norm, top=top, every_layer=False).adjoint
         assert adjoint is not None
         return states, adjoint.natural(0)
 
@@ -312,7 +317,9 @@ class Comparison:
         assert isinstance(self.equation, RandomODE)
         steps = 4 * self.finest
         slope = self.equation.gradient(h, top, path, steps=steps) if self.gradients else unknown
-        return self.equation.states(h, path, steps=steps), slope
+        states = self.equation.states(h, path, steps=steps)
+        states[0] = h  # behind a normalization a solution starts from what that makes of h
+        return states, slope
 
     def _walk(self, h: Tensor, source: Stream) -> PathErrors:
         """All depths in one walk of the finest grid; the module `matrices` explains the looks."""
@@ -364,14 +371,6 @@ def _check_input(model: Model, x: Tensor, samples: int) -> None:
         raise ValueError(f"x holds {len(x)} networks' states, but samples is {samples}; give one for each")
     if not all(0 < size < torch.inf for size in _square(x.reshape(-1, *x.shape[-2:])).tolist()):
         raise ValueError("errors are relative to the size of x; give one whose square is finite and not zero")
-
-
-def _check_depths(depths: Sequence[int]) -> tuple[int, ...]:
-    found = tuple(depths)
-    whole = all(not is_truth(depth) and depth >= 1 and depth % 1 == 0 for depth in found)
-    if len(found) < 2 or not whole or list(found) != sorted(set(found)):
-        raise ValueError(f"depths must be two or more increasing positive integers, got {list(depths)}")
-    return tuple(int(depth) for depth in found)
 
 
 def _reference(

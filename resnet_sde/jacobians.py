@@ -16,7 +16,13 @@ _AT_ONCE = 2**22  # numbers
 
 
 def input_jacobian(
-    block: Block, h: Tensor, layers: Iterable[Layer], alpha: float | Tensor, skip: float = 1.0
+    block: Block,
+    h: Tensor,
+    layers: Iterable[Layer],
+    alpha: float | Tensor,
+    skip: float = 1.0,
+    *,
+    norm: str | None = None,
 ) -> States:
     """∂h_L / ∂h_0 of every network and input, one layer of states; of every input `width` backward passes.
 
@@ -26,8 +32,8 @@ def input_jacobian(
         block: the residual branch.
         h: input states, (sample, input, width).
         layers: the layers, of matrices that are drawn in full.
-        alpha, skip: as in `trajectory`; alpha a number, or one for every input, (input, 1) or (sample, input,
-            1).
+        alpha, skip, norm: as in `trajectory`; alpha a number, or one for every input, (input, 1) or (sample,
+            input, 1).
 
     Shape: scaled (1, sample, input, width, width), the axis of h_L before that of h_0; exponent (1, sample,
     input, width, 1).
@@ -49,7 +55,7 @@ def input_jacobian(
             start = h[some, i : i + 1].expand(-1, width, -1).contiguous()
             a = alpha if alphas is None else alphas[some, i : i + 1].expand(-1, width, -1)
             top = directions.expand_as(start).contiguous()
-            found = trajectory(block, start, part, a, skip, top=top, every_layer=False).adjoint
+            found = trajectory(block, start, part, a, skip, norm=norm, top=top, every_layer=False).adjoint
             assert found is not None
             scaled[0, some, i], exponent[0, some, i] = found.scaled[0], found.exponent[0]
     return States(scaled, exponent)

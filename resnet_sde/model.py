@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
-from resnet_sde.blocks import Block, Layer
+from resnet_sde._names import LATER, brief, leave_out
+from resnet_sde.blocks import Block, Layer, NotKnown, check_norm
 from resnet_sde.checks import check_memory, finite_number, positive_integer
 from resnet_sde.contracts.blocks import check_critical_beta, check_model_parts
 from resnet_sde.contracts.laws import check_depth, check_networks
@@ -26,6 +28,7 @@ class Regime(enum.Enum):
     IDENTITY = "identity"
     CRITICAL = "critical"
     EXPLOSION = "explosion"
+    SATURATION = "saturation"  # behind a normalization: nothing is left of the input, at the distance √2
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,18 @@ class WeightPaths:
 
 @dataclass(frozen=True)
 class Model:
-    """h ← skip · h + α_L V g(h) with α_L = gain · L^{−β}. Has no depth; verbs supply it.
+    """h ← N(skip · h + α_L V g(h)) with α_L = gain · L^{−β}. Has no depth; verbs supply it.
 
     beta: None means critical, `block.critical_beta(law)`; it is replaced by that number.
     gain: depth-independent part of the residual scale.
     skip: weight of the identity branch; 0 makes the network feed-forward.
+    norm: the normalization N of the sum, without parameters or an ε: "rms" divides a state by its root mean
+        square over coordinates, "layer" takes off the mean first, as in post-norm transformers; None for
+        none. What is derived for networks without one refuses those that have one.
 
     Raises:
-        ValueError: a number is not finite, the width is not a positive integer, or beta is left out where
-            block, law and skip have no critical value.
+        ValueError: a number is not finite, the width is not a positive integer, there is no such norm, or
+            beta is left out where block, law and skip have no critical value.
     """
 
     block: Block
@@ -81,10 +87,20 @@ class Model:
     beta: float | None = None
     gain: float = 1.0
     skip: float = 1.0
+    norm: Literal["rms", "layer"] | None = field(default=None, metadata=LATER)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "width", positive_integer("width", self.width, "give for example 40"))
         check_model_parts(self.block, self.law, self.width)
+        leave_out(self)
+        if self.norm is not None:
+            check_norm(self.norm)
+            if self.norm == "layer" and self.width == 1:
+                raise ValueError(
+                    "a state of one coordinate is its mean, which norm layer takes off; give rms"
+                )
         for name in ("gain", "skip"):
             object.__setattr__(self, name, finite_number(name, getattr(self, name)))
         beta = self.critical_beta if self.beta is None else self.beta
@@ -119,6 +135,8 @@ class Model:
     def critical_beta(self) -> float | None:
         """β* of block and law; None where there is no limit in depth to be critical for.
 
+        Behind a normalization it is known for exponents of the law from 1/2 on.
+
         What a block of one's own says is compared, to 1/5, with the growth of sums of its branches over 32
         to 512 layers.
 
@@ -126,6 +144,8 @@ class Model:
             ValueError: they grow otherwise.
         """
         if self.skip != 1.0 or type(self).alpha is not Model.alpha:
+            return None
+        if self.norm is not None and self.law.exponent < 0.5:
             return None
         beta = self.block.critical_beta(self.law)
         if beta is not None:
@@ -140,7 +160,21 @@ class Model:
             return None
         if math.isclose(self.beta, critical, abs_tol=1e-12):
             return Regime.CRITICAL
-        return Regime.IDENTITY if self.beta > critical else Regime.EXPLOSION
+        if self.beta > critical:
+            return Regime.IDENTITY
+        return Regime.EXPLOSION if self.norm is None else Regime.SATURATION
+
+    def check_plain(self, instead: str = "meanfield.lengths, kernel or gaps, or simulate") -> None:
+        """Refuse a model whose stream is normalized, for formulas of h ← skip · h + α_L V g(h) alone.
+
+        Raises:
+            NotKnown: it has a norm.
+        """
+        if self.norm is not None:
+            raise NotKnown(
+                f"this is derived for streams without a normalization, and the model has norm {self.norm}; "
+                f"use {instead}"
+            )
 
     def draw(
         self,

@@ -278,6 +278,7 @@ def _run_chunk(ensemble: Ensemble, x: Tensor, chunk: int, workspace: Workspace) 
         layers,
         alpha,
         model.skip,
+        norm=model.norm,
         top=top,
         parameters="parameters" in ensemble.shown,
         tangents="tangents" in ensemble.shown,
@@ -288,7 +289,8 @@ def _run_chunk(ensemble: Ensemble, x: Tensor, chunk: int, workspace: Workspace) 
     )
     if "jacobian" not in ensemble.shown:
         return found
-    return replace(found, jacobian=input_jacobian(model.block, h, layers, alpha, model.skip))
+    jacobian = input_jacobian(model.block, h, layers, alpha, model.skip, norm=model.norm)
+    return replace(found, jacobian=jacobian)
 
 
 def _deferred_layers(ensemble: Ensemble, source: Stream, workspace: Workspace, h: Tensor) -> Iterator[Layer]:

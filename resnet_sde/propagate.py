@@ -17,7 +17,7 @@ from torch import Tensor
 
 from resnet_sde._threads import default_dtype as default_dtype
 from resnet_sde._threads import one_thread as one_thread
-from resnet_sde.blocks import Block, Layer
+from resnet_sde.blocks import Block, Layer, check_norm, normalize, normalize_back
 from resnet_sde.checks import finite_number, flag, is_truth
 from resnet_sde.contracts.blocks import check_adjoint, check_block, check_company, unchanged
 from resnet_sde.contracts.matrices import (
@@ -93,9 +93,12 @@ def forward(
     alpha: float | Tensor,
     skip: float = 1.0,
     *,
+    norm: str | None = None,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """States h_0 … h_L of h ← skip · h + α V g(h), differentiable in h, in the weights and in α.
+    """States h_0 … h_L of h ← N(skip · h + α V g(h)), differentiable in h, in the weights and in α.
+
+    norm: "rms" or "layer", the normalization N, as `Model` has it; None for none.
 
     Shape: h (sample, input, width); alpha a number, or one for every input, (input, 1) or (sample, input, 1);
     result (depth + 1, sample, input, width).
@@ -112,7 +115,7 @@ def forward(
         torch.Size([9, 2, 1, 4])
     """
     _check_states(block, h, dropout)
-    loop = _Loop(block, _factor(alpha, h), finite_number("skip", skip), period=None)
+    loop = _Loop(block, _factor(alpha, h), finite_number("skip", skip), period=None, norm=norm)
     with torch.autocast(h.device.type, enabled=False), unchanged(block, h.shape[-1]):
         return torch.stack(loop.up(h, _met(block, h, layers, dropout), keep=True)[0])
 
@@ -125,6 +128,7 @@ def trajectory(
     alpha: float | Tensor,
     skip: float = 1.0,
     *,
+    norm: str | None = None,
     top: Tensor | Callable[[Tensor], Tensor] | None = None,
     parameters: bool = False,
     preactivations: bool = False,
@@ -136,7 +140,7 @@ def trajectory(
 ) -> Trajectory:
     """States, and adjoint states p ← skip · p + α (∂g/∂h)ᵀ Vᵀ p when `top` gives p_L.
 
-    Autograd does not follow it.
+    Behind a normalization p first goes back through that. Autograd does not follow it.
 
     Args:
         block: the residual branch.
@@ -144,6 +148,7 @@ def trajectory(
         layers: the layers, in order; dense or deferred.
         alpha: factor on the branch; a tensor gives networks of several scalings on the same weights.
         skip: weight of the identity branch.
+        norm: normalization of the sum of both, as `Model` has it; None for none.
         top: gradient with respect to h_L, or a function of h_L that gives it; None leaves the backward pass
             out.
         parameters: norms of the gradients of the matrices too; a block of one's own must call `matvec` and
@@ -170,7 +175,7 @@ def trajectory(
     h = h.clone()  # what is returned is the caller's alone
     skip = finite_number("skip", skip)
     period = _rescaling_period(block, alpha, skip, 1.0 if dropout is None else dropout.keep_rate)
-    loop = _Loop(block, _factor(alpha, h), skip, period)
+    loop = _Loop(block, _factor(alpha, h), skip, period if norm is None else 1, norm)
     keep = every_layer or preactivations or top is not None
     seen: list[Layer] | None = None if top is None else []
     drawn: list[Layer] | None = [] if flag("weights", weights) else None
@@ -203,12 +208,18 @@ class _Loop:
     alpha: float | Tensor
     skip: float
     period: int | None
+    norm: str | None = None
+    sizes: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # states, and what they were divided by
+
+    def __post_init__(self) -> None:
+        if self.norm is not None:
+            check_norm(self.norm)
 
     def up(
         self, h: Tensor, layers: Iterable[Layer], *, keep: bool, workspace: Workspace | None = None
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """States, their exponents and pre-activations of every layer; of the ends only without `keep`."""
-        scaling = self.period is not None and self.block.homogeneous
+        scaling = self.period is not None and self.block.homogeneous and self.norm is None
         exponent = torch.zeros(*h.shape[:-1], 1, dtype=torch.float64, device=h.device)
         h, exponent = _rescaled(h, exponent) if scaling else (h, exponent)
         unit = torch.exp2(-exponent).to(h.dtype) if scaling else None
@@ -217,6 +228,10 @@ class _Loop:
             branch, before = self.block._branch_and_pre(h, layer, unit)
             out = workspace.take(f"hidden {k}", h.shape, h) if keep and workspace is not None else None
             h = self._step(h, branch, out)
+            if self.norm is not None:
+                h, size = normalize(h, self.norm)
+                if keep:
+                    self.sizes.append((h, size))
             if scaling and self.period is not None and k % self.period == 0:
                 h, exponent = _rescaled(h, exponent)
                 unit = torch.exp2(-exponent).to(h.dtype)
@@ -235,6 +250,8 @@ class _Loop:
         exponent = torch.zeros(*p.shape[:-1], 1, dtype=torch.float64, device=p.device)
         states, exponents = [p], [exponent]
         for k in range(len(layers) - 1, -1, -1):
+            if self.norm is not None:
+                p = normalize_back(p, *self.sizes[k], self.norm)
             p = self._step(p, self.block._adjoint_at(pre[k], p, layers[k]))
             if self.period is not None and k % self.period == 0:
                 p, exponent = _rescaled(p, exponent)

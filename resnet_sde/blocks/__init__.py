@@ -8,7 +8,7 @@ homogeneous branch is therefore the same function at any scale, biases included.
 from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_positions
 from resnet_sde.blocks.convolution import Convolution
 from resnet_sde.blocks.gated import GatedLinearUnit
-from resnet_sde.blocks.normalized import PreNorm
+from resnet_sde.blocks.normalized import PreNorm, check_norm, normalize, normalize_back
 from resnet_sde.blocks.pointwise import Reduced, SingleLayer, TwoLayer, affine, affine_back
 from resnet_sde.matrices import Layer
 
@@ -25,5 +25,8 @@ __all__ = [
     "Variances",
     "affine",
     "affine_back",
+    "check_norm",
     "known_by_positions",
+    "normalize",
+    "normalize_back",
 ]

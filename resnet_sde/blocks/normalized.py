@@ -24,6 +24,30 @@ from resnet_sde.matrices import Layer
 from resnet_sde.parts import NORMS
 
 
+def check_norm(norm: object) -> None:
+    """Raises ValueError unless there is a normalization of this name."""
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+
+
+def normalize(h: Tensor, norm: str, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """States of mean square 1, and what they were divided by; zero stays zero.
+
+    norm: "rms", or "layer", which takes off the mean over coordinates first.
+    """
+    h = h - h.mean(dim, keepdim=True) if norm == "layer" else h
+    largest = h.detach().abs().amax(dim, keepdim=True).clamp(min=torch.finfo(h.dtype).tiny)
+    size = (h / largest).square().mean(dim, keepdim=True).sqrt() * largest  # squares of h may overflow
+    return torch.where(size > 0, h / size, 0.0), size
+
+
+def normalize_back(p: Tensor, x: Tensor, size: Tensor, norm: str) -> Tensor:
+    """(∂x/∂h)ᵀ p of ``x, size = normalize(h, norm)``, for states along the last axis."""
+    back = p - x * (p * x).mean(-1, keepdim=True)
+    back = back - back.mean(-1, keepdim=True) if norm == "layer" else back
+    return torch.where(size > 0, back / size, 0.0)
+
+
 @dataclass(frozen=True)
 class PreNorm(Block):
     """V g(h √d / |h|): a block behind a normalization of the state without parameters or an ε.
@@ -43,8 +67,7 @@ class PreNorm(Block):
     def __post_init__(self) -> None:
         if not isinstance(self.block, Block):
             raise ValueError(f"block must be a Block, got {self.block!r}; give for example TwoLayer(RELU)")
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+        check_norm(self.norm)
 
     @property
     def parts(self) -> tuple[Block, ...]:
@@ -66,13 +89,13 @@ class PreNorm(Block):
 
     @override
     def branch(self, h: Tensor, layer: Layer) -> Tensor:
-        return self.block.branch(self._normalized(h)[0], replace(layer, unit=None))
+        return self.block.branch(normalize(h, self.norm)[0], replace(layer, unit=None))
 
     @override
     def _branch_and_pre(self, h: Tensor, layer: Layer, unit: Tensor | None = None) -> tuple[Tensor, Any]:
         if not self._ours:
             return super()._branch_and_pre(h, layer, unit)
-        x, size = self._normalized(h)
+        x, size = normalize(h, self.norm)
         found, pre = self.block._branch_and_pre(x, layer)
         return found, (pre, x, size)
 
@@ -81,21 +104,11 @@ class PreNorm(Block):
         if not self._ours:
             return super()._adjoint_at(pre, p, layer)
         inside, x, size = pre
-        back = self.block._adjoint_at(inside, p, layer)
-        back = back - x * (back * x).mean(-1, keepdim=True)
-        back = back - back.mean(-1, keepdim=True) if self.norm == "layer" else back
-        return torch.where(size > 0, back / size, 0.0)
+        return normalize_back(self.block._adjoint_at(inside, p, layer), x, size, self.norm)
 
     @property
     def _ours(self) -> bool:
         return runs_as(self, PreNorm)
-
-    def _normalized(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The state of mean square 1, and what it was divided by; zero stays zero."""
-        h = h - h.mean(-1, keepdim=True) if self.norm == "layer" else h
-        largest = h.detach().abs().amax(-1, keepdim=True).clamp(min=torch.finfo(h.dtype).tiny)
-        size = (h / largest).square().mean(-1, keepdim=True).sqrt() * largest  # squares of h may overflow
-        return torch.where(size > 0, h / size, 0.0), size
 
     @override
     def dual(
@@ -174,7 +187,7 @@ class PreNorm(Block):
     def covariance(self, h: Tensor) -> Tensor:
         if not self._ours:
             return super().covariance(h)
-        x = self._normalized(h)[0]
+        x = normalize(h, self.norm)[0]
         if not self.block.averages:
             return self.block.covariance(x)
         q1, q2, gap = gaps_of(x @ x.mT / h.shape[-1])

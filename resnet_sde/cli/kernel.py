@@ -40,7 +40,7 @@ def kernel_command(context: click.Context, **given: Any) -> None:
     How far states and gradients move from end to end, in the mean square; for full, reduced and feed-forward
     blocks also lengths, the cosine of two inputs and the growth of gradients layer by layer. Weights that
     are correlated along depth cost time that grows like the square of the depth. With --width the gradient is
-    that of a network of this width, where the branch is homogeneous.
+    that of a network of this width, where the branch is homogeneous and there is no norm.
     """
     model, label = one_model(given)
     wide = context.get_parameter_source("width") is click.core.ParameterSource.DEFAULT
@@ -67,7 +67,7 @@ def describe(model: rs.Model, given: dict[str, Any], block: str, width: int | No
             model, given["k0"], **request, every_layer=by_layer or given["profile"], done=bar.update
         )
     gradient = layers.gradient
-    if width is not None and model.block.homogeneous:
+    if width is not None and model.block.homogeneous and model.norm is None:
         gradient = layers.at_width(width)
     answer: dict[str, Any] = {
         "displacement2": _finite(float(layers.forward[-1])),

@@ -73,6 +73,7 @@ def _paragraph(model: rs.Model, answer: dict[str, Any]) -> str:
         place = {
             "identity": f"above the critical {critical:g}",
             "critical": "the critical value",
+            "saturation": f"below the critical {critical:g}",
             "explosion": f"below the critical {critical:g}",
         }[answer["regime"]]
         scaling = f"Regime: {answer['regime']} (beta = {model.beta:g}, {place})."

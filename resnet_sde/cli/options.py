@@ -159,6 +159,12 @@ MODEL_OPTIONS = (
         many=True,
         help="Normalization of the state before each branch; none if left out.",
     ),
+    _option(
+        "--post-norm",
+        type=click.Choice(NORMS),
+        many=True,
+        help="Normalization of the sum of state and branch in every layer; none if left out.",
+    ),
 )
 
 STATE_OPTIONS = (
@@ -316,7 +322,7 @@ def make_model(point: Mapping[str, Any]) -> rs.Model:
         scaling["skip"] = part.skip
     if part is not None and part.beta is not None:
         scaling.setdefault("beta", part.beta)
-    return rs.Model(block, point["law"].law, point["width"], **scaling)
+    return rs.Model(block, point["law"].law, point["width"], norm=point.get("post_norm"), **scaling)
 
 
 def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -329,7 +335,17 @@ def model_axes(given: Mapping[str, Any]) -> dict[str, list[Any]]:
         source = click.get_current_context().get_parameter_source("activation")
         if name not in BLOCKS and source is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError(f"--activation: block {name} has its own; leave it out.")
-    for option in ("block", "activation", "width", "beta", "gain", "skip", *choices(BLOCKS), "pre_norm"):
+    for option in (
+        "block",
+        "activation",
+        "width",
+        "beta",
+        "gain",
+        "skip",
+        *choices(BLOCKS),
+        "pre_norm",
+        "post_norm",
+    ):
         if given[option]:
             axes[option] = list(dict.fromkeys(given[option]))
     return axes
@@ -369,6 +385,8 @@ def coordinates(law: ChosenLaw, model: rs.Model) -> Iterator[tuple[str, Any]]:
     yield from law.label.items()
     yield from (("width", model.width), ("beta", model.beta), ("gain", model.gain), ("skip", model.skip))
     block = model.block
+    if model.norm is not None:
+        yield "post_norm", model.norm
     if isinstance(block, rs.PreNorm):
         yield "pre_norm", block.norm
         block = block.block

@@ -82,6 +82,7 @@ def describe(
     """
     from resnet_sde import meanfield
 
+    model.check_plain("the command kernel")
     if label["block"] != "feed-forward":
         raise click.UsageError(
             f"--block {label['block']}: lengths of residual networks have no fixed point in depth; give "

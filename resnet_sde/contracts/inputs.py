@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from resnet_sde.checks import is_truth
 
 
 def check_inputs(x: Tensor, samples: int) -> None:
@@ -32,3 +36,12 @@ def check_inputs(x: Tensor, samples: int) -> None:
         raise ValueError(
             "an input is zero everywhere, so ratios to its norm are undefined; give inputs that are not zero"
         )
+
+
+def check_depths(depths: Sequence[int]) -> tuple[int, ...]:
+    """The depths as integers. Raises ValueError unless they are two or more that increase."""
+    found = tuple(depths)
+    whole = all(not is_truth(depth) and depth >= 1 and depth % 1 == 0 for depth in found)
+    if len(found) < 2 or not whole or list(found) != sorted(set(found)):
+        raise ValueError(f"depths must be two or more increasing positive integers, got {list(depths)}")
+    return tuple(int(depth) for depth in found)

@@ -230,6 +230,7 @@ def check_model(model: Model) -> SingleLayer:
     Raises:
         ValueError: it covers one matrix with white Gaussian weights only.
     """
+    model.check_plain("simulate")
     block, law = model.block, model.law
     if type(block) is not SingleLayer:
         raise ValueError(

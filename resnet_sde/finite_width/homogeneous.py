@@ -84,6 +84,7 @@ def homogeneous_moments(model: Model, depth: int) -> HomogeneousMoments:
         0.64852
     """
     depth = positive_integer("depth", depth, "give for example 100")
+    model.check_plain()
     block = model.block
     known = model.law.noise == "white" and model.skip == 1.0
     q1 = q2 = 0.0

@@ -105,6 +105,7 @@ def random_walk(model: Model, q0: float = 1.0, *, depth: int) -> RandomWalk:
         (65.0, 8448, True)
     """
     depth = positive_integer("depth", depth, "give for example 100")
+    model.check_plain()
     q0, block = check_variance("q0", q0), model.block
     white = model.law.independent and model.law.gaussian
     if not (block.scale_free and white and model.skip == 1.0 and model.gain > 0):

@@ -168,6 +168,21 @@ def driven_by_sums(model: Model, sums: str, motions: str) -> tuple[str, list[str
     return f"dH = ρ [{right}]", letters
 
 
+def tangent(model: Model, h: Tensor, step: Tensor) -> Tensor:
+    """What a normalization leaves of a step: all of it if there is none."""
+    if model.norm is None:
+        return step
+    step = step - step.mean(-1, keepdim=True) if model.norm == "layer" else step
+    return step - h * ((h * step).sum(-1, keepdim=True) / h.square().sum(-1, keepdim=True))
+
+
+def projection(model: Model) -> str:
+    """What P is in the formulas of normalized streams."""
+    return (
+        f"P: the projection on what is orthogonal to {'H' if model.norm == 'rms' else 'H and to (1, …, 1)'}"
+    )
+
+
 def check_states(limit: Limit, h: Tensor) -> None:
     """Raises ValueError unless h is (sample, input, width), with something in it."""
     if h.ndim != 3 or h.shape[-1] != limit.model.width or 0 in h.shape:

@@ -13,6 +13,7 @@ from resnet_sde.laws import PathLaw
 from resnet_sde.limits.base import Limit, NoLimit, at_each_position
 from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
+from resnet_sde.limits.sphere import SphereSDE, SphereSDEInLaw
 from resnet_sde.limits.young import YoungODE
 from resnet_sde.matrices import NotDrawn
 from resnet_sde.model import Model, Regime
@@ -36,7 +37,8 @@ def limit(model: Model) -> Limit:
     _refuse_structure(model)
     _refuse_scaling(model)
     _refuse_activation(model)
-    _refuse_growth(model)
+    if model.norm is None:
+        _refuse_growth(model)
     block, hurst = at_each_position(model.block), model.law.exponent
     check_coefficients(block)
     single = block.one_matrix
@@ -44,6 +46,8 @@ def limit(model: Model) -> Limit:
         return RandomODE(model)
     if hurst == 0.5:
         pathwise = single and model.law.gaussian and model.law.kind == "rough"
+        if model.norm is not None:
+            return SphereSDE(model) if pathwise else SphereSDEInLaw(model)
         return ItoSDE(model) if pathwise else ItoSDEInLaw(model)
     if single:
         return YoungODE(model)
@@ -57,6 +61,8 @@ def at_finite_width(model: Model) -> str | None:
     """A sentence where the regime, that of infinite width, is not what a network of this width does."""
     block, law, beta = model.block, model.law, model.beta
     assert beta is not None
+    if model.norm is not None:
+        return None
     if not isinstance(block, (SingleLayer, TwoLayer)) or model.skip != 1.0 or beta >= 0.5 or model.gain == 0:
         return None
     here = f"The regime is that of infinite width; at width {model.width}"
@@ -108,6 +114,14 @@ def _refuse_structure(model: Model) -> None:
             f"skip is {model.skip}",
             "without the identity branch at weight 1 a network is no scheme of a differential equation",
             "Give skip 1, or study the network itself with simulate.",
+        )
+    white = law.independent and model.block.sharing == 1
+    if model.norm is not None and not (white or law.kind == "smooth"):
+        raise NoLimit(
+            f"{law} weights of {type(model.block).__name__} and norm {model.norm}",
+            "limits behind a normalization are derived for smooth and constant weights, and for white ones "
+            "that no positions share",
+            "Give one of these, leave norm out, or study the network itself with simulate.",
         )
     if isinstance(block.inside, Reduced):
         if not (law.independent and block.activation.odd):
@@ -215,6 +229,7 @@ def _refuse_scaling(model: Model) -> None:
     if model.regime is Regime.CRITICAL:
         return
     fate = "tends to the identity" if model.regime is Regime.IDENTITY else "explodes"
+    fate = "forgets its input" if model.regime is Regime.SATURATION else fate
     raise NoLimit(
         f"beta is {model.beta}, the critical value {model.critical_beta}",
         f"the network {fate} as its depth grows",

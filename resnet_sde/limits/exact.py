@@ -24,7 +24,7 @@ def exact_end(model: Model, h: Tensor, path: WeightPaths, depth: int) -> Tensor:
         ValueError: this model has none.
     """
     block, law = model.block, model.law
-    if type(block) is SingleLayer and block.sigma_b2 == 0:
+    if type(block) is SingleLayer and block.sigma_b2 == 0 and model.norm is None:
         strength = model.gain * math.sqrt(block.sigma_w2)
         entries = path.matrices["outer"].weights(depth)
         linear = type(block.activation) is Linear

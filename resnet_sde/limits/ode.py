@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resnet_sde.blocks import Layer, SingleLayer, TwoLayer
+from resnet_sde.blocks import Layer, SingleLayer, TwoLayer, normalize
 from resnet_sde.checks import check_memory
 from resnet_sde.limits.base import (
     Limit,
@@ -21,6 +21,8 @@ from resnet_sde.limits.base import (
     grid,
     letter,
     plus,
+    projection,
+    tangent,
     times,
 )
 from resnet_sde.matrices import Dense
@@ -41,8 +43,9 @@ class RandomODE(Limit):
     @override
     def words(self) -> str:
         weights = "one constant matrix" if self.model.law.noise == "constant" else "its smooth weights"
+        scheme, projected = ("is the Euler scheme", "") if self.model.norm is None else ("is a scheme", "P ")
         return (
-            "The network is the Euler scheme of the ordinary differential equation dH/dt = gain f(H, "
+            f"The network {scheme} of the ordinary differential equation dH/dt = gain {projected}f(H, "
             f"{self._letters}), f being its residual branch, driven by {weights}."
         )
 
@@ -61,14 +64,17 @@ class RandomODE(Limit):
             f"{' and '.join(self._letters.split(', '))}: the weights at time t = k/L, of variance 1",
             *letters,
         ]
+        scale = "ρ"
+        if self.model.norm is not None:
+            scale, letters = "ρ P", [projection(self.model), *letters]
         if not isinstance(block, (SingleLayer, TwoLayer)):
-            return f"dH/dt = ρ f({inner}, {self._letters})", [*letters, "f: the residual branch"]
+            return f"dH/dt = {scale} f({inner}, {self._letters})", [*letters, "f: the residual branch"]
         factor, bias = "σ_w", "σ_b b_t"
         if isinstance(block, TwoLayer):
             inner = plus(f"(σ_w/√{fan_in(self.model)}) W_t{by}{inner}", "σ_b b_t", block.sigma_b2)
             factor, bias = "σ_v", "σ_a a_t"
         right = plus(f"({factor}/√{letter(self.model)}) V_t{by}φ({inner})", bias, block.variances.outer_bias)
-        return f"dH/dt = ρ [{right}]", letters
+        return f"dH/dt = {scale} [{right}]", letters
 
     @property
     @override
@@ -105,13 +111,14 @@ class RandomODE(Limit):
         import torchdiffeq  # slow to import, and who asks for the equation alone need not wait for it
 
         check_states(self, h)
+        h = h if self.model.norm is None else normalize(h, self.model.norm)[0]
         steps = check_steps(steps)
         needed = (steps + 1) * (h.numel() * h.element_size() + 8)
         check_memory(f"states at {steps} steps", needed, "give fewer steps, networks or inputs", h.device)
 
         def field(t: Tensor, y: Tensor) -> Tensor:
             weights = {name: Dense(p.at(t)) for name, p in path.matrices.items()}
-            return self.model.gain * self.model.block.branch(y, Layer(weights))
+            return tangent(self.model, y, self.model.gain * self.model.block.branch(y, Layer(weights)))
 
         solution = torchdiffeq.odeint(field, h, grid(steps, h), method=method, **options)
         assert isinstance(solution, torch.Tensor)

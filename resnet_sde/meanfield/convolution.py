@@ -134,6 +134,7 @@ def convolution_flow(model: Model, k0: Tensor, times: Sequence[float] | Tensor) 
 
 def _start(model: Model, k0: Tensor) -> Tensor:
     """The covariance at layer 0. Raises ValueError where nothing is known of the model."""
+    model.check_plain("simulate")
     block, law = _convolution(model.block), model.law
     inside = block.block
     while type(inside) is PreNorm:

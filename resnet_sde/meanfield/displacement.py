@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resnet_sde.blocks import NotKnown
 from resnet_sde.checks import positive_integer
 from resnet_sde.meanfield.one_time import check_keep_rate, lengths
 from resnet_sde.meanfield.two_time import displacements, gradients_along, kernel_and_displacement
@@ -24,6 +25,7 @@ class LayerDisplacements:
     along: E ‖h_L − h_l‖² / ‖h_l‖², which is also what the gradient along a homogeneous state does.
     log_forward: natural logarithm of the last entry of forward, which may be finite where that overflows.
     q: mean square per coordinate of h_l.
+    normalized: whether the stream is.
     log_gradient_growth: natural logarithm of the mean squared gradient at layer 0 over that at layer l; it
         and q are None if only the ends are known.
     """
@@ -34,9 +36,16 @@ class LayerDisplacements:
     log_forward: float
     q: Tensor | None = None
     log_gradient_growth: Tensor | None = None
+    normalized: bool = False
 
     def at_width(self, width: int) -> Tensor:
-        """`gradient` of a homogeneous branch, where the share 1/width of p lies along h and grows like h."""
+        """`gradient` of a homogeneous branch, where the share 1/width of p lies along h and grows like h.
+
+        Raises:
+            NotKnown: a normalization takes that share off.
+        """
+        if self.normalized:
+            raise NotKnown("behind a normalization no share of a gradient grows like the state; use simulate")
         width = positive_integer("width", width, "give for example 40")
         return (1 - 1 / width) * self.gradient + self.along / width
 
@@ -71,6 +80,7 @@ def displacement(
     """
     if model.law.independent:
         return _independent(model, q0, depth, keep_rate)
+    model.check_plain()
     if check_keep_rate(keep_rate) != 1.0:
         raise ValueError(f"dropout has a theory for white weights only, not for {model.law}; leave it out")
     return (_correlated if every_layer else _ends)(model, q0, depth, done)
@@ -80,6 +90,8 @@ def _independent(model: Model, q0: float, depth: int, keep_rate: float) -> Layer
     """Layers one after another."""
     found = lengths(model, q0, depth=depth, keep_rate=keep_rate)
     kept = torch.tensor(model.skip, dtype=torch.float64) ** torch.arange(depth, -1, -1)
+    if model.norm is not None:
+        kept = kept * torch.exp(_from_end(-found.log_sum[1:] / 2))
     gradient = torch.expm1(found.log_gradient_growth[-1] - found.log_gradient_growth) + 2 * (1 - kept)
     along = torch.expm1(found.log_q[-1] - found.log_q) + 2 * (1 - kept)
     moved = float(found.displacement2[-1])
@@ -87,7 +99,13 @@ def _independent(model: Model, q0: float, depth: int, keep_rate: float) -> Layer
     if math.isfinite(moved):
         log_forward = math.log(moved) if moved > 0 else -math.inf
     growth = found.log_gradient_growth
-    return LayerDisplacements(found.displacement2, gradient, along, log_forward, found.q, growth)
+    normalized = model.norm is not None
+    return LayerDisplacements(found.displacement2, gradient, along, log_forward, found.q, growth, normalized)
+
+
+def _from_end(steps: Tensor) -> Tensor:
+    """Sums of the last steps, (depth + 1,); that of none is 0."""
+    return torch.cat([steps.flip(0).cumsum(0).flip(0), steps.new_zeros(1)])
 
 
 def _ends(model: Model, q0: float, depth: int, done: Callable[[float], object] | None) -> LayerDisplacements:

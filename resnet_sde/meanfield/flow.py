@@ -116,6 +116,7 @@ def flow_gaps(model: Model, q0: float, gap0: float | Tensor, times: Tensor) -> T
 def _refuse(model: Model) -> None:
     """Raise NoFlow where the limit of the kernel is not known."""
     law, block = model.law, model.block
+    model.check_plain()
     if model.regime is not Regime.CRITICAL:
         raise NoFlow(
             f"the kernel has a flow at the critical scaling, and beta = {model.beta} with skip {model.skip} "

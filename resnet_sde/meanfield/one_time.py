@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks import Block, known_by_positions
+from resnet_sde.blocks import Block, NotKnown, known_by_positions
 from resnet_sde.checks import check_memory, is_truth, positive_integer, states
 from resnet_sde.contracts.blocks import check_moments, check_recursion
 from resnet_sde.contracts.theory import states_moments
@@ -39,12 +39,15 @@ class Lengths:
     displacement2: E ‖h_l − h_0‖² / ‖h_0‖²; infinite where it overflows.
     mean: mean of a coordinate of h over its root mean square; 0 but for a reduced block whose φ is not odd.
     log_gradient_growth: natural logarithm of the mean squared gradient at layer 0 over that at layer l.
+    log_sum: natural logarithm of the mean square of skip · h + α V g(h) of layer l, which a normalization
+        divides by; log_q itself where there is none.
     """
 
     log_q: Tensor
     displacement2: Tensor
     mean: Tensor
     log_gradient_growth: Tensor
+    log_sum: Tensor
 
     @property
     def q(self) -> Tensor:
@@ -56,7 +59,7 @@ def lengths(model: Model, q0: float = 1.0, *, depth: int, keep_rate: float = 1.0
     """Mean squares and gradients through the layers of an infinitely wide network with white weights.
 
     Args:
-        model: of any block; its width is not used.
+        model: of any block, with a normalization or without; its width is not used.
         q0: mean square per coordinate of h_0. In a feed-forward model h_0 is the first pre-activation.
         depth: number of layers, which also sets α_L. A million takes a few seconds.
         keep_rate: of dropout on the outputs of φ, in (0, 1]: on what goes into the outer matrix, and for a
@@ -133,8 +136,13 @@ def check_activation(activation: Activation) -> None:
     check_moments(activation)
 
 
-def check_white(model: Model) -> None:
-    """Raises ValueError unless theory knows the branch, and weights of different layers are independent."""
+def check_white(model: Model, *, normalized: bool = False) -> None:
+    """Raises ValueError unless theory knows the branch, and weights of different layers are independent.
+
+    normalized: whether it knows what a normalization does.
+    """
+    if not normalized:
+        model.check_plain()
     check_theory(model.block, model.law)
     if not model.law.independent:
         raise ValueError(
@@ -162,10 +170,16 @@ def check_keep_rate(keep_rate: float) -> float:
 
 def _walk(
     model: Model, q0: float, depth: int, keep_rate: float
-) -> Iterator[tuple[float, float, float, float]]:
+) -> Iterator[tuple[float, float, float, float, float]]:
     """The columns of `Lengths`, layer by layer."""
-    check_white(model)
+    check_white(model, normalized=True)
     of, skip, alpha = moments_of(model.block), model.skip, model.alpha(depth)
+    normalized = model.norm is not None
+    if normalized and of.shifted:
+        raise NotKnown(
+            f"branches of {type(model.block).__name__} have a mean, which a normalization meets and the "
+            "theory of infinite width does not; give TwoLayer, or an odd activation, or use simulate"
+        )
     if keep_rate < 1 and has_dual(model.block):
         raise ValueError(
             f"dropout has a theory for branches V φ(W h + b) + a only, not for {type(model.block).__name__}; "
@@ -187,7 +201,7 @@ def _walk(
     x = start = math.log(q0)
     mean = moved = gradient = 0.0
     lost = lost_moved = lost_gradient = 0.0
-    yield x, moved, mean, gradient
+    yield x, moved, mean, gradient, x
     for _ in range(depth):
         inverse = _exp(-x) if biased else 0.0
         share = weight + bias * inverse  # of the variance that φ sees in the mean square of the state
@@ -200,6 +214,16 @@ def _walk(
         step = math.log1p(added) if skip2 == 1.0 else _log(skip2 + added)
         back = backward * slope(log_r)
         back = math.log1p(back) if skip2 == 1.0 else _log(skip2 + back)
+        if normalized:
+            found = x + step
+            if found == -math.inf:
+                raise ValueError("a normalization meets states that are zero; give a larger gain or skip")
+            kept *= skip * math.exp(-step / 2)
+            gradient, lost_gradient = _add(gradient, back - found, lost_gradient)
+            x, lost = 0.0, 0.0
+            moved = _exp(-start) + 1.0 - 2.0 * kept * math.exp(-start / 2)
+            yield x, moved, mean, gradient, found
+            continue
         gradient, lost_gradient = _add(gradient, back, lost_gradient)
         if skip == 1.0:
             moved, lost_moved = _add(moved, added * _exp(x - start), lost_moved)
@@ -208,7 +232,7 @@ def _walk(
             kept *= skip
             moved = _exp(x - start) + 1.0 - 2.0 * kept
         mean *= math.exp(-step / 2) if shifted else 0.0
-        yield x, moved, mean, gradient
+        yield x, moved, mean, gradient, x
 
 
 def _moment(of: BranchMoments, f: Callable[[Tensor], Tensor]) -> Callable[[float], float]:

@@ -30,7 +30,7 @@ def gaps(
     """1 − cosine of two inputs of equal length, at every layer of an infinitely wide network.
 
     Args:
-        model: white weights, any block.
+        model: white weights, any block, with a normalization or without.
         q0: mean square per coordinate of both states h_0.
         gap0: 1 − cosine of the states h_0, in [0, 2]; of any shape, each entry another pair.
         depth: number of layers.
@@ -70,7 +70,9 @@ def gradient_cosines(
     prime = model.block.dual_prime(q, q, gap=gap)
     prime = prime * _power_law(model.block, q, excess, moments_of(model.block).second_moment_prime, 0)
     factor = model.skip**2 + model.alpha(depth) ** 2 * prime
-    ratios = factor * torch.exp(-alone.log_gradient_growth.diff(dim=0))
+    growth = alone.log_gradient_growth.diff(dim=0)
+    growth = growth if model.norm is None else growth + alone.log_sum[1:]
+    ratios = factor * torch.exp(-growth)
     found = torch.cat([torch.ones_like(ratios[:1]), ratios.cumprod(0)])
     return found.reshape(depth + 1, *start.shape)
 
@@ -79,7 +81,7 @@ def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> T
     """Kernel E ⟨h_l(x_a), h_l(x_b)⟩ / d of several inputs at every layer of an infinitely wide network.
 
     Args:
-        model: white weights, any block.
+        model: white weights, any block, with a normalization or without.
         k0: (input, input), kernel of the states h_0: symmetric, positive semi-definite, positive diagonal.
         depth: number of layers.
         keep_rate: of dropout with masks of their own for every input.
@@ -129,7 +131,7 @@ def _twins(model: Model, q0: float, depth: int, keep_rate: float) -> Lengths:
 
 def _stack(alone: list[Lengths], index: Tensor) -> Lengths:
     """The chosen inputs along a second axis."""
-    names = ("log_q", "displacement2", "mean", "log_gradient_growth")
+    names = ("log_q", "displacement2", "mean", "log_gradient_growth", "log_sum")
     columns = (torch.stack([getattr(one, name) for one in alone], -1)[:, index] for name in names)
     return Lengths(*columns)
 
@@ -137,8 +139,9 @@ def _stack(alone: list[Lengths], index: Tensor) -> Lengths:
 def _gaps(model: Model, first: Lengths, second: Lengths, gap0: Tensor, keep_rate: float) -> Tensor:
     """Gaps (depth + 1, pair) of inputs that are known on their own."""
     keep_rate, depth = check_keep_rate(keep_rate), len(first.log_q) - 1
-    unequal = 2 * torch.sinh((first.log_q - second.log_q) / 4).square()  # (√q1 − √q2)² / 2√(q1 q2)
-    shrink = torch.exp(-(first.log_q.diff(dim=0) + second.log_q.diff(dim=0)) / 2)
+    unequal = 2 * torch.sinh((first.log_sum - second.log_sum) / 4).square()  # (√q1 − √q2)² / 2√(q1 q2)
+    steps = [one.log_sum[1:] - one.log_q[:-1] for one in (first, second)]
+    shrink = torch.exp(-(steps[0] + steps[1]) / 2)
     q1, q2, excess = _states(first, second)
     drift, carried = _drift_apart(model, first, second, q1, q2)
     law = _power_law(model.block, (q1 * q2).sqrt(), excess, moments_of(model.block).second_moment, 1)
@@ -156,6 +159,7 @@ def _gaps(model: Model, first: Lengths, second: Lengths, gap0: Tensor, keep_rate
             product = model.skip**2 * (1 - found[-1]) + model.alpha(depth) ** 2 * product + carried[layer]
             gap = torch.where(far[layer + 1], 1 - product * shrink[layer], gap)
             apart = torch.where(far[layer + 1], gap + unequal[layer + 1], apart)
+        apart = apart if model.norm is None else gap  # of states of one length
         found.append(gap.clamp(0, 2))
     return torch.stack(found)
 

@@ -53,6 +53,7 @@ def parameter_gradients(model: Model, q0: float = 1.0, *, depth: int) -> Paramet
         >>> bool((found.log_inner[0] - found.log_inner[-1]).abs() < 1e-12)  # ReLU: the same at every layer
         True
     """
+    model.check_plain("observable(parameters=True) with simulate")
     along: Lengths = lengths(model, q0, depth=depth)
     depth = len(along.log_q) - 1
     growth, log_q = along.log_gradient_growth, along.log_q[:-1]

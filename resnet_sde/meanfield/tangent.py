@@ -5,10 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from resnet_sde.meanfield.one_time import lengths as of_one
 from resnet_sde.meanfield.pairs import kernel
 from resnet_sde.model import Model
 
 _LARGEST = 1e100
+
+
+def _sizes(model: Model, q: Tensor) -> Tensor:
+    """Root mean squares of the sums that normalizations divide by, (depth, input); q those of states."""
+    found = [of_one(model, float(q0), depth=len(q) - 1).log_sum[1:] for q0 in q[0]]
+    return (torch.stack(found, 1) / 2).exp()
 
 
 def tangent_kernel(model: Model, k0: Tensor, *, depth: int) -> Tensor:
@@ -21,7 +28,8 @@ def tangent_kernel(model: Model, k0: Tensor, *, depth: int) -> Tensor:
     .. math:: Θ = Σ_k α² P_{k+1} [E g(u) g(v) + Φ'_k (σ_w² K_k + σ_b²)],
 
     where the first part is that of an outer matrix and its bias, the second that of an inner one (the tangent
-    kernel of Jacot et al., 2018, for residual networks).
+    kernel of Jacot et al., 2018, for residual networks). Behind a normalization P is divided by the sizes of
+    the two sums first.
 
     Args:
         model: white weights, any block of an outer matrix, an inner one or both.
@@ -57,7 +65,9 @@ def tangent_kernel(model: Model, k0: Tensor, *, depth: int) -> Tensor:
         )
     weight, bias, of_weights, _ = block.variances
     found, back = torch.zeros_like(states[0]), torch.ones_like(states[0])
-    for q, between in zip(lengths[:-1].flip(0), states[:-1].flip(0), strict=True):
+    sizes = torch.ones_like(lengths[1:]) if model.norm is None else _sizes(model, lengths)
+    for q, size, between in zip(lengths[:-1].flip(0), sizes.flip(0), states[:-1].flip(0), strict=True):
+        back = back / (size[:, None] * size)
         first, second = q[:, None].expand_as(between), q.expand_as(between)
         gap = (1 - between / (first * second).sqrt()).clamp(0, 2).fill_diagonal_(0)
         r1, r2, apart = block.preactivations(first, second, gap)

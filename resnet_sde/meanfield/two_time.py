@@ -59,6 +59,7 @@ def kernel_and_displacement(
     model: Model, q0: float, depth: int, done: Callable[[float], object] | None = None
 ) -> tuple[Tensor, Tensor]:
     """`two_time`, and the `log10_forward` of `displacements`, which may be finite where the kernel is not."""
+    model.check_plain()
     depth = check_layers(depth, _TABLE_BYTES)
     alphas = torch.tensor([model.alpha(depth)], dtype=torch.float64)
     kernel = torch.zeros(depth + 1, depth + 1, dtype=torch.float64)
@@ -84,6 +85,7 @@ def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
 
 def gradients_along(model: Model, kernel: Tensor) -> Tensor:
     """`gradient_two_time`, from the kernel of the states that `two_time` found."""
+    model.check_plain()
     depth = check_layers(len(kernel) - 1, _TABLE_BYTES)
     check_theory(model.block, model.law)
     block, covariance = model.block, _covariance(model.block, model.law, depth)

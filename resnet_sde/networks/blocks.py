@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ResidualBlock(nn.Module):
-    """One residual layer of a network, h → λh + α V φ(W h + b) + α c, as the network's `blocks` hold it.
+    """One residual layer of a network, h → N(λh + α V φ(W h + b) + α c), as the network's `blocks` hold it.
 
     It has no parameters: those of all layers are the network's, of which the block knows its layer. It runs
     where some block has a hook or is not as it was made; otherwise the network runs all layers at once.

@@ -45,6 +45,7 @@ def save(network: ResNet, path: str | Path, *, note: Mapping[str, Any] | None = 
         "what": _WHAT,
         "activation": _described(network.activation),
         "skip": network.skip,
+        **({} if network.norm is None else {"norm": network.norm}),
         "activated": network.activated,
         "dtype": str(network.alpha.dtype),
         "shapes": {name: list(value.shape) for name, value in state.items()},
@@ -88,7 +89,8 @@ def load(
         name: torch.from_numpy(value.copy()).to(device, dtype) for name, value in record.arrays.items()
     }
     alpha = tensors.pop("alpha")
-    return ResNet.of_tensors(Layers(phi, identity["skip"]), alpha, tensors, activated=identity["activated"])
+    layers = Layers(phi, identity["skip"], identity.get("norm"))
+    return ResNet.of_tensors(layers, alpha, tensors, activated=identity["activated"])
 
 
 def _file(path: str | Path) -> Path:

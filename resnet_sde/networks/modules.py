@@ -66,6 +66,7 @@ class Network(nn.Module):
             ),
             "alpha": alphas[0] if len(alphas) == 1 else f"{alphas[0]} … {alphas[-1]}",
             "skip": f"{self._layers.skip:g}",
+            **({} if self._layers.norm is None else {"norm": self._layers.norm}),
             "n_in": n_in,
             "n_out": held["readout"].shape[-1] if "readout" in held else None,
             "biases": any(name in held for name in ("inner_bias", "outer_bias")),
@@ -195,7 +196,7 @@ class ResNet(Network):
             model, *sizes, seed=seed, read_in_out=read_in_out, biases=biases, dtype=dtype, device=device
         )
         alpha = torch.tensor(model.alpha(sizes[0]), dtype=dtype, device=device)
-        layers = Layers(model.block.activation, model.skip)
+        layers = Layers(model.block.activation, model.skip, model.norm)
         self._hold(layers, alpha, drawn, activated=read_in_out.activated)
 
     @classmethod
@@ -217,6 +218,11 @@ class ResNet(Network):
     def skip(self) -> float:
         """The weight of the identity branch."""
         return self._layers.skip
+
+    @property
+    def norm(self) -> str | None:
+        """The normalization of every layer's sum, as `Model` has it."""
+        return self._layers.norm
 
     @property
     def activated(self) -> bool:
@@ -247,7 +253,7 @@ class StackedResNets(Network):
     whatever its neighbours do.
 
     Args:
-        models: one for each member, with the same kind of block, activation, width and skip.
+        models: one for each member, with the same kind of block, activation, width, skip and norm.
         seeds: one for each member.
         depth, n_in, n_out, read_in_out, biases: as in `ResNet`.
 
@@ -288,7 +294,7 @@ class StackedResNets(Network):
         if len(kinds) > 1:
             raise ValueError(
                 f"these models have layers of {len(kinds)} different shapes or forms; stack models with the "
-                "same kind of block, activation, width, skip and biases"
+                "same kind of block, activation, width, skip, norm and biases"
             )
         sizes = checked_sizes(depth, n_in, n_out)
         alphas = torch.tensor([model.alpha(sizes[0]) for model in models], dtype=dtype, device=device)
@@ -303,7 +309,7 @@ class StackedResNets(Network):
                 tensors = {name: value.new_empty(len(models), *value.shape) for name, value in drawn.items()}
             for name, value in drawn.items():
                 tensors[name][i] = value
-        layers = Layers(models[0].block.activation, models[0].skip)
+        layers = Layers(models[0].block.activation, models[0].skip, models[0].norm)
         self._hold(layers, alphas, tensors, activated=(read_in_out or ReadInOut.of(models[0])).activated)
 
     def __len__(self) -> int:
@@ -331,7 +337,7 @@ class StackedResNets(Network):
         """One member as a network of its own; it shares no memory with the stack."""
         state = self.member_state(member)
         alpha = state.pop("alpha")
-        layers = Layers(self._layers.activation, self._layers.skip)
+        layers = Layers(self._layers.activation, self._layers.skip, self._layers.norm)
         return ResNet.of_tensors(layers, alpha, state, activated=self._activated)
 
     def recycle(self) -> None:
@@ -350,7 +356,7 @@ def structure(model: Model, biases: bool = False) -> tuple[object, ...]:
     variances = variances_of(model.block)
     shapes = model.block.shapes(model.width)
     form = tuple((out, biases or variances[name][1] > 0) for name, (_, out) in shapes.items())
-    return type(model.block), model.block.activation, model.width, model.skip, form
+    return type(model.block), model.block.activation, model.width, model.skip, model.norm, form
 
 
 def dropout_masks(shape: tuple[int, ...], keep_rate: float, source: Stream, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 r"""The residual layers of many trained networks at once, with gradients by the explicit adjoint recursion.
 
-A layer is h ← λh + α V φ(W h + b) + α c in every network; W and b, or V and c, may be absent. Backward, with
+A layer is h ← λh + α V φ(W h + b) + α c in every network; W and b, or V and c, may be absent, and a
+normalization may follow. Backward, with
 p the gradient at the output of a layer, a = φ(pre) and D = φ'(pre):
 
     ∂V = α a pᵀ,    ∂c = α p,    q = D Vᵀ α p,    ∂W = h qᵀ,    ∂b = q,    p ← λp + Wᵀ q.
@@ -11,7 +12,8 @@ networks. States are (member, width, input): with the inputs last, of which a ba
 small matrices run at 1.5 times the speed of those with the width last. Weights are (member, depth, in, out).
 
 That is for plain tensors and one derivative. Whatever else follows a network, a second derivative, the
-transforms of torch.func, forward mode, autocast or a compiler, sees the layers operation by operation.
+transforms of torch.func, forward mode, autocast or a compiler, sees the layers operation by operation; so
+does everything where there is a normalization.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
 from resnet_sde.activations import Activation, Tanh
+from resnet_sde.blocks import normalize
 
 
 class Weights(NamedTuple):
@@ -86,6 +89,7 @@ class Layers:
 
     activation: Activation
     skip: float
+    norm: str | None = None
     pool: Pool = field(default_factory=Pool, compare=False)
 
     def __call__(self, h: Tensor, alpha: Tensor, weights: Weights, masks: Tensor | None = None) -> Tensor:
@@ -99,7 +103,8 @@ class Layers:
         """
         alpha = alpha[:, None, None]
         constant = [t for t in (alpha, masks) if t is not None]
-        if any(t.requires_grad for t in constant) or not _ordinary(h, *constant, *weights):
+        plain = self.norm is not None or any(t.requires_grad for t in constant)
+        if plain or not _ordinary(h, *constant, *weights):
             return self.plain(h, alpha, weights, masks)
         if torch.is_grad_enabled():
             result: Tensor = _Residual.apply(h, alpha, masks, self, *weights)
@@ -115,6 +120,7 @@ class Layers:
             branch = a if layer.outer is None else layer.outer.mT @ a
             branch = alpha * (branch if layer.outer_bias is None else branch + layer.outer_bias)
             h = branch if self.skip == 0.0 else self.skip * h + branch
+            h = h if self.norm is None else normalize(h, self.norm, -2)[0]
         return h
 
     def gradients(

@@ -17,6 +17,7 @@ _LONG_NAMES = {
     **{option: choice.title for option, choice in {**choices(LAWS), **choices(BLOCKS)}.items()},
     "block": "residual branch",
     "pre_norm": "normalization of the state before each branch",
+    "post_norm": "normalization of the sum of state and branch",
     "activation": "activation φ",
     "width": "width d of the hidden states",
     "depth": "number of layers L",

@@ -34,6 +34,28 @@ def test_options_make_the_block_and_records_show_it(words: str) -> None:
     assert ("expansion" in shown, "pre_norm" in shown) == ("--expansion" in given, "--pre-norm" in given)
 
 
+def test_normalized_streams() -> None:
+    """Words reach the model; a verb that knows nothing of a norm says so, in each command about formulas."""
+    words = "--block res-1 --activation tanh --post-norm layer"
+    context = study_command.make_context("study", words.split())
+    with context:
+        point = {option: values[0] for option, values in model_axes(context.params).items()}
+        assert make_model(point) == rs.Model(rs.SingleLayer(rs.TANH), rs.WhiteNoise(), 40, norm="layer")
+    status, output, errors = run(*words.split(), "--json", command="limit")
+    shown = json.loads(output)
+    assert (status, shown["model"]["post_norm"], shown["strong_order"]) == (0, "layer", 0.5), errors
+    for command, more in (
+        ("phase", "--block feed-forward"),
+        ("finite-width", "--block res-1 --depth 4"),
+        ("kernel", "--law smooth --depth 4"),
+    ):
+        status, output, errors = run(*more.split(), "--post-norm", "rms", command=command)
+        assert (status, output) == (2, "")
+        assert "streams without a normalization, and the model has norm rms" in errors
+    plain, normed = (run(*f"--depth 4 --json {w}".split(), command="kernel") for w in ("", "--post-norm rms"))
+    assert json.loads(plain[1])["displacement2"] != json.loads(normed[1])["displacement2"]
+
+
 def test_grids_over_them() -> None:
     words = "--pre-norm rms --pre-norm layer --block glu --expansion 1 --expansion 2 --depth 4 --samples 20"
     status, output, errors = run(*words.split(), "--width", "8", "--json", command="study")

@@ -24,6 +24,7 @@ LIMITS = {
     + 130  # hidden widths, fields that leave names as they were
     + 600  # convolutions, their limits, gradients of what they share, covariances of pairs of positions
     + 340  # limits of any branch of one matrix, or of a stated covariance, and their checks
+    + 380  # normalized streams: their mean field, limits on the sphere, refusals
     + 800  # testing: the checks that parts of the package and of one's own pass
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
@@ -48,6 +49,7 @@ LIMITS = {
     + 140  # random walks, the page on blocks
     + 290  # hidden widths, and blocks on the command line
     + 450  # convolutions
+    + 400  # normalized streams
     + 260  # limits of normalized and gated branches
     + 215  # wrong blocks and activations, each with its sentence
     + 270  # the checks of parts, and the faults that they must see
