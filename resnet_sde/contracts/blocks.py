@@ -35,6 +35,11 @@ _SMALL_STEPS = 1e-6, 1e-7
 _STRONGEST = 25.0  # times its strength: what the layer loop allows for
 
 
+def narrowed(block: Block, width: int, widest: int = WIDEST) -> int:
+    """The width at which a block of this width is asked: no larger, but made of whole positions."""
+    return min(width, max(1, widest // block.sharing) * block.sharing)
+
+
 def check_model_parts(block: object, law: object, width: int) -> None:
     """Check the block, its activation and the law of a model.
 
@@ -83,7 +88,7 @@ def check_company(block: Block, width: int, networks: int, *, gradients: bool = 
     """
     activation = getattr(block, "activation", None)
     if networks > 1 and not (ours(block) and (activation is None or ours(activation))):
-        once(try_company, block, min(width, WIDEST), networks, gradients)
+        once(try_company, block, narrowed(block, width), networks, gradients)
 
 
 @contextmanager
@@ -111,7 +116,7 @@ def _answer(block: Block, width: int) -> Tensor | None:
     if ours(block) and (activation is None or ours(activation)):
         return None
     try:
-        return block.branch(*probe(block, min(width, WIDEST), 1)).clone().nan_to_num()
+        return block.branch(*probe(block, narrowed(block, width), 1)).clone().nan_to_num()
     except Exception:
         return None
 
@@ -119,7 +124,7 @@ def _answer(block: Block, width: int) -> Tensor | None:
 def check_critical_beta(block: Block, law: PathLaw, width: int, beta: object) -> None:
     """Check what a block of one's own says of its scaling in depth. Raises ValueError where it is another."""
     if not ours(block):
-        once(_check_critical_beta, block, law, min(width, 16), beta)
+        once(_check_critical_beta, block, law, narrowed(block, width, 16), beta)
 
 
 def check_moments(activation: Activation) -> None:
@@ -202,7 +207,7 @@ def _asked(check: Callable[[Block, int], None]) -> Callable[[Block, int], None]:
 
     def asked(block: Block, width: int) -> None:
         try:
-            check(block, min(width, WIDEST))
+            check(block, narrowed(block, width))
         except (Broken, NotKnown):
             raise
         except Exception as error:
@@ -268,7 +273,7 @@ def try_company(block: Block, width: int, networks: int, gradients: bool) -> Non
     def found(part: slice) -> tuple[Tensor, Tensor | None]:
         some = layer.changed(partial(_only, part=part))
         branch = block.branch(h[part].clone(), some).clone()
-        return branch, block.adjoint(h[part].clone(), p[part].clone(), some) if gradients else None
+        return branch, way_back(block, h[part].clone(), p[part].clone(), some) if gradients else None
 
     of_all = found(slice(networks))
     # The second half: others come first there, and whoever is looked up by place has another place.
@@ -302,11 +307,11 @@ def try_adjoint(block: Block, width: int) -> None:
     name, (h, layer) = f"adjoint of block {type(block).__name__}", probe(block, width)
     p = numbers(stream(0, "contract", "adjoint", width), *h.shape)
     inside = [(x, x.clone()) for x in (h, p, *_entries(layer))]
-    found = check_result(name, block.adjoint(h, p, layer), h)
+    found = check_result(name, way_back(block, h, p, layer), h)
     _unwritten(name, *inside)
     for c in (1.0, *SCALES):
         expected = gradient_of(lambda start: block.branch(start, layer), c * h, p)
-        back = block.adjoint(c * h, p, layer)
+        back = way_back(block, c * h, p, layer)
         if expected is not None and not close(back, expected, found):
             raise Broken(f"{name} is not (∂ V g / ∂h)ᵀ p as autograd finds it")
     if type(block).adjoint is Block.adjoint and not _is_derivative(block, h, p, layer, found):
@@ -315,14 +320,19 @@ def try_adjoint(block: Block, width: int) -> None:
             "numbers from autograd, as detach and item do, or write adjoint(h, p, layer)"
         )
     scale = torch.exp2(torch.arange(h.shape[0] * h.shape[1], dtype=h.dtype) - 2).view(*h.shape[:2], 1)
-    if not close(block.adjoint(h, scale * p, layer) / scale, found):
+    if not close(way_back(block, h, scale * p, layer) / scale, found):
         raise Broken(f"{name} mixes inputs, whose gradients are carried at scales of their own")
     _check_strength(name, block, found, p)
 
     def back_at(x: Tensor) -> Tensor:
-        return block.adjoint(x, p.float().to(x.dtype), _cast(layer, x.dtype))
+        return way_back(block, x, p.float().to(x.dtype), _cast(layer, x.dtype))
 
     _same_in_single(name, back_at, h)
+
+
+def way_back(block: Block, h: Tensor, p: Tensor, layer: Layer) -> Tensor:
+    """(∂ V g / ∂h)ᵀ p as the layer loop asks for it: of the parts of a block too, not of its autograd."""
+    return block._adjoint_at(block._branch_and_pre(h, layer)[1], p, layer)
 
 
 def probe(block: Block, width: int, networks: int = 2) -> tuple[Tensor, Layer]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.contracts.asked import Broken, close, gradient_of, numbers, once, ours
-from resnet_sde.contracts.blocks import SCALES, WIDEST, probe
+from resnet_sde.contracts.blocks import SCALES, narrowed, probe, way_back
 from resnet_sde.matrices import Dense, Masked, NotDrawn
 from resnet_sde.streams import stream
 from resnet_sde.watched import gradients, watched
@@ -61,13 +61,13 @@ def check_dropout(block: Block, width: int) -> None:
             f"{type(block).__name__} multiplies {met}; leave it out, or give as many"
         )
     if not ours(block):
-        once(try_dropout, block, min(width, WIDEST))
+        once(try_dropout, block, narrowed(block, width))
 
 
 def check_parameters(block: Block, width: int) -> None:
     """Check that gradients of the matrices of a block of one's own are seen. Raises ValueError otherwise."""
     if not ours(block):
-        once(try_parameters, block, min(width, WIDEST))
+        once(try_parameters, block, narrowed(block, width))
 
 
 class NotSeen(Broken):
@@ -111,7 +111,7 @@ def try_dropout(block: Block, width: int) -> None:
     if not close(found, expected):
         raise past
     back = gradient_of(lambda start: block.branch(start, masked), h, p)
-    if back is not None and not close(block.adjoint(h, p, masked), back):
+    if back is not None and not close(way_back(block, h, p, masked), back):
         raise past
 
 
@@ -123,8 +123,7 @@ def try_parameters(block: Block, width: int) -> None:
     for c in (1.0, *SCALES):
         eyed = watched(layer, block._weights(width), sharing=block.sharing)
         with _refused(block):
-            block.branch(c * h, eyed)
-            block.adjoint(c * h, p, eyed)
+            way_back(block, c * h, p, eyed)
             found = gradients(eyed)
         for part, expected in _of_autograd(block, c * h, layer, p).items():
             if not close(found[part][..., 0], expected):

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from resnet_sde.blocks import Block, Layer
 from resnet_sde.contracts.asked import ours
-from resnet_sde.contracts.blocks import WIDEST, probe
+from resnet_sde.contracts.blocks import narrowed, probe, way_back
 from resnet_sde.matrices import Matrix, NotDrawn
 from resnet_sde.streams import stream
 
@@ -22,7 +22,7 @@ def looks_once(block: Block, width: int, *, gradients: bool) -> bool:
     """
     if ours(block):
         return True
-    what = block, min(width, WIDEST), gradients
+    what = block, narrowed(block, width), gradients
     try:
         return _looks_once(*what)
     except TypeError:  # of a hash
@@ -47,7 +47,7 @@ def _looks_once(block: Block, width: int, gradients: bool) -> bool:
         try:
             block.branch(h, layer)
             if gradients:
-                block.adjoint(h, torch.ones_like(h), layer)
+                way_back(block, h, torch.ones_like(h), layer)
         except NotDrawn:
             return False
         except Exception:  # what goes wrong by itself is left to its first use

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resnet_sde.blocks import Block, Layer, NotKnown
 from resnet_sde.contracts.asked import Broken
-from resnet_sde.contracts.blocks import probe, try_adjoint, try_branch, try_company
+from resnet_sde.contracts.blocks import narrowed, probe, try_adjoint, try_branch, try_company
 from resnet_sde.contracts.matrices import NotSeen, try_dropout, try_parameters
 from resnet_sde.contracts.revealed import looks_once
 from resnet_sde.contracts.theory import wrong_recursion, wrong_scaling
@@ -37,7 +37,7 @@ _F64: dict[str, Any] = {"dtype": torch.float64}
 
 def _widths(block: Block) -> tuple[int, ...]:
     """Small and large, and made of positions where a block has some."""
-    return 2 * block.sharing, 7 * block.sharing, 64
+    return 2 * block.sharing, 7 * block.sharing, narrowed(block, 64 * block.sharing, 64)
 
 
 def _width(block: Block) -> int:
@@ -171,16 +171,17 @@ def _correlated(block: Block, width: int, networks: int, source: Stream) -> list
 
 def exponent(block: Block, seed: int) -> None:
     """Sums of its branches grow as its critical exponents say, with white and with constant weights."""
+    width = narrowed(block, 16 * block.sharing, 16)
     for law in (WhiteNoise(), ConstantNoise()):
         beta = block.critical_beta(law)
-        if beta is not None and (sentence := wrong_scaling(block, law, 16, beta)) is not None:
+        if beta is not None and (sentence := wrong_scaling(block, law, width, beta)) is not None:
             raise Broken(sentence)
 
 
 def parameters(block: Block, seed: int) -> None:
     """Gradients of its matrices are those of autograd, and masks of dropout reach its outer matrix."""
     width = _width(block)
-    has_outer = block.shapes(width).get("outer", (0, 0))[0] in (width, width + 1)
+    has_outer = block.sharing == 1 and block.shapes(width).get("outer", (0, 0))[0] in (width, width + 1)
     for trial in [try_parameters, *([try_dropout] if has_outer else [])]:
         try:
             trial(block, width)

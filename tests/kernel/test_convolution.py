@@ -92,6 +92,27 @@ class Gate(rs.Block):
         return layer["outer"].matvec(gated, 3**-0.5)
 
 
+@dataclass(frozen=True)
+class Wrong(Gate):
+    """With an adjoint that is 2 % off."""
+
+    def adjoint(self, h: Tensor, p: Tensor, layer: rs.Layer) -> Tensor:
+        return 1.02 * super().adjoint(h, p, layer)
+
+
+@pytest.mark.parametrize("width", [24, 600])  # a block is asked at 512 at most, and 512 is not made of 3
+@pytest.mark.parametrize("normalized", [False, True])
+def test_what_is_inside_is_checked(normalized: bool, width: int) -> None:
+    def gradients(inside: rs.Block) -> Tensor:
+        block: rs.Block = rs.PreNorm(inside) if normalized else rs.Convolution(inside, 3)
+        model, x = rs.Model(block, WHITE, width, beta=0.5), torch.eye(2)
+        return rs.simulate(model, x, depth=2, samples=2, observe=[ob.gradient_growth])["gradient_growth"]
+
+    assert bool((gradients(Gate()) > 0).all())
+    with pytest.raises(ValueError, match=r"is not .∂ V g / ∂h.ᵀ p as autograd finds it"):
+        gradients(Wrong())
+
+
 SILU = rs.activation("silu")
 INSIDE = [ONE, TWO, rs.Reduced(rs.TANH), rs.GatedLinearUnit(SILU, expansion=1.5), Gate(), rs.PreNorm(TWO)]
 

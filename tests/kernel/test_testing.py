@@ -69,6 +69,7 @@ PARTS = [
     rs.TwoLayer(rs.TANH, 1.5, 0.3, 0.8, 0.2, expansion=1.5),
     rs.PreNorm(rs.SingleLayer(rs.TANH)),
     rs.Convolution(rs.SingleLayer(rs.RELU), (2, 2)),
+    rs.Convolution(rs.TwoLayer(rs.TANH, 1.5, 0.3), 3, padding="zero"),
     Own(),
     *EVERY_ACTIVATION,
     rs.Activation.of(torch.nn.functional.celu),
