@@ -281,13 +281,8 @@ def test_what_cannot_be_judged_is_said() -> None:
             check(wrong)
 
 
-def test_the_page_says_what_works() -> None:
+def test_the_page_names_every_check() -> None:
     text = (ROOT / "docs" / "own-parts.md").read_text(encoding="utf-8")
-    code, table = re.search(r"## In a test suite.*?```python\n(.*?)```\n(.*?)\n## ", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    made: dict[str, Any] = {"__name__": __name__}
-    exec(compile(code, "own-parts.md", "exec"), made)
-    (mark,) = made["test_my_parts"].pytestmark
-    for case in mark.args[1]:
-        made["test_my_parts"](*case.values)
+    table = text.partition("## In a test suite")[2].partition("\n## ")[0].partition("\n|")[2]
     every = {name for part in PARTS for name in checks(part)}
     assert every == set(re.findall(r"`(\w+)`", table)) - {"inner"}
