@@ -199,7 +199,7 @@ def smooth_features(times: Tensor, length_scale: float) -> Tensor:
     The Gram matrix of the kernel is numerically singular (rank 29 at length 0.1 whatever the depth), so the
     process is the Gaussian one that is exact at the nodes, of which there are eight per length.
     """
-    nodes, factor = (part.to(times.device) for part in _smooth_factor(length_scale))
+    nodes, factor = _smooth_factor(length_scale, times.device)
     rows = times.to(torch.float64).reshape(-1)
     # In blocks of one size: matrix products of another size round differently, and the factor of a singular
     # matrix enlarges that, so features at a time would depend on how many times were asked for.
@@ -213,7 +213,10 @@ def smooth_features(times: Tensor, length_scale: float) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _smooth_factor(length_scale: float) -> tuple[Tensor, Tensor]:
+def _smooth_factor(length_scale: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    if device.type != "cpu":
+        on_cpu = _smooth_factor(length_scale, torch.device("cpu"))
+        return on_cpu[0].to(device), on_cpu[1].to(device)
     nodes = np.linspace(0.0, 1.0, 1 + max(16, int(np.ceil(8.0 / length_scale))))
     gram = np.exp(-0.5 * ((nodes[:, None] - nodes) / length_scale) ** 2)
     with threadpool_limits(1):  # the bits of a large factor depend on the number of threads

@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from pretended_cuda import pretended_cuda
 
 # The same examples on every machine and in every run; no deadline, because machines differ in speed.
 hypothesis.settings.register_profile("house", deadline=None, database=None, derandomize=True, max_examples=50)
@@ -36,8 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reasons = {}
-    if not torch.cuda.is_available():
-        reasons["gpu"] = "needs a CUDA device"
     if not config.getoption("--full"):
         reasons["full"] = "takes minutes: give --full to run it"
     unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
@@ -55,6 +54,19 @@ def device(pytestconfig: pytest.Config) -> torch.device:
     if asked.type == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     return asked
+
+
+@pytest.fixture(autouse=True)
+def cuda_or_what_stands_for_it(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests marked gpu have a CUDA device, or tensors on the CPU that say they are on one."""
+    mark = request.node.get_closest_marker("gpu")
+    if mark is None or torch.cuda.is_available():
+        yield
+    elif "real" in mark.kwargs:
+        pytest.skip(f"needs a CUDA device: {mark.kwargs['real']}")
+    else:
+        with pretended_cuda():
+            yield
 
 
 @pytest.fixture(scope="session")

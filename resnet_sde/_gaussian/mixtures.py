@@ -64,7 +64,7 @@ class ErfMixture(Moments):
             return torch.atan2(cross, dot)
 
         of_gap = self._sum(angle, q1, q2, clip(gap))
-        return of_gap if torch.equal(q1, q2) else of_gap + self._sum(_unequal, q1, q2, symmetric=True)
+        return of_gap if _same(q1, q2) else of_gap + self._sum(_unequal, q1, q2, symmetric=True)
 
     @override
     def dual_prime(self, q1: Tensor, q2: Tensor, gap: Tensor) -> Tensor:
@@ -111,12 +111,12 @@ class ErfMixture(Moments):
         """(2/π) Σ weights[i] weights[j] term(variances[i], variances[j], *arguments), many points at a time.
 
         Args:
-            symmetric: whether the term is so in i and j; by default, whether q1 and q2 are equal.
+            symmetric: whether the term is so in i and j; by default, whether q1 and q2 are the same.
         """
         if symmetric is None:
-            symmetric = torch.equal(*arguments[:2])
+            symmetric = _same(*arguments[:2])
         arguments = torch.broadcast_tensors(*arguments)
-        rule = torch.tensor([self.weights, self.variances], dtype=torch.float64, device=arguments[0].device)
+        rule = _rule(tuple(self.weights), tuple(self.variances), arguments[0].device)
         n = len(self.weights)
         i, j = torch.triu_indices(n, n, device=rule.device) if symmetric else _all_pairs(n, rule.device)
         weights = (2 / math.pi) * rule[0, i] * rule[0, j]
@@ -125,6 +125,16 @@ class ErfMixture(Moments):
         pieces = zip(*(x.reshape(-1, 1).split(_AT_ONCE // len(i)) for x in arguments), strict=True)
         sums = [term(rule[1, i], rule[1, j], *piece) @ weights for piece in pieces]
         return torch.cat(sums).reshape(arguments[0].shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _rule(weights: tuple[float, ...], variances: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor([weights, variances], dtype=torch.float64, device=device)
+
+
+def _same(q1: Tensor, q2: Tensor) -> bool:
+    """Whether two variances are known to be equal; numbers on a GPU are not compared, as one would wait."""
+    return torch.equal(q1, q2) if q1.device.type == "cpu" else q1 is q2
 
 
 def _all_pairs(n: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -218,6 +218,6 @@ def check_steps(steps: int) -> int:
     return positive_integer("steps", steps, "give for example 128")
 
 
-def grid(steps: int, like: Tensor) -> Tensor:
+def grid(steps: int) -> Tensor:
     """The times 0, 1/steps, …, 1; in float64, because float32 times gain or lose a step."""
-    return torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64, device=like.device)
+    return torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64)

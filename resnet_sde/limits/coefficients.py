@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -57,7 +57,7 @@ class CoefficientTable:
 
     def __call__(self, length: Tensor) -> tuple[Tensor, Tensor]:
         """A and d · b / H at squared lengths |h|²/d, any shape."""
-        pieces = self.pieces.to(length.device)
+        pieces = self.pieces
         count = pieces.shape[-1]
         logs = length.clamp(min=1e-300).log()
         place = ((logs + _LOG_RANGE) * (count / (2 * _LOG_RANGE))).clamp(0, count)
@@ -70,8 +70,11 @@ class CoefficientTable:
 
 
 @lru_cache(maxsize=16)
-def table(model: Model, depth: int | None) -> CoefficientTable:
-    """A and d · b / H of a model over |h|²/d; see `coefficients`."""
+def table(model: Model, depth: int | None, device: torch.device) -> CoefficientTable:
+    """A and d · b / H of a model over |h|²/d, on this device; see `coefficients`. Computed on the CPU."""
+    if device.type != "cpu":
+        found = table(model, depth, torch.device("cpu"))
+        return replace(found, pieces=found.pieces.to(device))
     block = model.block
     assert isinstance(block, TwoLayer)
     logs = torch.linspace(-_LOG_RANGE, _LOG_RANGE, _LENGTHS, dtype=torch.float64)

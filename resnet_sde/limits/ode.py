@@ -120,6 +120,6 @@ class RandomODE(Limit):
             weights = {name: Dense(p.at(t)) for name, p in path.matrices.items()}
             return tangent(self.model, y, self.model.gain * self.model.block.branch(y, Layer(weights)))
 
-        solution = torchdiffeq.odeint(field, h, grid(steps, h), method=method, **options)
+        solution = torchdiffeq.odeint(field, h, grid(steps).to(h.device), method=method, **options)
         assert isinstance(solution, torch.Tensor)
         return solution

@@ -119,7 +119,7 @@ def _integrate(limit: ItoSDE | ItoSDEInLaw, h: Tensor, increments: Tensor, steps
         solution = torchsde.sdeint(
             _Equation(limit, h.shape),
             h.flatten(1),
-            grid(1, h),
+            grid(1),  # on the CPU: the solver compares times at every step
             bm=_PathBrownian(increments),
             method=method,
             dt=1.0 / steps,
@@ -315,7 +315,7 @@ class ItoSDEInLaw(Limit):
         square = self.model.gain**2
         if self._averaged:
             length = h.double().square().mean(-1, keepdim=True)
-            return (square * table(self.model, self.depth)(length)[0]).to(h.dtype)
+            return (square * table(self.model, self.depth, h.device)(length)[0]).to(h.dtype)
         square *= 1 + 2 * self._later
         return (square * self.model.block.covariance(h.double())).to(h.dtype)
 
@@ -324,7 +324,7 @@ class ItoSDEInLaw(Limit):
         if not self._averaged:
             return self.model.block.memory_drift(h, self._later, self.model.gain)
         length = h.double().square().mean(-1, keepdim=True)
-        strength = table(self.model, self.depth)(length)[1].to(h.dtype)
+        strength = table(self.model, self.depth, h.device)(length)[1].to(h.dtype)
         return self.model.gain**2 / self.model.width * strength * h
 
     def diffuse(self, h: Tensor, v: Tensor) -> Tensor:

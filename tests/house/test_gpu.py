@@ -1,4 +1,4 @@
-"""The same laws on a CUDA device, in both precisions; skipped where there is none.
+"""The same laws on a CUDA device, in both precisions; on a stand-in with fewer networks where there is none.
 
 Bits differ between device types, so ensembles are compared in law: |z| < 4.9 against exact values and
 between ensembles, p > 1e-6 for their shape, a false alarm of 1e-6 each. What has one path is compared number
@@ -41,6 +41,8 @@ pytestmark = pytest.mark.gpu
 
 WHITE = WhiteNoise()
 Z = 4.9
+REAL = torch.cuda.is_available()
+STEPS = 64 if REAL else 16
 PRECISIONS = [torch.float32, torch.float64]
 both_precisions = pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 
@@ -88,7 +90,7 @@ def moved(path: WeightPaths, move: Callable[[Tensor], Tensor]) -> WeightPaths:
 @pytest.mark.parametrize("method", ["dense", "deferred"])
 @pytest.mark.parametrize("block", [TwoLayer(RELU), SingleLayer(LINEAR)], ids=["res-3", "linear res-1"])
 def test_simulate(block: TwoLayer | SingleLayer, method: str, dtype: torch.dtype) -> None:
-    model, depth, samples = Model(block, WHITE, 10), 50, 4000
+    model, depth, samples = Model(block, WHITE, 10), 50, 4000 if REAL else 400
     exact = homogeneous_moments(model, depth).mean_square_displacement
     x = torch.ones(1, 6, dtype=dtype)
     options = {"depth": depth, "samples": samples, "observe": ob.LOG_RATIOS, "method": method}
@@ -100,7 +102,10 @@ def test_simulate(block: TwoLayer | SingleLayer, method: str, dtype: torch.dtype
         squares = 100.0 ** there[name].flatten()
         z = float((squares.mean() - exact) / squares.std()) * math.sqrt(samples)
         assert abs(z) < Z
-        assert abs(z - 0.2 * exact / float(squares.std()) * math.sqrt(samples)) > Z, "20 % off"
+        off = 0.2 if REAL else 0.6
+        assert abs(z - off * exact / float(squares.std()) * math.sqrt(samples)) > Z, (
+            "20 % off, or 60 % where networks are few"
+        )
     again = simulate(model, x.cuda(), **options)
     assert all(torch.equal(there[name], again[name]) for name in there)
 
@@ -109,7 +114,11 @@ def test_simulate(block: TwoLayer | SingleLayer, method: str, dtype: torch.dtype
 @both_precisions
 def test_simulate_with_weights_correlated_along_depth(law: object, dtype: torch.dtype) -> None:
     model, x = Model(TwoLayer(TANH), law, 8), torch.ones(2, 6, dtype=dtype)
-    options = {"depth": 32, "samples": 2000, "observe": [ob.log10_displacement, ob.log10_gradient_growth]}
+    options = {
+        "depth": 32,
+        "samples": 2000 if REAL else 200,
+        "observe": [ob.log10_displacement, ob.log10_gradient_growth],
+    }
     there, here = simulate(model, x.cuda(), **options), simulate(model, x, **options)
     for name, values in there.items():
         assert_same_law(values[:, 0], here[name][:, 0])
@@ -119,22 +128,22 @@ def test_simulate_with_weights_correlated_along_depth(law: object, dtype: torch.
 @both_precisions
 def test_limits_on_one_path(model: Model, dtype: torch.dtype) -> None:
     """The path of the CPU, moved: the network on it, its limit and the limit's gradient."""
-    path, h, top = model.draw(64, samples=3, seed=0), states(3, 2, 5), states(3, 2, 5)
+    path, h, top = model.draw(STEPS, samples=3, seed=0), states(3, 2, 5), states(3, 2, 5)
     cuda = moved(path, lambda x: x.to("cuda", dtype))
     there, end = h.to("cuda", dtype), top.to("cuda", dtype)
     tolerance = {"rtol": 1e-10, "atol": 1e-10} if dtype is torch.float64 else {"rtol": 1e-3, "atol": 1e-3}
-    network = forward(model.block, there, cuda.layers(64), model.alpha(64))[-1]
+    network = forward(model.block, there, cuda.layers(STEPS), model.alpha(STEPS))[-1]
     for method in ({"method": "euler"}, {}):
-        found = limit(model).solve(there, cuda, steps=64, **method)
+        found = limit(model).solve(there, cuda, steps=STEPS, **method)
         assert (found.device.type, found.dtype) == ("cuda", dtype)
-        expected = limit(model).solve(h, path, steps=64, **method)
+        expected = limit(model).solve(h, path, steps=STEPS, **method)
         torch.testing.assert_close(found.cpu().double(), expected, **tolerance)
     assert network.device.type == "cuda"
     if not (isinstance(model.block, TwoLayer) and isinstance(model.law, FractionalNoise)):
-        euler = limit(model).solve(there, cuda, steps=64, method="euler")
+        euler = limit(model).solve(there, cuda, steps=STEPS, method="euler")
         torch.testing.assert_close(euler, network, **tolerance)
-    gradient = limit(model).gradient(there, end, cuda, steps=64)
-    expected = limit(model).gradient(h, top, path, steps=64)
+    gradient = limit(model).gradient(there, end, cuda, steps=STEPS)
+    expected = limit(model).gradient(h, top, path, steps=STEPS)
     torch.testing.assert_close(gradient.cpu().double(), expected, **tolerance)
 
 
@@ -151,15 +160,15 @@ def test_paths_are_drawn_where_they_are_used(model: Model) -> None:
 def test_limits_in_law(model: Model, dtype: torch.dtype) -> None:
     equation = limit(model)
     assert isinstance(equation, ItoSDEInLaw)
-    h = torch.ones(4000, 1, 4)
+    h = torch.ones(4000 if REAL else 400, 1, 4)
     found = equation.solve(h.to("cuda", dtype), steps=64, seed=1)
     assert (found.device.type, found.dtype) == ("cuda", dtype)
     expected = equation.solve(h, steps=64, seed=2)
     for statistic in (lambda x: x[:, 0, 0], lambda x: x.square().sum((1, 2)).log()):
         assert_same_law(statistic(found), statistic(expected))
-    scaled = equation.solve(1.1 * h, steps=64, seed=3)
+    scaled = equation.solve((1.1 if REAL else 1.5) * h, steps=64, seed=3)
     log_size = (found.cpu().double().square().sum((1, 2)).log(), scaled.square().sum((1, 2)).log())
-    assert abs(z_between(*log_size)) > Z, "states larger by a tenth"
+    assert abs(z_between(*log_size)) > Z, "states larger by a tenth, or by half where they are few"
 
 
 @both_precisions
@@ -169,7 +178,7 @@ def test_couple(method: str, width: int, dtype: torch.dtype) -> None:
 
     def errors(x: Tensor) -> Tensor:
         request = Comparison(model, limit(model), x, (8, 32), 128, method, gradients=False)
-        found = request.run(1500, seed=0)
+        found = request.run(1500 if REAL else 100, seed=0)
         return torch.cat([found.terminal, found.largest, found.weak], dim=1)
 
     there, here = errors(x.to("cuda", dtype)), errors(x)
@@ -178,6 +187,7 @@ def test_couple(method: str, width: int, dtype: torch.dtype) -> None:
         assert_same_law(a, b)
 
 
+@pytest.mark.gpu(real="the bits of a stand-in are those of the CPU, where test_coupling has the orders")
 @both_precisions
 def test_couple_gives_orders(dtype: torch.dtype) -> None:
     options = {"depths": (8, 16, 32, 64), "samples": 1000}

@@ -51,6 +51,7 @@ LIMITS = {
     + 450  # convolutions
     + 400  # normalized streams
     + 260  # limits of normalized and gated branches
+    + 650  # a stand-in for a GPU, what waits for one, planted tensors of another device
     + 215  # wrong blocks and activations, each with its sentence
     + 270  # the checks of parts, and the faults that they must see
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
