@@ -57,6 +57,8 @@ class Convolution(Block):
         sizes = [positive_integer("positions", n, _SIZES) for n in (given if several else (given,))]
         if not 1 <= len(sizes) <= 3:
             raise ValueError(f"positions must be one to three numbers, got {given!r}; {_SIZES}")
+        if math.prod(sizes) == 1:
+            raise ValueError(f"a convolution has two positions or more, got {given!r}; give the block itself")
         kernel = positive_integer("kernel", self.kernel, "give for example 3")
         if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {kernel}; give for example {kernel + 1}")

@@ -300,6 +300,7 @@ def test_refusals() -> None:
     for wrong, message in (
         ({"positions": ()}, "one to three numbers"),
         ({"positions": (2, 0)}, "positions must be a positive integer"),
+        ({"positions": (1, 1)}, "two positions or more"),
         ({"positions": "8"}, "positions must be a positive integer"),
         ({"positions": 4, "kernel": 4}, "kernel must be odd"),
         ({"positions": 4, "padding": "same"}, "periodic, zero"),
