@@ -152,7 +152,11 @@ def plus(term: str, bias: str, variance: float) -> str:
 
 def argument(block: Block) -> tuple[str, list[str]]:
     """The letter of the state that a branch meets, and what it is."""
-    return ("H", []) if block.inside is block else ("x", ["x: H as its normalization leaves it, |x|² = d"])
+    return (
+        ("H", [])
+        if block.inside is block
+        else ("x", ["x: H as its normalization leaves it, of mean square 1"])
+    )
 
 
 def driven_by_sums(model: Model, sums: str, motions: str) -> tuple[str, list[str]]:

@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_sde.blocks import Reduced, SingleLayer, TwoLayer
+from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.checks import check_memory, positive_integer
+from resnet_sde.meanfield._branch import has_dual
 from resnet_sde.meanfield.one_time import check_theory
 from resnet_sde.meanfield.pairs import check_gap
 from resnet_sde.meanfield.two_time import Moved, check_start
 from resnet_sde.model import Model, Regime
 
 _BYTES = 48  # held at once for each pair of times: two kernels, their triangles, and the masses of the cells
+
+_FAR, _BOUNDED = 1e6, 1e2  # times as much as a state: how much more branches may grow to there
 
 _TOO_FAST = "the flow leaves the range from 1e-150 to 1e150; give a smaller gain or variance, or use two_time"
 
@@ -123,22 +126,34 @@ def _refuse(model: Model) -> None:
             f"is not (critical: {model.critical_beta}); leave beta out, or use two_time at a given depth"
         )
     check_theory(block, law)
-    known = law.noise is not None and law.exponent >= 0.5 and type(block) in (SingleLayer, TwoLayer, Reduced)
-    if not known or (isinstance(block, Reduced) and not block.activation.odd):
-        raise NoFlow(f"the flow of {block} with {law} weights is not known; use two_time at a given depth")
+    unknown = f"the flow of {block} with {law} weights is not known; use two_time at a given depth"
+    plain, single = type(block) in (SingleLayer, TwoLayer, Reduced), block.one_matrix
+    if law.noise is None or law.exponent < 0.5 or not (plain or has_dual(block)):
+        raise NoFlow(unknown)
+    if "outer" not in block.shapes(model.width) and not (law.independent and block.activation.odd):
+        raise NoFlow(unknown)
+    if law.noise == "fractional" and not (single or plain):
+        raise NoFlow(unknown)
+    if not plain and float(_square(block, _FAR)) > _BOUNDED * _FAR * float(_square(block, 1.0)):
+        raise NoFlow(
+            f"the branches of {block} grow faster than the state, and the flow leaves every bound in finite "
+            "time; give PreNorm of this block, or use two_time at a given depth"
+        )
     if law.noise == "short-memory":
         _ = law.memory()  # where it cannot be summed up, it says so
-        if isinstance(block, Reduced):
-            raise NoFlow(
-                f"the flow of {block} with {law} weights is not known; use two_time at a given depth"
-            )
-    single = isinstance(block, SingleLayer)
-    silent = block.activation.odd and block.variances.outer_bias == 0  # without a mean that V could carry on
+    # Without a mean that V could carry on:
+    silent = plain and block.activation.odd and block.variances.outer_bias == 0
     if law.noise == "fractional" and not single and silent:
         raise NoFlow(
             f"the flow of an odd activation between two matrices with {law} weights is open; use two_time at "
             "a given depth, or WhiteNoise()"
         )
+
+
+def _square(block: Block, q: float) -> Tensor:
+    """Mean square of the branch at one of the state."""
+    at = torch.tensor(q, dtype=torch.float64)
+    return block.dual(at, at, gap=torch.zeros_like(at))
 
 
 def _solve(model: Model, q0: float, gap0: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,6 +174,8 @@ def _solve(model: Model, q0: float, gap0: Tensor, times: Tensor) -> tuple[Tensor
 
     start = np.concatenate([[q0, 0.0], q0 * gap0.numpy()])
     found = solve_ivp(slope, (0.0, float(times[-1])), start, "DOP853", times.numpy(), rtol=1e-12, atol=1e-14)
+    if not found.success:
+        raise NoFlow(_TOO_FAST)
     y = torch.from_numpy(found.y)
     return y[0], (y[2:] / y[0]).T, y[1]
 
@@ -216,7 +233,7 @@ _Source = Callable[[Tensor, Tensor], Tensor]
 def _sources(model: Model, steps: int) -> tuple[_Source, _Source]:
     """Mean products of branches, and of their derivatives, of the newest time with all times up to it."""
     block, law = model.block, model.law
-    if law.noise == "fractional" and not isinstance(block, SingleLayer):
+    if law.noise == "fractional" and not block.one_matrix:
         # The inner matrices decorrelate: what is left is the mean of φ, and nothing of its derivative.
         weight, bias, of_weights, of_bias = block.variances
 

@@ -181,7 +181,8 @@ class _Row:
 def _covariance(block: Block, law: PathLaw, depth: int) -> Tensor:
     """Of the weights of a network. Raises ValueError where inner ones have another variance than 1."""
     covariance = law.covariance(depth)
-    if "inner" in block.shapes(1) and not bool(((covariance.diagonal() - 1).abs() < _UNIT).all()):
+    inner = block.shapes(1).keys() - {"outer"}
+    if inner and not bool(((covariance.diagonal() - 1).abs() < _UNIT).all()):
         raise ValueError(
             f"{law} weights have not the variance 1 in all of {depth} layers, for which alone the kernel of "
             "a block with an inner matrix is known; give SingleLayer, or use simulate"

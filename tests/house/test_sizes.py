@@ -23,7 +23,7 @@ LIMITS = {
     + 180  # random walks behind a normalization
     + 130  # hidden widths, fields that leave names as they were
     + 600  # convolutions, their limits, gradients of what they share, covariances of pairs of positions
-    + 340  # limits of any branch of one matrix, or of a stated covariance, and their checks
+    + 360  # limits and flows of any branch of one matrix, or of a stated covariance, and their checks
     + 380  # normalized streams: their mean field, limits on the sphere, refusals
     + 800  # testing: the checks that parts of the package and of one's own pass
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
@@ -50,7 +50,7 @@ LIMITS = {
     + 290  # hidden widths, and blocks on the command line
     + 450  # convolutions
     + 400  # normalized streams
-    + 260  # limits of normalized and gated branches
+    + 340  # limits and flows of normalized and gated branches
     + 650  # a stand-in for a GPU, what waits for one, planted tensors of another device
     + 215  # wrong blocks and activations, each with its sentence
     + 270  # the checks of parts, and the faults that they must see
