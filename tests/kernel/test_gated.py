@@ -102,8 +102,8 @@ def test_exponents_are_how_branches_add_up(law: rs.PathLaw, phi: rs.Activation) 
     block = block_of(phi)
     beta = block.critical_beta(law)
     assert beta is not None
-    assert wrong_scaling(block, law, 16, beta) is None
-    assert wrong_scaling(block, law, 16, beta + 0.7) is not None
+    assert wrong_scaling(block, law, 8, beta) is None
+    assert wrong_scaling(block, law, 8, beta + 0.7) is not None
 
 
 def test_refusals() -> None:

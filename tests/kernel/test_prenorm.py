@@ -138,7 +138,7 @@ def test_cosines_live_in_logarithmic_time() -> None:
 
 @pytest.mark.parametrize("law", [rs.FractionalNoise(0.7), rs.SmoothNoise(0.3)], ids=str)
 def test_correlated_weights_have_a_kernel_of_two_times(law: rs.PathLaw) -> None:
-    width, depth, samples = 200, 16, 300
+    width, depth, samples = 100, 16, 300
     model = rs.Model(rs.PreNorm(rs.SingleLayer(rs.TANH)), law, width, beta=0.5)
     x = torch.ones(1, width)
     out = rs.simulate(model, x, depth=depth, samples=samples, observe=[ob.kernel], method="dense")
