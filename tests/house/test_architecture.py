@@ -12,6 +12,8 @@ import pytest
 import rooms
 from places import FOLDERS, ROOT, sources
 
+from resnet_sde.parts import LAWS
+
 # A module imports from strictly lower layers only, a package also from itself.
 LAYERS = [
     {"_gaussian", "_json", "_names", "_threads", "_version", "checks", "parts"},
@@ -64,10 +66,7 @@ FENCES = {
 UNFENCED = EVERYWHERE | (sys.stdlib_module_names - FENCES.keys())
 FREE = {"tests", "benchmarks"}
 # Laws are asked for facts, not for their class, but where formulas are written out apart from the laws.
-LAWS_OF_THE_PACKAGE = {
-    *("WhiteNoise", "FractionalNoise", "SmoothNoise", "ConstantNoise", "StudentNoise", "EmpiricalNoise"),
-    *("AutoregressiveNoise", "MovingAverageNoise", "TiedNoise"),
-}
+LAWS_OF_THE_PACKAGE = {part.home.partition(":")[2] for part in LAWS.values()} | {"EmpiricalNoise"}
 ASK_FOR_CLASSES = ("resnet_sde/laws.py", "resnet_sde/theorems/foundations/formulas.py")
 DIGESTS = {"runs", "_names", "streams"}  # what makes names, of records and of streams
 
