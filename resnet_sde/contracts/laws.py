@@ -179,8 +179,12 @@ def _check_filler(name: str, law: PathLaw, shape: tuple[int, ...]) -> Tensor:
     return layers
 
 
+class Unlike(Broken):
+    """Moments of weights are not those that a law states, as far as their own spread tells."""
+
+
 def compare_moments(name: str, law: PathLaw, weights: Tensor, where: str = "") -> None:
-    """Raise Broken unless weights, (layer, …) with independent entries, have the covariance of a law."""
+    """Raise Unlike unless weights, (layer, …) with independent entries, have the covariance of a law."""
     depth = len(weights)
     like = torch.empty(depth, depth, dtype=torch.float64)
     expected = check_result(f"covariance of {name}", law.covariance(depth), like)
@@ -200,7 +204,7 @@ def compare_moments(name: str, law: PathLaw, weights: Tensor, where: str = "") -
         off = ((value - exact).abs() - _SIGMAS * deviation / count**0.5 - CLOSE).flatten()
         worst = int(off.argmax())
         if not float(off[worst]) <= 0:
-            raise Broken(
+            raise Unlike(
                 f"{name} draws weights whose {what} along depth is not the one that it states{where}: "
                 f"{float(value.flatten()[worst]):.4g}, and not {float(exact.flatten()[worst]):.4g}"
             )

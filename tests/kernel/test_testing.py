@@ -179,6 +179,14 @@ def by_entries(self: Own, h: Tensor, layer: rs.Layer) -> Tensor:
     return (h.tanh() @ layer["inner"].entries) / h.shape[-1] ** 0.5
 
 
+def hidden(self: Own, h: Tensor, layer: rs.Layer) -> Tensor:
+    return Own.branch(self, h, layer).detach()
+
+
+def meeting(self: Own, h: Tensor, layer: rs.Layer) -> Tensor:
+    return Own.branch(self, h - h.mean(1, keepdim=True), layer)
+
+
 def times(name: str, factor: float) -> Callable[..., Tensor]:
     return lambda self, *of, **options: factor * getattr(Tanh, name)(self, *of, **options)
 
@@ -279,6 +287,14 @@ def test_what_cannot_be_judged_is_said() -> None:
     for check, wrong in ((rs.testing.check_law, Own()), (rs.testing.check_block, rs.TANH), (checks, 3)):
         with pytest.raises(ValueError, match=r"is checked, got"):
             check(wrong)
+
+
+@pytest.mark.parametrize("branch", [hidden, meeting])
+def test_blocks_without_gradients_are_asked_forward_only(branch: Callable[..., Tensor]) -> None:
+    found = checks(block(branch=branch, variances=rs.Block.variances))
+    assert found.keys() == {"branch", "loop", "exponent", "revealed", "names"}
+    for name in found.keys() - {"names"}:
+        found[name]()
 
 
 def test_the_page_names_every_check() -> None:
