@@ -333,7 +333,7 @@ def known_by_dual(block: Block) -> NotKnown:
     """Why a block that states its dual has no variances."""
     return NotKnown(
         f"this is derived for branches V φ(W h + b) + a, and not for {block}; meanfield.lengths, kernel, "
-        "gaps, two_time and displacement know it, or use simulate"
+        "gaps, two_time, displacement and flow know it, or use simulate"
     )
 
 

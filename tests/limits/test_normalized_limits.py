@@ -133,6 +133,22 @@ def test_weights_with_memory_drift() -> None:
     assert wrong.high < right.low
 
 
+def test_drifts_are_those_of_the_definition_and_solutions_are_differentiable() -> None:
+    """Λ ρ² σ_w² (∂g/∂h)ᵀ g / d, which later weights make of what earlier ones did to the state; Λ = 1."""
+    model = rs.Model(rs.PreNorm(SINGLE, "layer"), MEMORY, 4, gain=1.2)
+    equation, h = rs.limit(model), torch.randn(2, 2, 4, generator=rs.generator(0, "start")).double()
+
+    def g(x: Tensor) -> Tensor:
+        return rs.GELU(torch.nn.functional.layer_norm(x, (4,), eps=1e-300))
+
+    for x, found in zip(h.flatten(0, 1), equation.drift(h).flatten(0, 1), strict=True):
+        expected = 1.44 * 1.5 / 4 * torch.autograd.functional.jacobian(g, x).mT @ g(x)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        assert float(found.abs().max()) > 0.01
+    path = model.draw(4, samples=2, seed=1, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: equation.solve(x, path, steps=4), h.requires_grad_())
+
+
 def test_coupled_networks_have_the_orders_of_theory() -> None:
     x = 3 * torch.randn(1, 5, generator=rs.generator(0, "start"), dtype=torch.float64)
     for block, law, samples in ((rs.PreNorm(SINGLE), WHITE, 400), (rs.PreNorm(SWISH), SMOOTH, 30)):
