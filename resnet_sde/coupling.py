@@ -206,8 +206,9 @@ class PathErrors:
 
     @staticmethod
     def cat(parts: Sequence[PathErrors]) -> PathErrors:
-        """Those of one group of networks after another."""
-        return PathErrors(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(PathErrors)))
+        """Those of one group of networks after another, on the CPU."""
+        names = [f.name for f in fields(PathErrors)]
+        return PathErrors(*(torch.cat([getattr(part, name) for part in parts]).cpu() for name in names))
 
     @staticmethod
     def stack(parts: Sequence[PathErrors]) -> PathErrors:
@@ -254,7 +255,7 @@ class Comparison:
             h = self.x[start : start + size] if self.x.ndim == 3 else self.x.expand(size, *self.x.shape)
             with one_thread(), torch.no_grad():
                 parts.append(self._walk(h, source) if deferred else self._dense(h, source))
-        found, square = PathErrors.cat(parts), _square(self.x.reshape(-1, *self.x.shape[-2:]))[:, None]
+        found, square = PathErrors.cat(parts), _square(self.x.reshape(-1, *self.x.shape[-2:]))[:, None].cpu()
         return PathErrors(
             found.terminal / square, found.largest / square, found.weak / square, found.gradient
         )
@@ -328,7 +329,7 @@ class Comparison:
         samples, inputs, width = h.shape
         states = h.repeat(len(depths), 1, 1, 1).contiguous()
         frozen, waiting = states.clone(), torch.zeros_like(states)
-        largest = torch.zeros(samples, len(self.depths), dtype=torch.float64)
+        largest = torch.zeros(samples, len(self.depths), dtype=torch.float64, device=h.device)
         for k in range(1, fine + 1):
             self.done(samples / fine)
             probe = frozen.transpose(0, 1).reshape(samples, -1, width)
@@ -356,8 +357,8 @@ def _compare(states: Tensor, target: Tensor, end: Tensor) -> PathErrors:
 
 
 def _square(x: Tensor) -> Tensor:
-    """Squared norm, averaged over inputs, on the CPU."""
-    return x.double().square().sum(-1).mean(-1).cpu()
+    """Squared norm, averaged over inputs."""
+    return x.double().square().sum(-1).mean(-1)
 
 
 def _check_input(model: Model, x: Tensor, samples: int) -> None:

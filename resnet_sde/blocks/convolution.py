@@ -85,7 +85,7 @@ class Convolution(Block):
     @property
     def neighbours(self) -> Tensor:
         """Which positions each one sees, (position, kernel entry); their number stands for the outside."""
-        return _neighbours(self.positions, self.kernel, self.padding)
+        return _neighbours(self.positions, self.kernel, self.padding, torch.device("cpu"))
 
     @override
     def shapes(self, width: int) -> dict[str, tuple[int, int]]:
@@ -139,7 +139,8 @@ class Convolution(Block):
 
     def _convolved(self, layer: Layer) -> Layer:
         unit = None if layer.unit is None else layer.unit.repeat_interleave(self.sharing, 1)
-        changed = {name: _Convolved(matrix, self.neighbours) for name, matrix in layer.matrices.items()}
+        where = (self.positions, self.kernel, self.padding)
+        changed = {name: _Convolved(matrix, where) for name, matrix in layer.matrices.items()}
         return Layer(changed, unit)
 
     @override
@@ -177,12 +178,15 @@ class Convolution(Block):
         return self._ours and self.block.homogeneous
 
 
+_Where = tuple[tuple[int, ...], int, str]  # positions, kernel and padding of a convolution
+
+
 class _Convolved(Matrix):
     """A matrix of patches as one of channels: it puts together what each position sees."""
 
-    def __init__(self, matrix: Matrix, neighbours: Tensor) -> None:
-        self._matrix, self._neighbours = matrix, neighbours
-        self._positions, self._entries = neighbours.shape
+    def __init__(self, matrix: Matrix, where: _Where) -> None:
+        self._matrix, self._where = matrix, where
+        self._positions, self._entries = _neighbours(*where, torch.device("cpu")).shape
 
     @property
     def entries(self) -> Tensor:
@@ -211,21 +215,29 @@ class _Convolved(Matrix):
     def _patches(self, x: Tensor) -> Tensor:
         """What every position sees, (sample, input · position, channel · kernel entry)."""
         there = pad(x.unflatten(1, (-1, self._positions)), (0, 0, 0, 1))
-        seen = there[:, :, self._neighbours.to(x.device)]
+        seen = there[:, :, _neighbours(*self._where, x.device)]
         return seen.transpose(-1, -2).flatten(3).flatten(1, 2)
 
     def _folded(self, y: Tensor) -> Tensor:
         """The sum of what every position was seen as: the transpose of `_patches`."""
         seen = y.unflatten(-1, (-1, self._entries)).unflatten(1, (-1, self._positions)).transpose(-1, -2)
         of_all = pad(seen.flatten(2, 3), (0, 0, 0, 1))
-        from_where = self._neighbours.flip(1)  # kernels are symmetric about their centre
-        place = from_where * self._entries + torch.arange(self._entries)
-        place = place.clamp(max=self._positions * self._entries).to(y.device)
-        return of_all[:, :, place].sum(3).flatten(1, 2)
+        return of_all[:, :, _sources(*self._where, y.device)].sum(3).flatten(1, 2)
 
 
 @lru_cache(maxsize=64)
-def _neighbours(positions: tuple[int, ...], kernel: int, padding: str) -> Tensor:
+def _sources(positions: tuple[int, ...], kernel: int, padding: str, device: torch.device) -> Tensor:
+    """Where each position was seen from, of positions and entries of the kernel together."""
+    from_where = _neighbours(positions, kernel, padding, torch.device("cpu"))
+    count, entries = from_where.shape
+    place = from_where.flip(1) * entries + torch.arange(entries)  # kernels are symmetric about their centre
+    return place.clamp(max=count * entries).to(device)
+
+
+@lru_cache(maxsize=64)
+def _neighbours(positions: tuple[int, ...], kernel: int, padding: str, device: torch.device) -> Tensor:
+    if device.type != "cpu":  # kept there, because a copy in every layer would be waited for
+        return _neighbours(positions, kernel, padding, torch.device("cpu")).to(device)
     axes, offsets = (
         torch.cartesian_prod(*map(torch.arange, positions)).view(-1, len(positions)),
         kernel // 2,
