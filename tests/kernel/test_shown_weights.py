@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from every import blocks_of
+from every import pointwise_of
 from torch import Tensor
 
 import resnet_sde as rs
@@ -49,7 +49,7 @@ def wrong_layers(block: rs.Block, t: Trajectory) -> Tensor:
 
 
 @pytest.mark.parametrize("law", [WHITE, rs.FractionalNoise(0.7)], ids=str)
-@pytest.mark.parametrize("block", [*blocks_of(rs.TANH), *BIASED], ids=str)
+@pytest.mark.parametrize("block", [*pointwise_of(rs.TANH), *BIASED], ids=str)
 def test_what_is_shown_is_what_the_states_met(block: rs.Block, law: rs.PathLaw) -> None:
     @ob.observable(preactivations=True, weights=True)
     def wrong(t: Trajectory) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from every import EVERY_ACTIVATION, EVERY_LAW, blocks_of
+from every import EVERY_ACTIVATION, EVERY_LAW, pointwise_of
 from ids import plain
 from torch import Tensor
 
@@ -127,10 +127,13 @@ def test_other_things_have_other_names(first: object, second: object) -> None:
 def test_models_keep_their_names(law: rs.PathLaw) -> None:
     """The numbers of a seed are those of the `repr` of the model."""
     fine = rs.TwoLayer(rs.TANH, 1, 0.2, 3.0, 1e-7)
-    for block in (fine, *(block for phi in EVERY_ACTIVATION for block in blocks_of(phi))):
+    for block in (fine, *(block for phi in EVERY_ACTIVATION for block in pointwise_of(phi))):
         model = rs.Model(block, law, 40, beta=0.5, gain=2)
         for thing in (model, (0, "simulate", model, 3), model.block.shapes(4), model.block.variances):
             assert stable_name(thing) == repr(thing)
+    for block in (rs.TwoLayer(rs.TANH, expansion=2), rs.GatedLinearUnit(rs.TANH)):
+        model = rs.Model(block, law, 40, beta=0.5, norm="rms")
+        assert stable_name(model) == repr(model)
 
 
 @pytest.mark.parametrize(

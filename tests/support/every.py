@@ -34,5 +34,10 @@ def blocks_of(phi: rs.Activation) -> list[rs.Block]:
     return list(dict.fromkeys(made))
 
 
+def pointwise_of(phi: rs.Activation) -> list[rs.Block]:
+    """Those of them that are V φ(W h + b) + a."""
+    return [block for block in blocks_of(phi) if not isinstance(block, rs.GatedLinearUnit)]
+
+
 every_law = pytest.mark.parametrize("law", EVERY_LAW, ids=str)
 every_activation = pytest.mark.parametrize("phi", EVERY_ACTIVATION, ids=str)
