@@ -8,7 +8,7 @@ OLD_CORE := $(if $(filter x86_64,$(shell uname -m)),Nehalem,ARMV8)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-elsewhere lint bench figures theorems fuzz faults atlas rooms clean
+.PHONY: help demo test tests test-elsewhere lint bench figures theorems fuzz faults atlas rooms clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -30,7 +30,9 @@ lint: $(STAMP) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## style, types and tests (PYTEST_ARGS="-k datasets" is passed on)
+test: lint tests ## style, types and tests (PYTEST_ARGS="-k datasets" is passed on)
+
+tests: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-elsewhere: $(STAMP) ## the tests as on an old processor, then on one core that another process burns
