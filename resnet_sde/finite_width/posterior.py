@@ -19,8 +19,10 @@ from torch import Tensor
 
 from resnet_sde.finite_width.finite_size import FiniteSize
 from resnet_sde.finite_width.two_inputs import PAIRS
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 
 
+@computed_on_the_cpu
 def posterior_shift(size: FiniteSize, targets: Tensor, *, noise: float) -> Tensor:
     """What data adds to the mean of the readout's kernel C at this width, to order 1/width.
 

@@ -17,6 +17,7 @@ from resnet_sde.finite_width.finite_size import (
 )
 from resnet_sde.finite_width.four_point import four_point, points_at_once
 from resnet_sde.finite_width.phi_squared_moments import cross_kernel, phi_squared_moments
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.pairs import kernel
 from resnet_sde.model import Model
 
@@ -27,6 +28,7 @@ _DEEPEST = 500
 _ENTRY = torch.tensor([[0, 2], [2, 1]])  # of a pair of inputs
 
 
+@computed_on_the_cpu
 def finite_size_pair(
     model: Model,
     k0: Tensor,

@@ -32,6 +32,7 @@ from resnet_sde.blocks import (
     TwoLayer,
 )
 from resnet_sde.checks import check_memory, positive_integer
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import as_tensor, check_theory
 from resnet_sde.meanfield.pairs import check_kernel
 from resnet_sde.model import Model, Regime
@@ -40,6 +41,7 @@ _RTOL = 1e-9
 _LARGEST = 1e100
 
 
+@computed_on_the_cpu
 def convolution_kernel(model: Model, k0: Tensor, *, depth: int) -> Tensor:
     """E ⟨h_l(x_a), h_l(x_b)⟩ / channels at every pair of positions and every layer, of many channels.
 
@@ -73,6 +75,7 @@ def convolution_kernel(model: Model, k0: Tensor, *, depth: int) -> Tensor:
     return torch.stack(found)
 
 
+@computed_on_the_cpu
 def convolution_gradients(model: Model, k0: Tensor, *, depth: int) -> Tensor:
     """E ⟨p_l(x_a), p_l(x_b)⟩ / channels of the gradients p_l at h_l, for pairs of positions and all layers.
 
@@ -91,6 +94,7 @@ def convolution_gradients(model: Model, k0: Tensor, *, depth: int) -> Tensor:
     return torch.stack(found).flip(0)
 
 
+@computed_on_the_cpu
 def convolution_flow(model: Model, k0: Tensor, times: Sequence[float] | Tensor) -> Tensor:
     r"""What `convolution_kernel` tends to in depth at α = gain L^{−1/2}: dS/dt = gain² Φ(S).
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from resnet_sde.activations import Activation
 from resnet_sde.meanfield._roots import find_root
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import check_activation
 from resnet_sde.meanfield.phases import MARGINAL, check_networks, fixed_points
 
@@ -25,6 +26,7 @@ _PEAK = (-3.0, 3.0)  # log₁₀ of the σ_w² among which the peak of ξ_c is l
 _ROUNDS, _POINTS = 8, 33
 
 
+@computed_on_the_cpu
 def critical_line(activation: Activation, sigma_b2: Tensor | float) -> Tensor:
     """The σ_w² at which χ_1 = 1, for each σ_b²: order below, chaos above.
 
@@ -58,6 +60,7 @@ def critical_line(activation: Activation, sigma_b2: Tensor | float) -> Tensor:
     return torch.where(stable & torch.isfinite(slope), 1 / slope, math.nan)
 
 
+@computed_on_the_cpu
 def critical_bias(activation: Activation, sigma_w2: Tensor | float) -> Tensor:
     """The σ_b² at which χ_1 = 1, for each σ_w²: chaos below, order above; NaN where there is none.
 
@@ -116,6 +119,7 @@ def dropout_peak(activation: Activation, sigma_b2: float, *, keep_rate: float) -
     return float(10 ** at[top]), float(xi[top])
 
 
+@computed_on_the_cpu
 def length_coupling(
     activation: Activation,
     sigma_w2: Tensor | float,

@@ -19,6 +19,7 @@ from torch import Tensor
 from resnet_sde.blocks import Block, Reduced, SingleLayer, TwoLayer
 from resnet_sde.checks import check_memory, positive_integer
 from resnet_sde.meanfield._branch import has_dual
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import check_theory
 from resnet_sde.meanfield.pairs import check_gap
 from resnet_sde.meanfield.two_time import Moved, check_start
@@ -86,6 +87,7 @@ def flow(model: Model, q0: float = 1.0, *, steps: int = 256) -> Flow:
     return Flow(times, kernel, gradient.diagonal().log())
 
 
+@computed_on_the_cpu
 def flow_gaps(model: Model, q0: float, gap0: float | Tensor, times: Tensor) -> Tensor:
     """1 − cosine of two inputs of equal length at the given times, for white weights and infinite depth.
 

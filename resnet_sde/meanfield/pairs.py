@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resnet_sde.blocks import Block
 from resnet_sde.meanfield._branch import has_dual, moments_of
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import Lengths, as_tensor, check_keep_rate, check_layers, lengths
 from resnet_sde.model import Model
 
@@ -24,6 +25,7 @@ _UNEQUAL = 4.0
 _LARGEST = 100 * math.log(10)  # of |log q|: beyond it, moments are the power laws that they end in
 
 
+@computed_on_the_cpu
 def gaps(
     model: Model, q0: float = 1.0, gap0: float | Tensor = 1.0, *, depth: int, keep_rate: float = 1.0
 ) -> Tensor:
@@ -54,6 +56,7 @@ def gaps(
     return _gaps(model, alone, alone, start.reshape(-1), keep_rate).reshape(depth + 1, *start.shape)
 
 
+@computed_on_the_cpu
 def gradient_cosines(
     model: Model, q0: float = 1.0, gap0: float | Tensor = 1.0, *, depth: int, keep_rate: float = 1.0
 ) -> Tensor:
@@ -77,6 +80,7 @@ def gradient_cosines(
     return found.reshape(depth + 1, *start.shape)
 
 
+@computed_on_the_cpu
 def kernel(model: Model, k0: Tensor, *, depth: int, keep_rate: float = 1.0) -> Tensor:
     """Kernel E ⟨h_l(x_a), h_l(x_b)⟩ / d of several inputs at every layer of an infinitely wide network.
 

@@ -31,6 +31,7 @@ from torch import Tensor
 from resnet_sde.activations import LINEAR, RELU, Activation
 from resnet_sde.checks import is_truth
 from resnet_sde.meanfield._roots import find_root
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import check_activation, check_variance
 
 MARGINAL = 1e-14  # a slope this close to 1 cannot be told from 1 in float64
@@ -160,6 +161,7 @@ def phase(
     return Phase(label=_label(numbers["q_star"], numbers["chi_1"], keep_rate), **fields)  # type: ignore[arg-type]
 
 
+@computed_on_the_cpu
 def fixed_points(
     activation: Activation,
     sigma_w2: Tensor | float,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import lengths as of_one
 from resnet_sde.meanfield.pairs import kernel
 from resnet_sde.model import Model
@@ -18,6 +19,7 @@ def _sizes(model: Model, q: Tensor) -> Tensor:
     return (torch.stack(found, 1) / 2).exp()
 
 
+@computed_on_the_cpu
 def tangent_kernel(model: Model, k0: Tensor, *, depth: int) -> Tensor:
     r"""Θ_L(x_a, x_b) of f = ⟨p_L, h_L⟩ / √d, with p_L standard normal, at infinite width.
 

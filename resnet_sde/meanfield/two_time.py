@@ -20,6 +20,7 @@ from torch import Tensor
 from resnet_sde.blocks import Block
 from resnet_sde.checks import check_memory, finite_number, positive_integer
 from resnet_sde.laws import PathLaw
+from resnet_sde.meanfield.devices import computed_on_the_cpu
 from resnet_sde.meanfield.one_time import as_tensor, check_theory, check_variance
 from resnet_sde.model import Model
 
@@ -83,6 +84,7 @@ def gradient_two_time(model: Model, q0: float = 1.0, *, depth: int) -> Tensor:
     return gradients_along(model, kernel)
 
 
+@computed_on_the_cpu
 def gradients_along(model: Model, kernel: Tensor) -> Tensor:
     """`gradient_two_time`, from the kernel of the states that `two_time` found."""
     model.check_plain()
@@ -133,6 +135,7 @@ class Displacements:
 _LN10 = math.log(10.0)
 
 
+@computed_on_the_cpu
 def displacements(
     block: Block,
     law: PathLaw,
