@@ -115,8 +115,8 @@ MODEL_OPTIONS = (
         "--block",
         type=Named(list(BLOCKS)),
         many=True,
-        help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU, glu is "
-        "gated (SwiGLU with silu); res-3 if left out, or res-2 with another --activation.",
+        help="Residual branch: res-1 and res-2 have one matrix and two, res-3 is res-2 with ReLU, glu "
+        "has a gate; res-3 if left out, or res-2 with another --activation.",
     ),
     _option(
         "--activation",
