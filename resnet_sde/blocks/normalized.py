@@ -31,21 +31,27 @@ def check_norm(norm: object) -> None:
 
 
 def normalize(h: Tensor, norm: str, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """States of mean square 1, and what they were divided by; zero stays zero.
+    """States of mean square 1, and what they were divided by; zero stays zero, and NaN or infinity is NaN.
 
-    norm: "rms", or "layer", which takes off the mean over coordinates first.
+    norm: "rms", or "layer", which takes off the mean over coordinates first; rounding that is left of a state
+        that is its mean counts as zero.
     """
-    h = h - h.mean(dim, keepdim=True) if norm == "layer" else h
-    largest = h.detach().abs().amax(dim, keepdim=True).clamp(min=torch.finfo(h.dtype).tiny)
-    size = (h / largest).square().mean(dim, keepdim=True).sqrt() * largest  # squares of h may overflow
-    return torch.where(size > 0, h / size, 0.0), size
+    noise: Tensor | float = 0.0
+    if norm == "layer":
+        mean = h.mean(dim, keepdim=True)
+        h, noise = h - mean, 4 * torch.finfo(h.dtype).eps * mean.detach().abs()  # of rounding alone
+    largest = h.detach().abs().amax(dim, keepdim=True)
+    gone = largest <= noise  # what is no number is not
+    scale = largest.clamp(min=torch.finfo(h.dtype).tiny)  # squares of h may overflow
+    size = torch.where(gone, 1.0, h / scale).square().mean(dim, keepdim=True).sqrt() * scale
+    return torch.where(gone, 0.0, h / size), torch.where(gone, 0.0, size)
 
 
 def normalize_back(p: Tensor, x: Tensor, size: Tensor, norm: str) -> Tensor:
     """(∂x/∂h)ᵀ p of ``x, size = normalize(h, norm)``, for states along the last axis."""
     back = p - x * (p * x).mean(-1, keepdim=True)
     back = back - back.mean(-1, keepdim=True) if norm == "layer" else back
-    return torch.where(size > 0, back / size, 0.0)
+    return torch.where(size == 0, 0.0, back / size)
 
 
 @dataclass(frozen=True)

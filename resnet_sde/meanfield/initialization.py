@@ -17,7 +17,7 @@ linear.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
 from numpy.polynomial.legendre import leggauss
@@ -120,7 +120,7 @@ def recommend_variances(
     """
     depth = positive_integer("depth", depth, "give for example 64")
     p0 = check_variance("p0", p0)
-    check_theory(block)
+    _check_block(block)
     target = _target(block.activation, target_log_gradient_growth, target_log_p)
     closed = _closed_form(depth, block, p0, target)
     sigma_w2 = _search(depth, block, p0, target) if closed is None else closed
@@ -137,6 +137,16 @@ def recommend_variances(
         log_p=log_p,
         method="root search" if closed is None else "closed form",
     )
+
+
+def _check_block(block: Block) -> None:
+    """Raises ValueError unless theory knows the block as one of a variance σ_w²."""
+    check_theory(block)
+    _ = block.variances  # where there are none, it says so
+    if not (is_dataclass(block) and any(f.name == "sigma_w2" for f in fields(block))):
+        raise ValueError(
+            f"{type(block).__name__} has no field sigma_w2 to be found; give TwoLayer, Reduced or SingleLayer"
+        )
 
 
 def _target(phi: Activation, log_gradient_growth: float | None, log_p: float | None) -> _Target:
@@ -241,7 +251,7 @@ def depth_law(
         >>> round(depth_law(Reduced(TANH, sigma_b2=0.5)).constant, 4)  # σ_w² L → 4.7149
         4.7149
     """
-    check_theory(block)
+    _check_block(block)
     target = _target(block.activation, target_log_gradient_growth, target_log_p)
     p0 = check_variance("p0", p0)
     found = (_gradient_law if target.of_gradients else _length_law)(block, target.value, p0)
