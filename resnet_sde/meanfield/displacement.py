@@ -93,7 +93,10 @@ def _independent(model: Model, q0: float, depth: int, keep_rate: float) -> Layer
     if model.norm is not None:
         kept = kept * torch.exp(_from_end(-found.log_sum[1:] / 2))
     gradient = torch.expm1(found.log_gradient_growth[-1] - found.log_gradient_growth) + 2 * (1 - kept)
-    along = torch.expm1(found.log_q[-1] - found.log_q) + 2 * (1 - kept)
+    grown = found.log_q[-1] - found.log_q
+    later = found.mean[-1] * torch.exp((grown / 2).clamp(max=700.0)) - kept * found.mean
+    modes = found.mean * later  # of branches with a mean, which add up along the state
+    along = torch.expm1(grown) + 2 * (1 - kept) - 2 * modes
     moved = float(found.displacement2[-1])
     log_forward = float(found.log_q[-1] - found.log_q[0])
     if math.isfinite(moved):

@@ -21,7 +21,7 @@ from resnet_sde import (
     WhiteNoise,
 )
 from resnet_sde.activations import ERF, GELU, SIGMOID, AlphaReLU, LeakyReLU
-from resnet_sde.meanfield import Lengths, lengths
+from resnet_sde.meanfield import Lengths, displacement, lengths, two_time
 
 FULL = (1.5, 0.3, 0.8, 0.2)
 BLOCKS = {
@@ -253,3 +253,17 @@ def test_keep_rates_are_probabilities(value: float) -> None:
 def test_depth_is_a_positive_integer(depth: int) -> None:
     with pytest.raises(ValueError, match="depth must be a positive integer"):
         lengths(white(SingleLayer(TANH)), depth=depth)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("skip", [1.0, 0.8])
+def test_branches_with_a_mean_add_up_along_the_state(beta: float, skip: float) -> None:
+    """Displacements from any layer to the last, against kernels of two layers; they are infinite far out."""
+    model = Model(Reduced(RELU, 1.3, 0.2), WhiteNoise(), 1, beta=beta, skip=skip)
+    kernel, found = two_time(model, 1.5, depth=12), displacement(model, 1.5, depth=12)
+    q = kernel.diagonal()
+    exact = (q[-1] - 2 * kernel[-1] + q) / q
+    torch.testing.assert_close(found.along, exact, rtol=1e-12, atol=1e-12)
+    without = q[-1] / q - 1 + 2 * (1 - skip ** torch.arange(12, -1, -1))  # as if branches were centred
+    assert float((without / exact)[:-1].max()) > 1.2
+    assert not bool(displacement(model, 1.5, depth=4000).along.isnan().any())
