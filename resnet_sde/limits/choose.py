@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import torch
+from torch import Tensor
 
 from resnet_sde.blocks import Block, Layer, Reduced, SingleLayer, TwoLayer
 from resnet_sde.contracts.coefficients import check_coefficients
@@ -15,9 +14,9 @@ from resnet_sde.limits.ode import RandomODE
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
 from resnet_sde.limits.sphere import SphereSDE, SphereSDEInLaw
 from resnet_sde.limits.young import YoungODE
-from resnet_sde.matrices import NotDrawn
+from resnet_sde.matrices import Dense, NotDrawn
 from resnet_sde.model import Model, Regime
-from resnet_sde.streams import stream
+from resnet_sde.streams import Stream, stream
 
 _SCALES = 32.0, 1024.0  # of states that a branch is asked about
 _FASTEST = 1.25  # of the power that it may grow with between them: a logarithm more than linear
@@ -46,6 +45,12 @@ def limit(model: Model) -> Limit:
         return RandomODE(model)
     if hurst == 0.5:
         pathwise = single and model.law.gaussian and model.law.kind == "rough"
+        if not (block.states_covariance or (pathwise and model.law.independent and model.norm is None)):
+            raise NoLimit(
+                f"{type(block).__name__} does not say what the covariance of its branches is",
+                "a limit in law, behind a normalization or of weights with a memory is made of it",
+                "Let it state covariance, or study the network itself with simulate.",
+            )
         if model.norm is not None:
             return SphereSDE(model) if pathwise else SphereSDEInLaw(model)
         return ItoSDE(model) if pathwise else ItoSDEInLaw(model)
@@ -187,15 +192,15 @@ def _refuse_activation(model: Model) -> None:
     block = at_each_position(model.block)
     if model.law.kind == "smooth" or block.one_matrix:
         return
-    phi = block.activation
-    if not states_moments(phi, joint=True):
+    phi = getattr(block, "activation", None)  # of what states its covariance the moments are not asked for
+    if phi is not None and not states_moments(phi, joint=True):
         raise NoLimit(
             f"the Gaussian moments of {type(phi).__name__} are not known",
             "the inner weights average out, and the limit is made of the moments that they leave",
             "Give the activation a property _moments of its own, or study the network itself with simulate.",
         )
     law = model.law
-    if not law.gaussian and not (phi.homogeneous and (phi.odd or law.symmetric)):
+    if not law.gaussian and not (phi and phi.homogeneous and (phi.odd or law.symmetric)):
         raise NoLimit(
             f"{law} weights inside this activation are not Gaussian",
             "the inner weights average out, and what they leave at a finite width depends on their law and "
@@ -208,20 +213,28 @@ def _refuse_activation(model: Model) -> None:
 @torch.no_grad()
 def _refuse_growth(model: Model) -> None:
     """Refuse branches that grow faster than the state, whose equations leave every bound."""
-    block, size = model.block, []
+    size = []
     for scale in _SCALES:
         source = stream(0, "limit", "growth", model.width)
         h = scale * source.normal_(torch.empty(1, 8, model.width, dtype=torch.float64))
-        with suppress(NotDrawn):
-            size.append(float(block.branch(h, Layer.revealed(block.shapes(model.width), source)).norm()))
-    if not size:
-        return
+        size.append(_branch_size(model.block, h, source))
     if not size[1] <= max(size[0], 1e-300) * (_SCALES[1] / _SCALES[0]) ** _FASTEST:
         raise NoLimit(
-            f"the branches of {block} grow faster than the state",
+            f"the branches of {model.block} grow faster than the state",
             "solutions of the equation leave every bound in finite time, with some probability",
             "Give PreNorm of this block, bounded gates, or study the network itself with simulate.",
         )
+
+
+def _branch_size(block: Block, h: Tensor, source: Stream) -> float:
+    """The norm of a random branch; weights are drawn in full where a block asks for more than looks."""
+    shapes = block.shapes(h.shape[-1])
+    try:
+        found = block.branch(h, Layer.revealed(shapes, source))
+    except (NotDrawn, RuntimeError):
+        drawn = {n: Dense(source.normal_(h.new_empty(len(h), *s))) for n, s in shapes.items()}
+        found = block.branch(h, Layer(drawn))
+    return float(found.norm())
 
 
 def _refuse_scaling(model: Model) -> None:

@@ -357,7 +357,8 @@ class ItoSDEInLaw(Limit):
                 "the limit in law of two matrices of correlated weights is known for one input at a time; "
                 "give one"
             )
-        linear = self.model.block.activation.odd and self.model.block.activation.homogeneous
+        phi = getattr(self.model.block, "activation", None)
+        linear = phi is not None and phi.odd and phi.homogeneous
         if h.shape[1] > 1 and not (self.model.law.gaussian or linear or self.model.block.one_matrix):
             raise ValueError(
                 "the limit in law of inner weights that are not Gaussian is known for one input at a time; "

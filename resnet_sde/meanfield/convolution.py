@@ -172,7 +172,8 @@ def _convolution(block: Block) -> Convolution:
     while type(block) is PreNorm:
         block = block.block
     if type(block) is not Convolution:
-        raise NotKnown(f"{block} is no Convolution, whose positions have covariances; use meanfield.kernel")
+        instead = "simulate" if block.sharing > 1 else "meanfield.kernel"
+        raise NotKnown(f"{block} is no Convolution, whose positions have covariances; use {instead}")
     return block
 
 

@@ -271,3 +271,71 @@ def test_false_facts_are_refused(block: rs.Block, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         rs.limit(rs.Model(block, WHITE, 4))
     assert "\n" not in str(caught.value)
+
+
+class Silent(rs.Block):
+    """It says nothing of its covariance."""
+
+    one_matrix: ClassVar[bool] = True
+
+    def shapes(self, width: int) -> dict[str, tuple[int, int]]:
+        return {"outer": (width, width)}
+
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return layer["outer"].matvec(h.sin(), h.shape[-1] ** -0.5)
+
+    def critical_beta(self, law: rs.PathLaw) -> float:
+        return law.exponent
+
+
+class Stated(Shifted):
+    """One that states its covariance alone."""
+
+    one_matrix = False
+
+
+class Backward(Silent):
+    """Vᵀ g(h), by a matrix that is looked at back first."""
+
+    power: ClassVar[int] = 1
+
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return layer["outer"].rmatvec(h.sin() * h.abs() ** (self.power - 1), h.shape[-1] ** -0.5)
+
+
+class Square(Backward):
+    power = 3
+
+
+class Read(Silent):
+    """A branch that grows like a square, with the entries of its matrix."""
+
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return (h * h) @ layer["outer"].entries * h.shape[-1] ** -0.5
+
+
+def test_what_a_limit_is_made_of_is_asked_for_before_it_is_named() -> None:
+    for law, norm in ((WHITE, "rms"), (MEMORY, None), (rs.WhiteNoise("uniform"), None)):
+        assert rs.limit(rs.Model(Shifted(), law, 4, norm=norm))  # type: ignore[arg-type]
+        for block in (Silent(), rs.PreNorm(Silent())):
+            with pytest.raises(rs.NoLimit, match=r"Let it state covariance") as caught:
+                rs.limit(rs.Model(block, law, 4, norm=norm))  # type: ignore[arg-type]
+            assert "\n" not in str(caught.value)
+    assert type(rs.limit(rs.Model(Silent(), WHITE, 4))) is ItoSDE
+    equation = rs.limit(rs.Model(Stated(), WHITE, 4))
+    assert type(equation) is ItoSDEInLaw
+    h = torch.randn(1, 2, 4, generator=rs.generator(0, "stated"), dtype=torch.float64).expand(1000, 2, 4)
+    # E |H_1|² = |h|² + d E ∫ A dt, and A is what Shifted says: both are the same in law as networks.
+    end = equation.solve(h, steps=16, seed=1).square().sum(-1).double()
+    network = ends(rs.Model(Stated(), WHITE, 4), h, 16).square().sum(-1).double()
+    spread = (end.var(0) + network.var(0)).div(1000).sqrt()
+    assert bool(((end.mean(0) - network.mean(0)).abs() < 5 * spread).all())
+    with pytest.raises(rs.NoLimit, match="not Gaussian"):
+        rs.limit(rs.Model(Stated(), rs.WhiteNoise("uniform"), 4))
+
+
+def test_growth_is_seen_of_blocks_that_do_more_than_look_at_their_matrices() -> None:
+    assert type(rs.limit(rs.Model(Backward(), WHITE, 4))) is ItoSDE
+    for block in (Square(), Read()):
+        with pytest.raises(rs.NoLimit, match="grow faster than the state"):
+            rs.limit(rs.Model(block, WHITE, 4, beta=0.5))
