@@ -188,10 +188,19 @@ class PathLaw(ABC):
             found = self.value(shape, source)
             return found if isinstance(found, Path) else FunctionPath(found, dtype, source.device)
         fine = self.sample(depth, shape, source)
+        if not type(self).__module__.startswith("resnet_sde."):
+            self._check_finite(fine)
         if self.kind == "rough":
             return GridPath(fine.to(dtype), self.exponent)
         white = {} if self.noise == "white" else {"otherwise": _ONE_DEPTH.format(name=self)}
         return GridPath(fine.to(dtype), self.exponent, stable=False, **white)
+
+    def _check_finite(self, weights: Tensor) -> None:
+        if not bool(weights.abs().amax().isfinite()):
+            raise ValueError(
+                f"{type(self).__name__} drew a weight that is not finite; let it take logarithms, powers and "
+                "ratios of numbers away from 0: in float32 u / √3 of a uniform number u may round to 1"
+            )
 
     def path(
         self,

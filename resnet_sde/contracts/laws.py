@@ -24,6 +24,7 @@ _REPEATED = 0.9  # correlation of 64 numbers or more, which independent ones hav
 _ROUGHLY = 0.25  # of an exponent: between 256 and 1024 layers a sum need not grow as it does in the end
 _SHARPLY, _DRIFT = 0.02, 6.0  # of one that has settled, and times what it still changes by
 _ENTRIES, _FEWEST = 4096, 1024  # of a layer, of which moments are taken
+_ENOUGH = 2**20  # of all layers together: few layers are seen the better
 _NUMBERS = 2**23  # of a path that is drawn to be checked
 _FEWEST_OF_A_NETWORK, _MOST_OF_A_NETWORK = 64, 256  # entries by which networks are told apart
 _LAYERS = 64  # that are compared with each other
@@ -79,7 +80,7 @@ def check_networks(law: PathLaw, weights: Tensor) -> None:
 
 def _check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) -> None:
     name = f"law {type(law).__name__}"
-    most = min(_ENTRIES, _NUMBERS // max(finest, depth))
+    most = min(max(_ENTRIES, _ENOUGH // max(finest, depth)), _NUMBERS // max(finest, depth))
     if math.prod(shape) > 2 * most:
         shape = (16, 16)
     networks = -(-most // math.prod(shape))

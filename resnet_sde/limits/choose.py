@@ -202,7 +202,7 @@ def _refuse_activation(model: Model) -> None:
     law = model.law
     if not law.gaussian and not (phi and phi.homogeneous and (phi.odd or law.symmetric)):
         raise NoLimit(
-            f"{law} weights inside this activation are not Gaussian",
+            f"{law} weights inside this branch are not Gaussian",
             "the inner weights average out, and what they leave at a finite width depends on their law and "
             "on the direction of the state",
             "Give Gaussian weights, or an activation that is linear on either side of 0 and weights of "
@@ -241,6 +241,12 @@ def _refuse_scaling(model: Model) -> None:
     """Refuse scalings other than the critical one."""
     if model.regime is Regime.CRITICAL:
         return
+    if model.regime is None:
+        raise NoLimit(
+            f"the block {type(model.block).__name__} does not say how its branches add up",
+            "there is a limit at one scaling alone",
+            "Give it a method critical_beta(law), or study the network itself with simulate.",
+        )
     fate = "tends to the identity" if model.regime is Regime.IDENTITY else "explodes"
     fate = "forgets its input" if model.regime is Regime.SATURATION else fate
     raise NoLimit(

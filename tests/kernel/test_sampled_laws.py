@@ -232,3 +232,42 @@ def test_the_page_on_laws_says_what_works() -> None:
     found = rs.couple(rs.Model(TANH, waves, 3), torch.ones(1, 3).double(), depths=(8, 16), samples=10)
     assert found.strong_errors is not None
     assert all(len(part.splitlines()) < 20 for part in code.split("\n\n\n"))
+
+
+class LateStart(rs.PathLaw):
+    """Autoregressive, from a first weight whose variance is 5 % too small."""
+
+    noise, gaussian = "short-memory", True
+
+    def autocovariance(self, depth: int) -> Tensor:
+        return 0.5 ** torch.arange(depth, dtype=torch.float64)
+
+    def sample(self, depth: int, shape: tuple[int, ...], source: Stream) -> Tensor:
+        v = source.normal(depth, *shape)
+        v[0] *= 0.95**0.5
+        for k in range(1, depth):
+            v[k] = 0.5 * v[k - 1] + 0.75**0.5 * v[k]
+        return v
+
+
+def test_a_first_layer_of_another_variance_is_seen_where_it_counts() -> None:
+    with pytest.raises(ValueError, match=r"whose covariance .* networks of 1 layers .*0\.95.*, and not 1"):
+        rs.simulate(rs.Model(TANH, LateStart(), 8), torch.ones(1, 8), depth=1, samples=10, observe=[growth])
+
+
+class RarelyInfinite(rs.PathLaw):
+    """As Laplace's law by logarithms is in float32, of as many numbers."""
+
+    noise = "white"
+
+    def sample(self, depth: int, shape: tuple[int, ...], source: Stream) -> Tensor:
+        v = source.normal(depth, *shape)
+        if v.numel() > 10**7:
+            v.view(-1)[7] = -math.inf
+        return v
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    model = rs.Model(TANH, RarelyInfinite(), 300)
+    with pytest.raises(ValueError, match=r"RarelyInfinite drew a weight that is not finite; let it take"):
+        rs.simulate(model, torch.ones(1, 300), depth=16, samples=12, observe=[growth])

@@ -339,3 +339,14 @@ def test_growth_is_seen_of_blocks_that_do_more_than_look_at_their_matrices() -> 
     for block in (Square(), Read()):
         with pytest.raises(rs.NoLimit, match="grow faster than the state"):
             rs.limit(rs.Model(block, WHITE, 4, beta=0.5))
+
+
+def test_a_block_that_does_not_say_how_its_branches_add_up_has_no_limit() -> None:
+    class Unsaid(Silent):
+        critical_beta = rs.Block.critical_beta
+
+        def covariance(self, h: Tensor) -> Tensor:
+            return h.sin() @ h.sin().mT / h.shape[-1]
+
+    with pytest.raises(rs.NoLimit, match=r"does not say how its branches add up.*critical_beta"):
+        rs.limit(rs.Model(Unsaid(), WHITE, 6, beta=0.5))

@@ -69,7 +69,7 @@ def test_the_card(law: rs.PathLaw, block: rs.Block, kind: type) -> None:
     [
         (rs.Model(TANH, rs.EmpiricalNoise(torch.eye(8), "rough", 0.5), 3), "nothing is known of their sums"),
         (rs.Model(rs.Reduced(rs.TANH), AR, 3, beta=0.5), "reduced block"),
-        (rs.Model(rs.TwoLayer(rs.TANH), rs.StudentNoise(5.0), 3), "inside this activation are not Gaussian"),
+        (rs.Model(rs.TwoLayer(rs.TANH), rs.StudentNoise(5.0), 3), "inside this branch are not Gaussian"),
         (rs.Model(TANH, rs.AutoregressiveNoise(0.9999), 3), "have not died out over 65536 layers"),
         (rs.Model(TANH, AR, 3, beta=0.7), "beta is 0.7, the critical value 0.5"),
     ],
