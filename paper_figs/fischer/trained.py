@@ -30,7 +30,7 @@ from resnet_sde.finite_width import off_diagonal_response, output_response
 TRAINED = True
 PANELS = 3
 BUDGETS = residual_scale.BUDGETS
-PANELS = {"test_accuracy": "test accuracy", "test_loss": "test loss", "train_loss": "training loss"}
+TITLES = {"test_accuracy": "test accuracy", "test_loss": "test loss", "train_loss": "training loss"}
 BEST = (1.7, 2.9)  # ρ √L of the least test loss
 RATIO = (1.7, 2.6)  # of the best ρ when the depth grows fourfold, ideally 2
 LARGE, LOST = 6.0, 0.04  # accuracies at ρ √L above the first are below the best by the second
@@ -59,8 +59,8 @@ def draw(ds: xr.Dataset) -> Figure:
     """Accuracy, and losses with the places where they are least."""
     with house_style():
         fig = new_figure(2.9)
-        axes = fig.subplots(1, len(PANELS))
-        for ax, letter, (name, title) in zip(axes, "abc", PANELS.items(), strict=True):
+        axes = fig.subplots(1, len(TITLES))
+        for ax, letter, (name, title) in zip(axes, "abc", TITLES.items(), strict=True):
             panel_title(ax, letter, title)
             _curves(ax, ds, name)
             log_scale(ax, "x")

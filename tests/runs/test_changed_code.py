@@ -88,7 +88,7 @@ def edit(module: ModuleType, old: str, new: str) -> None:
 
 
 CHANGES: dict[str, tuple[str, Callable[[ModuleType], None]]] = {
-    "its file is edited": ("scaled", lambda m: edit(m, "task * SCALE + len", "task * SCALE - len")),
+    "its file is edited": ("scaled", lambda m: edit(m, "task * SCALE + len", "task * SCALE - 2 * len")),
     "a value in its file is edited": ("scaled", lambda m: edit(m, "TABLE = 2.0", "TABLE = 2.50")),
     "a file that it imports is edited": ("helped", lambda m: edit(m.helper, "task + 1", "task + 100")),
     "a value of its module is changed": ("scaled", lambda m: setattr(m, "SCALE", 5.0)),

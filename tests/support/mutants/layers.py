@@ -93,10 +93,10 @@ def column_of_the_bias(patch: Patch) -> None:
     """Gradients lose the first row of a matrix with a bias in place of the last."""
     real = pointwise.affine_back
 
-    def shifted(matrix: Matrix, p: Tensor, weight: float, bias: float) -> Tensor:
+    def shifted(matrix: Matrix, p: Tensor, weight: float, bias: float, width: int | None = None) -> Tensor:
         if bias == 0:
-            return real(matrix, p, weight, bias)
-        return matrix.rmatvec(p)[..., 1:] * math.sqrt(weight / p.shape[-1])
+            return real(matrix, p, weight, bias, width)
+        return matrix.rmatvec(p)[..., 1:] * math.sqrt(weight / (width or p.shape[-1]))
 
     patch.setattr(pointwise, "affine_back", shifted)
 

@@ -38,16 +38,16 @@ def stratonovich(patch: Patch) -> None:
 
 @caught_by("weak-limit")
 def white_diffusion(patch: Patch) -> None:
-    """The diffusion in law is the second moment at the mean square, without the variance of the matrix."""
-    real = sde._white
-    patch.setattr(sde, "_white", lambda model, h: real(model, h) * 1.1)
+    """The covariance of the equation in law is a tenth too large, as with another variance of the matrix."""
+    real = sde.ItoSDEInLaw.covariation
+    patch.setattr(sde.ItoSDEInLaw, "covariation", lambda self, h: 1.1 * real(self, h))
 
 
 @caught_by("euler-scheme")
 def time_of_the_solver(patch: Patch) -> None:
     """The grid of times of an ordinary equation ends one step early."""
     real = ode.grid
-    patch.setattr(ode, "grid", lambda steps, like: real(steps, like) * (1 - 1 / steps))
+    patch.setattr(ode, "grid", lambda steps: real(steps) * (1 - 1 / steps))
 
 
 @caught_by("euler-scheme")

@@ -71,10 +71,10 @@ def gradient_of_the_next_length(patch: Patch) -> None:
     """The factor of gradients is taken at the length that a layer puts out."""
     real = one_time._walk
 
-    def late(*arguments: object) -> Iterator[tuple[float, float, float, float]]:
+    def late(*arguments: object) -> Iterator[tuple[float, float, float, float, float]]:
         rows = list(real(*arguments))
-        for k, (x, moved, mean, _) in enumerate(rows):
-            yield x, moved, mean, rows[min(k + 1, len(rows) - 1)][3] - rows[1][3]
+        for k, (x, moved, mean, _, log_sum) in enumerate(rows):
+            yield x, moved, mean, rows[min(k + 1, len(rows) - 1)][3] - rows[1][3], log_sum
 
     patch.setattr(one_time, "_walk", late)
 
