@@ -106,7 +106,8 @@ def moments(phi: Activation, seed: int) -> None:
     """Gaussian moments are those of its function, to 0.1 % by grids and to 1e-7 by rules that may refuse."""
     if (sentence := wrong_moment(phi)) is not None:
         raise Broken(sentence)
-    if type(phi)._moments is ByQuadrature._moments:  # by these rules already
+    if isinstance(phi, ByQuadrature) and type(phi)._moments is ByQuadrature._moments:  # by these rules
+        _kinks(phi)
         return
     exact, refused = _SameFunction(phi), ""
     for name, of in [
@@ -138,15 +139,20 @@ def _moment(f: Callable[..., Tensor], of: tuple[float, ...]) -> float:
 
 
 def smoothness(phi: Activation, seed: int) -> None:
-    """No kink is found where it says that it is smooth."""
+    """It does not jump, and has no kink where it says that it is smooth."""
+    kinks = _kinks(phi if isinstance(phi, ByQuadrature) else _SameFunction(phi))
+    require(
+        not (phi.smooth and kinks),
+        f"it says that it is smooth, and has kinks at {', '.join(f'{at:.4g}' for at in kinks)}",
+    )
+
+
+def _kinks(phi: ByQuadrature) -> list[float]:
+    """Where they are, as rules of quadrature find them. Raises SkipTest, with the reason, if they do not."""
     try:
-        by_rules = phi if isinstance(phi, ByQuadrature) else _SameFunction(phi)
-        kinks = [kink.at for kink in by_rules._moments.pieces.kinks]  # type: ignore[attr-defined]
+        return [kink.at for kink in phi._moments.pieces.kinks]  # type: ignore[attr-defined]
     except ValueError as reason:
         raise SkipTest(str(reason)) from None
-    require(
-        not kinks, f"it says that it is smooth, and has kinks at {', '.join(f'{at:.4g}' for at in kinks)}"
-    )
 
 
 def names(phi: Activation, seed: int) -> None:
@@ -159,6 +165,5 @@ Check = Callable[[Activation, int], None]
 
 def checks_of(phi: Activation) -> list[Check]:
     """The checks that apply to an activation."""
-    found: list[Check] = [function, values, derivative, symmetries, names]
-    found += [smoothness] if phi.smooth else []
+    found: list[Check] = [function, values, derivative, symmetries, names, smoothness]
     return found + ([moments] if states_moments(phi) else [])

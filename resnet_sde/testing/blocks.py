@@ -11,9 +11,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from resnet_sde.blocks import Block, Layer, NotKnown
+from resnet_sde.blocks import Block, Layer, NotKnown, Reduced
 from resnet_sde.contracts.asked import Broken, close
 from resnet_sde.contracts.blocks import narrowed, probe, try_adjoint, try_branch, try_company
+from resnet_sde.contracts.coefficients import (
+    states_sizes,
+    try_covariance,
+    try_one_matrix,
+    try_scale_free,
+    try_sizes,
+)
 from resnet_sde.contracts.matrices import NotSeen, try_dropout, try_parameters
 from resnet_sde.contracts.revealed import looks_once
 from resnet_sde.contracts.theory import wrong_recursion, wrong_scaling
@@ -32,6 +39,11 @@ _SAME = 1e-9  # of the largest number: two ways to one sum
 _REVEALED, _WHOLE = (4096, 128), (512, 64)  # width and networks that show a dual to 2 % and to 10 %
 _CORRELATION, _GAP, _SIGMAS = 0.5, 0.3, 7.0
 _SAMPLES, _LEVEL = 2000, 1e-7
+_MOST, _SEEN, _SHOWN = (
+    2**18,
+    0.028,
+    0.03,
+)  # layers, the error at which fewer do, and that which they must show
 _F64: dict[str, Any] = {"dtype": torch.float64}
 
 
@@ -204,6 +216,35 @@ def parameters(block: Block, seed: int) -> None:
             raise SkipTest(str(reason)) from None
 
 
+def one_matrix(block: Block, seed: int) -> None:
+    """It is linear in a matrix named outer, the only one, at widths 3, 7 and 64."""
+    for width in _widths(block):
+        try_one_matrix(block, width, stream(seed, "one_matrix", width))
+
+
+def scale_free(block: Block, seed: int) -> None:
+    """Its branch is the same at all multiples of a state, at widths 3, 7 and 64."""
+    for width in _widths(block):
+        try_scale_free(block, width, stream(seed, "scale_free", width))
+
+
+def covariance(block: Block, seed: int) -> None:
+    """Its covariance is that of branches of random layers, at widths 6 and 7: 3 % of their sizes is seen."""
+    for width in (_width(block), _width(block) + 1):
+        _shown(try_covariance(block, width, stream(seed, "covariance", width), _MOST, _SEEN))
+
+
+def size_moments(block: Block, seed: int) -> None:
+    """So are the moments of its sizes: 3 % of the mean is seen."""
+    for width in (_width(block), _width(block) + 1):
+        _shown(try_sizes(block, width, stream(seed, "size_moments", width), _MOST, _SEEN))
+
+
+def _shown(error: float) -> None:
+    if error > _SHOWN:
+        raise SkipTest(f"branches vary so much that {_MOST} layers show errors from {error:.2g} on only")
+
+
 def names(block: Block, seed: int) -> None:
     """The block, a copy and one that went to another process have one name, and the same branch."""
     same_names(block, lambda one: one.branch(*probe(one, _width(one))))
@@ -215,6 +256,12 @@ Check = Callable[[Block, int], None]
 def checks_of(block: Block) -> list[Check]:
     """The checks that apply to a block."""
     found: list[Check] = [branch, loop, names, exponent]
+    found += [one_matrix] if block.one_matrix else []
+    found += [scale_free] if block.scale_free else []
+    # Of one matrix that limits do not take, a stated covariance is what theory of infinite width asks for.
+    stated = block.states_covariance and not isinstance(block.inside, Reduced)
+    found += [covariance] if stated else []
+    found += [size_moments] if states_sizes(block) else []
     back = _goes_back(block)
     found += [adjoint, differences, parameters] if back else []
     found += [revealed] if looks_once(block, _width(block), gradients=back) else []

@@ -21,7 +21,7 @@ _KINDS: tuple[tuple[type, ModuleType], ...] = ((PathLaw, laws), (Block, blocks),
 
 
 def checks(part: PathLaw | Block | Activation, *, seed: int = 0) -> dict[str, Callable[[], None]]:
-    """The checks of a law, a block or an activation by their names, each a function without arguments.
+    """The checks of a law, a block or an activation: a dict from names to functions without arguments.
 
     A check raises AssertionError with one sentence where the part fails, and `unittest.SkipTest`, with the
     reason, where it cannot be judged; pytest shows that as a skipped test.

@@ -101,6 +101,33 @@ def block(**other: Any) -> rs.Block:
     return made
 
 
+def matrix(**other: Any) -> rs.Block:
+    """V tanh(h), of a class of its own, with its covariance."""
+    facts = {
+        "one_matrix": True,
+        "shapes": lambda self, width: {"outer": (width, width)},
+        "branch": lambda self, h, layer: layer["outer"].matvec(h.tanh(), h.shape[-1] ** -0.5),
+        "covariance": lambda self, h: h.tanh() @ h.tanh().mT / h.shape[-1],
+        "variances": rs.Block.variances,
+    }
+    return block(**facts | other)
+
+
+def squeezed(self: rs.Block, h: Tensor) -> Tensor:
+    """Between inputs 4 % are missing."""
+    found = h.tanh() @ h.tanh().mT / h.shape[-1]
+    return found - 0.04 * (found - found.diagonal(dim1=1, dim2=2).diag_embed())
+
+
+def at_a_mean(self: rs.Block, q: float, width: int) -> tuple[float, float]:
+    mean, variance = rs.TwoLayer(rs.TANH, 1.5, 0.0, 0.8).size_moments(q, width)
+    return 1.04 * mean, variance
+
+
+def gated(x: Tensor) -> Tensor:
+    return x * torch.tanh(x) + (x > 0.7)
+
+
 def phi(**other: Any) -> rs.Activation:
     made: rs.Activation = type("Wrong", (Tanh,), other)()
     return made
@@ -244,6 +271,19 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "no correlation": (block(dual=without_inner), "dual_of_correlated_weights", "its dual at inner = 0.5"),
     "an exponent of 1": (block(critical_beta=lambda self, law: 1.0), "exponent", "white weights is 1"),
     "gradients of others": (block(adjoint=twice), "parameters", "something else to rmatvec"),
+    "a covariance 3.5 % off": (
+        matrix(covariance=lambda self, h: 1.035 * h.tanh() @ h.tanh().mT / h.shape[-1]),
+        "covariance",
+        "covariance of block Wrong is .* random layers give",
+    ),
+    "4 % between inputs": (matrix(covariance=squeezed), "covariance", "covariance of block Wrong is"),
+    "two matrices": (
+        matrix(branch=lambda self, h, layer: layer["outer"].matvec(h, h.shape[-1] ** -0.5).tanh()),
+        "one_matrix",
+        "not linear in a matrix named outer",
+    ),
+    "free of scale": (block(scale_free=True), "scale_free", "its branch at 3h is not that at h"),
+    "a size 4 % off": (block(size_moments=at_a_mean), "size_moments", "size_moments of block Wrong"),
     "a block without a name": (block(**HIDDEN), "names", "which names its random numbers"),
     "a derivative 1e-7 off": (phi(prime=times("prime", 1 + 1e-7)), "derivative", "and by autograd"),
     "false odd": (phi(__call__=lambda self, x: torch.tanh(x + 0.01)), "function", "says that it is odd"),
@@ -288,6 +328,9 @@ def test_what_cannot_be_judged_is_said() -> None:
         rs.testing.check_law(rs.StudentNoise(3.0))
     with pytest.raises(SkipTest, match="gradients of parameters are seen"):
         checks(block(branch=by_entries))["parameters"]()
+    for name in ("smoothness", "moments"):
+        with pytest.raises(SkipTest, match="it jumps at x = 0.7"):
+            checks(rs.Activation.of(gated))[name]()
     for check, wrong in ((rs.testing.check_law, Own()), (rs.testing.check_block, rs.TANH), (checks, 3)):
         with pytest.raises(ValueError, match=r"is checked, got"):
             check(wrong)
