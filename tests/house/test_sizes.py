@@ -26,7 +26,7 @@ LIMITS = {
     + 360  # limits and flows of any branch of one matrix, or of a stated covariance, and their checks
     + 380  # normalized streams: their mean field, limits on the sphere, refusals
     + 110  # theory for tensors of a GPU, tables that are kept on a device
-    + 800  # testing: the checks that parts of the package and of one's own pass
+    + 1_000  # testing: the checks that parts of the package and of one's own pass
     + 750,  # gradients of parameters and dropout, intervals that know their samples, pictures of studies
     "cli": 1_950 + 700,  # probe, depth-check, advise, merge, clusters, parts of one's own
     "theorems": 5_800
@@ -54,7 +54,7 @@ LIMITS = {
     + 340  # limits and flows of normalized and gated branches
     + 700  # a stand-in for a GPU, what waits for one, planted tensors of another device
     + 215  # wrong blocks and activations, each with its sentence
-    + 270  # the checks of parts, and the faults that they must see
+    + 370  # the checks of parts, and the faults that they must see
     + 1_900,  # gradients of parameters, facts of laws, controls of figures
 }
 ROOM = 200  # for what is too small to be argued for

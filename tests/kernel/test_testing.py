@@ -329,7 +329,7 @@ def test_what_cannot_be_judged_is_said() -> None:
     with pytest.raises(SkipTest, match="gradients of parameters are seen"):
         checks(block(branch=by_entries))["parameters"]()
     for name in ("smoothness", "moments"):
-        with pytest.raises(SkipTest, match="it jumps at x = 0.7"):
+        with pytest.raises(SkipTest, match=r"it jumps at x = 0\.7"):
             checks(rs.Activation.of(gated))[name]()
     for check, wrong in ((rs.testing.check_law, Own()), (rs.testing.check_block, rs.TANH), (checks, 3)):
         with pytest.raises(ValueError, match=r"is checked, got"):
