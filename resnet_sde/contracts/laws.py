@@ -25,6 +25,7 @@ _ROUGHLY = 0.25  # of an exponent: between 256 and 1024 layers a sum need not gr
 _SHARPLY, _DRIFT = 0.02, 6.0  # of one that has settled, and times what it still changes by
 _ENTRIES, _FEWEST = 4096, 1024  # of a layer, of which moments are taken
 _ENOUGH = 2**20  # of all layers together: few layers are seen the better
+_LOOKED_AT = 4096  # networks among which repeated ones are looked for
 _NUMBERS = 2**23  # of a path that is drawn to be checked
 _FEWEST_OF_A_NETWORK, _MOST_OF_A_NETWORK = 64, 256  # entries by which networks are told apart
 _LAYERS = 64  # that are compared with each other
@@ -93,7 +94,11 @@ def _check_depth(law: PathLaw, finest: int, depth: int, shape: tuple[int, ...]) 
     check_result(f"a path of {name}", weights, torch.empty(depth, networks, *shape, dtype=torch.float64))
     if not torch.equal(path.shared(depth), weights):
         raise Broken(f"a path of {name} has other numbers in shared({depth}) than in weights({depth})")
-    compare_moments(name, law, weights, f" of networks of {depth} layers on paths of {finest}")
+    try:
+        compare_moments(name, law, weights, f" of networks of {depth} layers on paths of {finest}")
+    except Unlike:
+        check_networks(law, weights[0, :_LOOKED_AT])  # networks that repeat look so too
+        raise
 
 
 def _check_law_or_refuse(law: PathLaw) -> None:
