@@ -248,6 +248,26 @@ class TenPercentOff(Shifted):
     strongest = 1.1
 
 
+class SixPercentOff(Shifted):
+    strongest = 1.06
+
+
+class TenPercentBetweenInputs(Shifted):
+    def covariance(self, h: Tensor) -> Tensor:
+        found = super().covariance(h)
+        return 0.9 * found + 0.1 * found.diagonal(dim1=1, dim2=2).diag_embed()
+
+
+class OfTwoMatrices(rs.TwoLayer):
+    critical_beta = Shifted.critical_beta
+
+    def branch(self, h: Tensor, layer: rs.Layer) -> Tensor:
+        return super().branch(h, layer)
+
+    def covariance(self, h: Tensor) -> Tensor:
+        return 1.08 * rs.TwoLayer(self.activation).covariance(h)
+
+
 class Sized(Shifted):
     scale_free = True
 
@@ -262,6 +282,9 @@ class OfAnotherSize(Shifted):
     [
         (Squashed(), "not linear in a matrix named outer"),
         (TenPercentOff(), "covariance of block .* random layers give"),
+        (SixPercentOff(), "covariance of block .* random layers give"),
+        (TenPercentBetweenInputs(), "covariance of block .* random layers give"),
+        (OfTwoMatrices(rs.TANH), "covariance of block .* random layers give"),
         (Sized(), "scale_free, and its branch at 3h"),
         (OfAnotherSize(), "size_moments of block"),
     ],
