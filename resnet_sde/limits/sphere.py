@@ -20,32 +20,45 @@ from torch import Tensor
 from typing_extensions import override
 
 from resnet_sde.blocks import normalize
-from resnet_sde.limits.base import check_states, projection, tangent
+from resnet_sde.limits.base import Limit, check_states, projection, tangent
 from resnet_sde.limits.sde import ItoSDE, ItoSDEInLaw
-from resnet_sde.model import Model
 
 _DIRECTIONS = {"rms": 1, "layer": 2}
 
 
-def _drift(model: Model, h: Tensor) -> Tensor:
-    assert model.norm is not None
-    variance = model.gain**2 * model.block.covariance(h.double()).diagonal(dim1=-2, dim2=-1)
-    share = 1 - _DIRECTIONS[model.norm] / model.width
-    return -(share / 2 * variance).to(h.dtype)[..., None] * h
+class _OnSphere(Limit):
+    """What a normalization makes of an Itô equation that stands behind it in the order of bases."""
 
+    @override
+    def formula(self) -> tuple[str, list[str]]:
+        formula, letters = super().formula()  # type: ignore[safe-super]
+        assert self.model.norm is not None
+        stated = any(line.startswith("A =") for line in letters)
+        variance = [] if stated else ["A: the variance of a coordinate of dX per unit of time"]
+        sphere = f"dH = P dX − (A/2) (1 − {_DIRECTIONS[self.model.norm]}/d) H dt"
+        return f"{sphere}, {formula.replace('dH', 'dX')}", [projection(self.model), *variance, *letters]
 
-def _formula(model: Model, formula: str, letters: list[str], noise: str) -> tuple[str, list[str]]:
-    assert model.norm is not None
-    variance = f"A: the variance of a coordinate of {noise} per unit of time"
-    return f"dH = P {noise} − (A/2) (1 − {_DIRECTIONS[model.norm]}/d) H dt, {formula}", [
-        projection(model),
-        *([] if any(line.startswith("A =") for line in letters) else [variance]),
-        *letters,
-    ]
+    def drift(self, h: Tensor) -> Tensor:
+        """What keeps the state on the sphere; shape of h."""
+        model = self.model
+        assert model.norm is not None
+        variance = model.gain**2 * model.block.covariance(h.double()).diagonal(dim1=-2, dim2=-1)
+        share = 1 - _DIRECTIONS[model.norm] / model.width
+        return -(share / 2 * variance).to(h.dtype)[..., None] * h
+
+    def diffuse(self, h: Tensor, v: Tensor) -> Tensor:
+        """P dX for noise v; shape of h."""
+        return tangent(self.model, h, super().diffuse(h, v))  # type: ignore[misc]
+
+    @override
+    def solve(self, h: Tensor, *args: Any, **options: Any) -> Tensor:
+        """As without a normalization, from N(h) on. A network of as many layers is another scheme."""
+        check_states(self, h)
+        return super().solve(normalize(h, str(self.model.norm))[0], *args, **options)  # type: ignore[safe-super]
 
 
 @dataclass(frozen=True)
-class SphereSDE(ItoSDE):
+class SphereSDE(_OnSphere, ItoSDE):
     """dH = P dX − (A/2) (1 − r/d) H dt on the weight path, dX = gain dB g(H); of one matrix."""
 
     @property
@@ -56,28 +69,9 @@ class SphereSDE(ItoSDE):
             "that its own weights sum to: the normalization takes off what lies along the state."
         )
 
-    @override
-    def formula(self) -> tuple[str, list[str]]:
-        formula, letters = super().formula()
-        return _formula(self.model, formula.replace("dH", "dX"), letters, "dX")
-
-    @override
-    def drift(self, h: Tensor) -> Tensor:
-        return _drift(self.model, h)
-
-    @override
-    def diffuse(self, h: Tensor, v: Tensor) -> Tensor:
-        return tangent(self.model, h, super().diffuse(h, v))
-
-    @override
-    def solve(self, h: Tensor, *args: Any, **options: Any) -> Tensor:
-        """As of `ItoSDE`, from N(h) on. A network of as many layers is another scheme of this equation."""
-        check_states(self, h)
-        return super().solve(normalize(h, str(self.model.norm))[0], *args, **options)
-
 
 @dataclass(frozen=True)
-class SphereSDEInLaw(ItoSDEInLaw):
+class SphereSDEInLaw(_OnSphere, ItoSDEInLaw):
     """The same in law, dX = A(H)^{1/2} dB; of white weights."""
 
     @property
@@ -88,22 +82,3 @@ class SphereSDEInLaw(ItoSDEInLaw):
             "|H|² = width, driven by a Brownian motion of its own in every coordinate: the normalization "
             "takes off what lies along the state."
         )
-
-    @override
-    def formula(self) -> tuple[str, list[str]]:
-        formula, letters = super().formula()
-        return _formula(self.model, formula.replace("dH", "dX"), letters, "dX")
-
-    @override
-    def drift(self, h: Tensor) -> Tensor:
-        return _drift(self.model, h)
-
-    @override
-    def diffuse(self, h: Tensor, v: Tensor) -> Tensor:
-        return tangent(self.model, h, super().diffuse(h, v))
-
-    @override
-    def solve(self, h: Tensor, *args: Any, **options: Any) -> Tensor:
-        """As of `ItoSDEInLaw`, from N(h) on."""
-        check_states(self, h)
-        return super().solve(normalize(h, str(self.model.norm))[0], *args, **options)
