@@ -5,7 +5,7 @@ input is the number `unit`: 1 for a state in natural units, 2^{−e} for a state
 homogeneous branch is therefore the same function at any scale, biases included.
 """
 
-from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_positions
+from resnet_sde.blocks.base import Block, NotKnown, Variances, known_by_positions, known_without_mean
 from resnet_sde.blocks.convolution import Convolution
 from resnet_sde.blocks.gated import GatedLinearUnit
 from resnet_sde.blocks.normalized import PreNorm, check_norm, normalize, normalize_back
@@ -27,6 +27,7 @@ __all__ = [
     "affine_back",
     "check_norm",
     "known_by_positions",
+    "known_without_mean",
     "normalize",
     "normalize_back",
 ]

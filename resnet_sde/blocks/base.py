@@ -345,6 +345,14 @@ def known_by_positions(block: Block) -> NotKnown:
     )
 
 
+def known_without_mean(block: Block) -> NotKnown:
+    """Why a normalization has no theory around a block whose branches have a mean over coordinates."""
+    return NotKnown(
+        f"branches of {type(block).__name__} have a mean, which a normalization meets and the theory of "
+        "infinite width does not; give TwoLayer, or an odd activation, or use simulate"
+    )
+
+
 def runs_as(block: Block, kind: type[Block]) -> bool:
     """Whether the formulas of a kind hold: what derives from it may have another branch or adjoint."""
     return type(block).branch is kind.branch and type(block).adjoint is Block.adjoint

@@ -17,6 +17,7 @@ from resnet_sde.blocks.base import (
     gaps_of,
     known_by_dual,
     known_by_positions,
+    known_without_mean,
     runs_as,
 )
 from resnet_sde.laws import PathLaw
@@ -156,10 +157,7 @@ class PreNorm(Block):
         if self.sharing > 1:
             raise known_by_positions(self)
         if "outer" not in self.block.shapes(1) and not self.activation.odd:
-            raise NotKnown(
-                f"branches of {type(self.block).__name__} have a mean, which a normalization meets and the "
-                "theory of infinite width does not; give TwoLayer, or an odd activation, or use simulate"
-            )
+            raise known_without_mean(self.block)
         gap = gap + 0 * (q1 + q2)
         return torch.ones_like(gap), gap
 

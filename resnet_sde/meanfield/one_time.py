@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from resnet_sde.activations import Activation
-from resnet_sde.blocks import Block, NotKnown, known_by_positions
+from resnet_sde.blocks import Block, known_by_positions, known_without_mean
 from resnet_sde.checks import check_memory, is_truth, positive_integer, states
 from resnet_sde.contracts.blocks import check_moments, check_recursion
 from resnet_sde.contracts.theory import states_moments
@@ -176,10 +176,7 @@ def _walk(
     of, skip, alpha = moments_of(model.block), model.skip, model.alpha(depth)
     normalized = model.norm is not None
     if normalized and of.shifted:
-        raise NotKnown(
-            f"branches of {type(model.block).__name__} have a mean, which a normalization meets and the "
-            "theory of infinite width does not; give TwoLayer, or an odd activation, or use simulate"
-        )
+        raise known_without_mean(model.block)
     if keep_rate < 1 and has_dual(model.block):
         raise ValueError(
             f"dropout has a theory for branches V φ(W h + b) + a only, not for {type(model.block).__name__}; "
